@@ -1,0 +1,93 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every Swift target of the house is built with the same strictness.
+let house: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+]
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
+let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+
+/// A room: a library target. Its dependencies are rooms lower in the table of docs/explanation/rooms.md;
+/// scripts/check-imports holds the code to that.
+func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: house)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
+  .testTarget(name: name, dependencies: dependencies, resources: resources, swiftSettings: house)
+}
+
+let package = Package(
+  name: "pgconvoy",
+  products: [
+    .executable(name: "pgconvoy", targets: ["pgconvoy"])
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+  ],
+  targets: [
+    .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+    .systemLibrary(name: "CLibSSH2", pkgConfig: "libssh2", providers: [.apt(["libssh2-1-dev"])]),
+    room("ReplicationModel"),
+    room("BlockingIO"),
+    room("PostgresClient", ["CLibPQ", "ReplicationModel", "BlockingIO"]),
+    room("LogicalDecoding", ["ReplicationModel"]),
+    room("ReplicationStream", ["ReplicationModel", "BlockingIO", "PostgresClient"]),
+    room("ChangeApply", ["ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding"]),
+    room(
+      "DatabaseSync",
+      [
+        "ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding", "ReplicationStream", "ChangeApply",
+        logging,
+      ]),
+    room("RemoteHost", ["CLibSSH2", "ReplicationModel", "BlockingIO"]),
+    room("Inventory", ["ReplicationModel", yams]),
+    room("Playbook", ["ReplicationModel", "Inventory", logging]),
+    room("Journal", ["ReplicationModel", grdb]),
+    room(
+      "MigrationSteps",
+      [
+        "ReplicationModel", "BlockingIO", "PostgresClient", "DatabaseSync", "RemoteHost", "Inventory", "Playbook",
+        "Journal", logging,
+      ]),
+    room("StatusReport", ["ReplicationModel"]),
+    room("Lab", ["ReplicationModel", "BlockingIO", "PostgresClient", "RemoteHost", logging]),
+    .executableTarget(
+      name: "pgconvoy",
+      dependencies: [
+        "ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding", "DatabaseSync", "RemoteHost",
+        "Inventory", "Playbook", "Journal", "MigrationSteps", "StatusReport", "Lab", argumentParser, logging,
+      ],
+      swiftSettings: house),
+    tests("ReplicationModelTests", ["ReplicationModel"]),
+    tests("BlockingIOTests", ["BlockingIO"]),
+    tests("PostgresClientTests", ["PostgresClient", "Lab"]),
+    tests("LogicalDecodingTests", ["LogicalDecoding", "ReplicationModel"]),
+    tests("ReplicationStreamTests", ["ReplicationStream", "ReplicationModel"]),
+    tests("ChangeApplyTests", ["ChangeApply", "LogicalDecoding", "ReplicationModel"]),
+    tests("RemoteHostTests", ["RemoteHost", "ReplicationModel"]),
+    tests("InventoryTests", ["Inventory", "ReplicationModel"]),
+    tests("PlaybookTests", ["Playbook", "Inventory", "ReplicationModel"]),
+    tests("JournalTests", ["Journal", "ReplicationModel"]),
+    tests("MigrationStepsTests", ["MigrationSteps", "ReplicationModel", "Inventory", "Playbook"]),
+    tests("StatusReportTests", ["StatusReport", "ReplicationModel"]),
+    tests("LabTests", ["Lab", "ReplicationModel", "PostgresClient"]),
+    tests("CommandLineTests", ["ReplicationModel", "pgconvoy"]),
+    tests(
+      "ScenarioTests",
+      [
+        "ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding", "ReplicationStream", "ChangeApply",
+        "DatabaseSync", "RemoteHost", "Inventory", "Playbook", "Journal", "MigrationSteps", "Lab",
+      ]),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,76 @@
+/// A queue between two threads that is bounded by the bytes in it, not by the number of elements.
+///
+/// `@unchecked Sendable`: every stored property is touched with `condition` locked only.
+public final class ByteBoundedQueue<Element: Sendable>: @unchecked Sendable {
+  private let condition = ConditionVariable()
+  private let capacity: Int
+  private var elements: [(element: Element, bytes: Int)] = []
+  private var head = 0
+  private var bytes = 0
+  private var closed = false
+  /// Signalled when a queue that had refused an element has room again.
+  private let roomWakeUp: WakeUp?
+  private var refused = false
+
+  /// - Parameters:
+  ///   - capacity: bytes; an element larger than that is taken when the queue is empty.
+  ///   - roomWakeUp: signalled when there is room again after `tryPush` returned false.
+  public init(capacity: Int, roomWakeUp: WakeUp? = nil) {
+    self.capacity = capacity
+    self.roomWakeUp = roomWakeUp
+  }
+
+  /// False when there is no room now, or when the queue is closed.
+  public func tryPush(_ element: Element, bytes size: Int) -> Bool {
+    condition.withLock {
+      if closed { return false }
+      if bytes > 0 && bytes + size > capacity {
+        refused = true
+        return false
+      }
+      elements.append((element, size))
+      bytes += size
+      condition.signal()
+      return true
+    }
+  }
+
+  /// The next element; nil when the deadline passes first or the queue is closed and empty.
+  public func pop(until deadline: Deadline) -> Element? {
+    condition.lock()
+    defer { condition.unlock() }
+    while head == elements.count {
+      if closed { return nil }
+      if !condition.wait(until: deadline) && head == elements.count { return nil }
+    }
+    let (element, size) = elements[head]
+    head += 1
+    bytes -= size
+    if head == elements.count {
+      elements.removeAll(keepingCapacity: true)
+      head = 0
+    } else if head >= 1024 && head * 2 >= elements.count {
+      elements.removeFirst(head)
+      head = 0
+    }
+    if refused && bytes * 2 <= capacity {
+      refused = false
+      roomWakeUp?.signal()
+    }
+    return element
+  }
+
+  public var isEmpty: Bool { condition.withLock { head == elements.count } }
+  public var isClosed: Bool { condition.withLock { closed } }
+  /// The bytes waiting in the queue.
+  public var byteCount: Int { condition.withLock { bytes } }
+
+  /// Nothing is taken any more; what is inside can still be popped.
+  public func close() {
+    condition.withLock {
+      closed = true
+      condition.broadcast()
+    }
+    roomWakeUp?.signal()
+  }
+}

@@ -1,0 +1,6 @@
+import ArgumentParser
+
+@main
+struct Pgconvoy: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "pgconvoy")
+}

@@ -1,0 +1,1 @@
+// ReplicationModel tests
