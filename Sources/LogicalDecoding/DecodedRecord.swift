@@ -1,0 +1,95 @@
+public import ReplicationModel
+
+/// A range of bytes inside the record that was parsed last.
+public struct Span: Sendable, Equatable {
+  public var start: Int
+  public var end: Int
+
+  public init(_ start: Int, _ end: Int) {
+    self.start = start
+    self.end = end
+  }
+
+  public var count: Int { end - start }
+}
+
+/// One column of a tuple, as positions in the record; nothing is copied.
+public struct DecodedColumn: Sendable, Equatable {
+  public enum Form: UInt8, Sendable {
+    /// SQL null.
+    case null
+    /// A TOASTed value that the change did not touch: the stream does not carry it, the target must keep its own.
+    case unchangedToast
+    /// The value's bytes stand in the record as they are: a number, a boolean, bit digits, or a quoted text without
+    /// doubled quotes.
+    case verbatim
+    /// A quoted text in which every `''` stands for one `'`.
+    case doubledQuotes
+  }
+
+  /// The identifier as it stands in the record; in double quotes where the name needs them.
+  public var name: Span
+  /// The type's name as it stands in the record.
+  public var type: Span
+  /// The value without its surrounding quotes (and without `B`); empty for null and unchanged TOAST.
+  public var value: Span
+  public var form: Form
+
+  public init(name: Span, type: Span, value: Span, form: Form) {
+    self.name = name
+    self.type = type
+    self.value = value
+    self.form = form
+  }
+}
+
+/// A relation that this parser has met, numbered from 0 in the order of first appearance; the name is behind
+/// `relationName(_:)` of the parser.
+public typealias RelationNumber = Int
+
+/// What one record of the stream says. Tuples stay in the parser that returned it, until its next record.
+public enum DecodedRecord: Sendable, Equatable {
+  case begin(xid: UInt32?)
+  /// The timestamp is the text between `(at ` and `)`.
+  case commit(xid: UInt32?, timestamp: Span?)
+  /// `newColumns` holds the tuple.
+  case insert(RelationNumber)
+  /// `newColumns` holds the tuple, `oldColumns` the old key where `hasOldKey`.
+  case update(RelationNumber, hasOldKey: Bool)
+  /// `oldColumns` holds the key.
+  case delete(RelationNumber)
+  case truncate([RelationNumber], restartIdentity: Bool, cascade: Bool)
+  case message(transactional: Bool, prefix: Span, content: Span)
+  case prepare(gid: String, xid: UInt32?, timestamp: Span?)
+  case commitPrepared(gid: String, xid: UInt32?, timestamp: Span?)
+  case rollbackPrepared(gid: String, xid: UInt32?, timestamp: Span?)
+  /// One of the block markers of `stream-changes`, which carry no rows; pgconvoy never asks for them.
+  case streamControl
+}
+
+/// Why a record could not be read.
+public struct MalformedRecord: Error, Sendable, Equatable {
+  /// Bytes from the start of the record.
+  public var offset: Int
+  /// Lowercase, says what was expected: `expected ':' after the column type`.
+  public var reason: String
+
+  public init(offset: Int, reason: String) {
+    self.offset = offset
+    self.reason = reason
+  }
+}
+
+/// Turns the records of one output plugin into `DecodedRecord`s, one at a time, in place.
+///
+/// An implementation keeps the relations that it has met and the columns of the record that it read last. It never
+/// guesses: input outside the plugin's grammar is a `MalformedRecord`.
+public protocol RecordParser {
+  /// Reads one record. The buffer must stay valid as long as the spans are used.
+  mutating func parse(_ record: UnsafeRawBufferPointer) throws(MalformedRecord) -> DecodedRecord
+  /// The tuple of the last insert or update; nil where the record said `(no-tuple-data)`.
+  var newColumns: [DecodedColumn]? { get }
+  /// The key of the last update or delete; nil where the record said `(no-tuple-data)`.
+  var oldColumns: [DecodedColumn]? { get }
+  func relationName(_ number: RelationNumber) -> RelationName
+}

@@ -1,0 +1,78 @@
+/// Where a database stands on its way.
+public enum DatabasePhase: String, Sendable, Codable, CaseIterable {
+  /// Known to the inventory, nothing done yet.
+  case pending
+  /// The base backup and the standby are under way.
+  case copying
+  /// Handed over at L; no worker has started yet.
+  case handedOff = "handed_off"
+  /// A worker applies a backlog.
+  case catchingUp = "catching_up"
+  /// The worker has applied all that the source had when it last said so.
+  case streaming
+  /// The source is fenced and the rest of the stream is being applied.
+  case draining
+  /// The database's marker has been applied.
+  case drained
+  /// Stopped at a change that cannot be applied; the other databases go on.
+  case parked
+  /// Handed off, but no worker runs.
+  case stopped
+  /// The target is open.
+  case cutOver = "cut_over"
+}
+
+/// One database's row in the report. Documented and versioned in docs/reference/status-json.md.
+public struct DatabaseStatus: Sendable, Codable, Equatable {
+  public var migration: String
+  public var database: String
+  public var phase: DatabasePhase
+  /// WAL bytes between the source's position and what is durably applied; nil while there is no stream.
+  public var lagBytes: UInt64?
+  /// Seconds since the commit time of the oldest source transaction that is not applied yet, as far as the worker
+  /// knows; 0 when caught up.
+  public var lagSeconds: Double?
+  /// Source transactions applied since the hand-off, as far as the worker counted (counts restart with the state
+  /// directory, progress does not).
+  public var transactionsApplied: UInt64
+  /// Row changes applied.
+  public var rowsApplied: UInt64
+  /// Row changes a second, over the last seconds.
+  public var rowsPerSecond: Double
+  /// Updates and deletes that found no row on the target; more than 0 blocks the cutover.
+  public var missedRows: UInt64
+  /// The hand-off position.
+  public var handOffLSN: LSN?
+  /// The target's replication origin: everything before it is on the target.
+  public var appliedLSN: LSN?
+  /// The slot's confirmed flush position.
+  public var confirmedFlushLSN: LSN?
+  /// The source's insert position when the row was made.
+  public var sourceLSN: LSN?
+  public var lastError: String?
+
+  public init(migration: String, database: String, phase: DatabasePhase) {
+    self.migration = migration
+    self.database = database
+    self.phase = phase
+    transactionsApplied = 0
+    rowsApplied = 0
+    rowsPerSecond = 0
+    missedRows = 0
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case migration, database, phase
+    case lagBytes = "lag_bytes"
+    case lagSeconds = "lag_seconds"
+    case transactionsApplied = "transactions_applied"
+    case rowsApplied = "rows_applied"
+    case rowsPerSecond = "rows_per_second"
+    case missedRows = "missed_rows"
+    case handOffLSN = "hand_off_lsn"
+    case appliedLSN = "applied_lsn"
+    case confirmedFlushLSN = "confirmed_flush_lsn"
+    case sourceLSN = "source_lsn"
+    case lastError = "last_error"
+  }
+}
