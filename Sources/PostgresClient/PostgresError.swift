@@ -1,0 +1,97 @@
+public import ReplicationModel
+
+/// What libpq or the server said.
+public struct PostgresError: Error, Sendable, Equatable {
+  public enum Reason: Sendable, Equatable {
+    /// No connection could be made: refused, timed out, not authorised.
+    case connect
+    /// The connection ended in the middle of something.
+    case connectionLost
+    /// The server refused a statement.
+    case server
+    /// The deadline passed; the statement was cancelled on the server.
+    case deadline
+    /// The caller's task was cancelled; so was the statement.
+    case cancelled
+    /// A reply that the protocol does not allow here.
+    case unexpectedReply
+  }
+
+  public var reason: Reason
+  /// Nil where no server has spoken (a refused TCP connection, say).
+  public var sqlState: SQLState?
+  /// The primary message, one line.
+  public var message: String
+  public var detail: String?
+  public var hint: String?
+  public var context: String?
+  public var schema: String?
+  public var table: String?
+  public var constraint: String?
+  /// `address:port/database`, never with a password.
+  public var server: String
+
+  public init(_ reason: Reason, sqlState: SQLState? = nil, message: String, server: String) {
+    self.reason = reason
+    self.sqlState = sqlState
+    self.message = message
+    self.server = server
+  }
+
+  /// Whether trying again with nothing changed may help.
+  public var isTransient: Bool {
+    switch reason {
+    case .connectionLost, .deadline: true
+    case .connect: sqlState.map { $0.isTransient } ?? true
+    case .server: sqlState?.isTransient ?? false
+    case .cancelled, .unexpectedReply: false
+    }
+  }
+}
+
+extension PostgresError: CustomStringConvertible {
+  public var description: String {
+    var text = message
+    if let sqlState { text += " (SQLSTATE \(sqlState))" }
+    if let detail { text += "; \(detail)" }
+    return text
+  }
+}
+
+extension PostgresError {
+  /// The error as a person reads it.
+  public func convoyError(at place: ConvoyError.Place? = nil) -> ConvoyError {
+    let (code, hint) = codeAndHint
+    return ConvoyError(code, "\(server): \(description)", at: place, hint: self.hint ?? hint, cause: context)
+  }
+
+  private var codeAndHint: (ConvoyError.Code, String?) {
+    switch reason {
+    case .connect:
+      if sqlState == .invalidPassword || message.contains("password authentication failed") {
+        return ("postgres.wrong-password", "check the passfile (one line host:port:database:user:password, mode 0600)")
+      }
+      if message.contains("no pg_hba.conf entry") {
+        return (
+          "postgres.no-hba-entry",
+          "add a line for this user, database and address to pg_hba.conf on that host and reload the server"
+        )
+      }
+      if message.contains("pg_hba.conf rejects") {
+        return ("postgres.hba-rejects", "a reject line in pg_hba.conf keeps this user out; is the host fenced?")
+      }
+      if message.contains("no password supplied") {
+        return ("postgres.no-password", "give the password by passfile, password_command or password_env")
+      }
+      if message.contains("passfile") || message.contains("password file") {
+        return ("postgres.passfile", "make the passfile readable for its owner only: chmod 0600")
+      }
+      return ("postgres.unreachable", "is the server running, and does it listen on that address and port?")
+    case .connectionLost: return ("postgres.connection-lost", "look at the server's log")
+    case .server: return ("postgres.refused", nil)
+    case .deadline: return ("postgres.deadline", "look in pg_stat_activity and pg_locks for what it waited for")
+    case .cancelled: return ("postgres.cancelled", nil)
+    case .unexpectedReply: return ("postgres.unexpected-reply", nil)
+    }
+  }
+}

@@ -1,0 +1,70 @@
+public import ReplicationModel
+
+/// A run of stream records, packed into one allocation, on its way from the receiving to the applying thread.
+public struct StreamChunk: Sendable {
+  /// One thing in a chunk.
+  public enum Item {
+    /// A record of the output plugin; the bytes live as long as the closure that sees them.
+    case record(lsn: LSN, bytes: UnsafeRawBufferPointer)
+    /// Everything committed before this position stands in the chunks before and in this one so far.
+    case keepalive(LSN, urgent: Bool)
+  }
+
+  private var bytes: [UInt8]
+  public private(set) var recordCount = 0
+
+  /// Eight bytes of LSN, four of length, one of kind.
+  private static let headerLength = 13
+  private static let dataKind: UInt8 = 0
+  private static let keepaliveKind: UInt8 = 1
+  private static let urgentKeepaliveKind: UInt8 = 2
+
+  public init(capacity: Int = 0) {
+    bytes = []
+    bytes.reserveCapacity(capacity)
+  }
+
+  public var byteCount: Int { bytes.count }
+  public var isEmpty: Bool { bytes.isEmpty }
+
+  public mutating func append(lsn: LSN, record: UnsafeRawBufferPointer) {
+    appendHeader(lsn: lsn, length: UInt32(record.count), kind: Self.dataKind)
+    bytes.append(contentsOf: record)
+    recordCount += 1
+  }
+
+  public mutating func append(keepalive walEnd: LSN, urgent: Bool) {
+    appendHeader(lsn: walEnd, length: 0, kind: urgent ? Self.urgentKeepaliveKind : Self.keepaliveKind)
+  }
+
+  private mutating func appendHeader(lsn: LSN, length: UInt32, kind: UInt8) {
+    withUnsafeBytes(of: lsn.rawValue) { bytes.append(contentsOf: $0) }
+    withUnsafeBytes(of: length) { bytes.append(contentsOf: $0) }
+    bytes.append(kind)
+  }
+
+  /// Calls the body for each item in order.
+  public func forEach<Failure: Error>(_ body: (Item) throws(Failure) -> Void) throws(Failure) {
+    let outcome: Result<Void, Failure> = bytes.withUnsafeBytes { buffer in
+      do throws(Failure) {
+        var offset = 0
+        while offset < buffer.count {
+          let lsn = LSN(buffer.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+          let length = Int(buffer.loadUnaligned(fromByteOffset: offset + 8, as: UInt32.self))
+          let kind = buffer[offset + 12]
+          offset += Self.headerLength
+          if kind == Self.dataKind {
+            try body(.record(lsn: lsn, bytes: UnsafeRawBufferPointer(rebasing: buffer[offset..<offset + length])))
+          } else {
+            try body(.keepalive(lsn, urgent: kind == Self.urgentKeepaliveKind))
+          }
+          offset += length
+        }
+        return .success(())
+      } catch {
+        return .failure(error)
+      }
+    }
+    try outcome.get()
+  }
+}

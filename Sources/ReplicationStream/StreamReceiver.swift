@@ -1,0 +1,165 @@
+public import BlockingIO
+import Glibc
+public import PostgresClient
+public import ReplicationModel
+import Synchronization
+
+/// What the applying thread tells the receiving one.
+public final class StreamControl: Sendable {
+  private let state = Mutex<(durable: LSN, stop: Bool)>((.invalid, false))
+  /// Ends the receiver's wait.
+  public let wakeUp = WakeUp()
+
+  public init() {}
+
+  /// Everything before `position` is durable on the target; the source may forget it.
+  public func confirm(_ position: LSN) {
+    state.withLock { $0.durable = max($0.durable, position) }
+    wakeUp.signal()
+  }
+
+  /// Makes the receiver send a last confirmation and disconnect.
+  public func stop() {
+    state.withLock { $0.stop = true }
+    wakeUp.signal()
+  }
+
+  public var durable: LSN { state.withLock { $0.durable } }
+  public var isStopped: Bool { state.withLock { $0.stop } }
+}
+
+/// Why a stream could not go on.
+public enum StreamFailure: Error, Sendable {
+  case postgres(PostgresError)
+  case malformed(MalformedStreamMessage)
+}
+
+/// Which slot to stream, from where, with which options of its plugin.
+public struct StreamRequest: Sendable {
+  public var slot: String
+  /// The server skips transactions whose commit lies before it. Never behind the slot's confirmed flush position:
+  /// the server would silently start later.
+  public var start: LSN
+  public var options: [(name: String, value: String)]
+
+  public init(slot: String, start: LSN, options: [(name: String, value: String)]) {
+    self.slot = slot
+    self.start = start
+    self.options = options
+  }
+
+  /// `START_REPLICATION SLOT … LOGICAL …`
+  public var command: String {
+    let list = options.map { "\(quotedIdentifier($0.name)) '\($0.value)'" }.joined(separator: ", ")
+    return "START_REPLICATION SLOT \(quotedIdentifier(slot)) LOGICAL \(start)" + (list.isEmpty ? "" : " (\(list))")
+  }
+}
+
+/// The receiving half of a worker: one plain loop on a thread of its own.
+///
+/// It reads the walsender's messages, packs them into chunks for the applying thread, and answers with what that
+/// thread has made durable. While the queue is full it stops reading, but goes on answering, so that a slow target
+/// never looks like a dead receiver to the source.
+public struct StreamReceiver {
+  /// A chunk is handed over when it has grown to this many bytes, or when the socket is dry.
+  public static let chunkBytes = 256 << 10
+
+  private let connection: PostgresConnection
+  private let queue: ByteBoundedQueue<StreamChunk>
+  private let control: StreamControl
+  private var feedback: FeedbackPolicy
+
+  /// Starts streaming on a replication connection.
+  public init(
+    connection: PostgresConnection, request: StreamRequest, queue: ByteBoundedQueue<StreamChunk>,
+    control: StreamControl, startTimeout: Duration = .seconds(60)
+  ) throws(StreamFailure) {
+    self.connection = connection
+    self.queue = queue
+    self.control = control
+    feedback = FeedbackPolicy(start: request.start, now: .now())
+    do throws(PostgresError) {
+      try connection.startCopyBoth(request.command, until: .after(startTimeout))
+    } catch {
+      throw .postgres(error)
+    }
+  }
+
+  /// Runs until `control.stop()` or until the source ends the stream, which is no error when it shuts down.
+  public mutating func run() throws(StreamFailure) {
+    do throws(PostgresError) {
+      var chunk = StreamChunk()
+      while !control.isStopped {
+        feedback.becameDurable(control.durable)
+        try sendFeedbackIfDue()
+        let ended = try receive(into: &chunk)
+        let isBlocked = !chunk.isEmpty && !handOver(&chunk)
+        if ended || queue.isClosed { break }
+        let socketEvents = Int16(isBlocked ? 0 : POLLIN)
+        let ready = poll(
+          [(connection.fileDescriptor, socketEvents), (control.wakeUp.fileDescriptor, Int16(POLLIN))],
+          until: feedback.nextUpdate)
+        if ready[1] != 0 { control.wakeUp.drain() }
+        if ready[0] != 0 && !isBlocked { try connection.consumeInput() }
+      }
+      feedback.becameDurable(control.durable)
+      let last = feedback.forcedUpdate(now: .now(), clock: postgresClock())
+      try connection.writeCopyMessage(last.bytes, until: .after(.seconds(2)))
+    } catch {
+      throw malformed.map { .malformed($0) } ?? .postgres(error)
+    }
+    if let malformed { throw .malformed(malformed) }
+  }
+
+  private var malformed: MalformedStreamMessage?
+
+  /// Moves whole messages from libpq into the chunk. True when the stream has ended.
+  private mutating func receive(into chunk: inout StreamChunk) throws(PostgresError) -> Bool {
+    while malformed == nil {
+      if chunk.byteCount >= Self.chunkBytes && !handOver(&chunk) { return false }
+      var policy = feedback
+      var failure: MalformedStreamMessage?
+      let outcome = try connection.readCopyMessage { bytes in
+        do throws(MalformedStreamMessage) {
+          let message = try StreamMessage(bytes)
+          policy.receive(message)
+          switch message {
+          case .data(let start, _):
+            chunk.append(lsn: start, record: UnsafeRawBufferPointer(rebasing: bytes[StreamMessage.dataHeaderLength...]))
+          case .keepalive(let walEnd, let urgent):
+            chunk.append(keepalive: walEnd, urgent: urgent)
+          }
+        } catch {
+          failure = error
+        }
+      }
+      feedback = policy
+      malformed = failure
+      switch outcome {
+      case .message: continue
+      case .wouldBlock: return false
+      case .end: return true
+      }
+    }
+    return true
+  }
+
+  private func handOver(_ chunk: inout StreamChunk) -> Bool {
+    guard queue.tryPush(chunk, bytes: chunk.byteCount) else { return false }
+    // The next chunk is likely to be as large as this one; a trickle never pays for a backlog's buffer.
+    chunk = StreamChunk(capacity: min(chunk.byteCount, Self.chunkBytes))
+    return true
+  }
+
+  private mutating func sendFeedbackIfDue() throws(PostgresError) {
+    guard let update = feedback.update(now: .now(), clock: postgresClock()) else { return }
+    try connection.writeCopyMessage(update.bytes, until: .after(.seconds(30)))
+  }
+}
+
+/// Microseconds since 2000-01-01 UTC, PostgreSQL's own clock.
+func postgresClock() -> Int64 {
+  var time = timespec()
+  clock_gettime(CLOCK_REALTIME, &time)
+  return (Int64(time.tv_sec) - 946_684_800) * 1_000_000 + Int64(time.tv_nsec) / 1000
+}
