@@ -1,0 +1,63 @@
+public import PostgresClient
+public import ReplicationModel
+
+/// Why a change could not be applied, with the exact change.
+public struct ApplyFailure: Error, Sendable, Equatable {
+  public enum Reason: Sendable, Equatable {
+    /// The target's server refused it, or went away.
+    case postgres(PostgresError)
+    /// The target's table is not what the change needs.
+    case drift
+    /// An update or delete of a table without replica identity.
+    case noIdentity
+    /// The stream said something outside its grammar or out of order.
+    case unreadable
+  }
+
+  public var reason: Reason
+  public var message: String
+  public var relation: RelationName?
+  /// `insert`, `update`, `delete`, `truncate`, `commit`.
+  public var operation: String?
+  /// The record's LSN in the stream.
+  public var lsn: LSN?
+  /// The source's transaction.
+  public var xid: UInt32?
+
+  public init(_ reason: Reason, _ message: String) {
+    self.reason = reason
+    self.message = message
+  }
+
+  init(_ error: PostgresError) {
+    reason = .postgres(error)
+    message = error.description
+  }
+
+  /// The failure with what is known of the change, where it does not say so itself.
+  func located(relation: RelationName?, operation: String?, lsn: LSN?, xid: UInt32?) -> ApplyFailure {
+    var copy = self
+    copy.relation = copy.relation ?? relation
+    copy.operation = copy.operation ?? operation
+    copy.lsn = copy.lsn ?? lsn
+    copy.xid = copy.xid ?? xid
+    return copy
+  }
+
+  /// Whether the same stream, read again from the origin's progress, may go through with nothing changed.
+  public var isTransient: Bool {
+    if case .postgres(let error) = reason { return error.isTransient }
+    return false
+  }
+}
+
+extension ApplyFailure: CustomStringConvertible {
+  /// `insert into public.users, xid 743, lsn 0/1A2B3C: duplicate key … (SQLSTATE 23505)`
+  public var description: String {
+    var parts: [String] = []
+    if let operation { parts.append(relation.map { "\(operation) of \($0)" } ?? operation) }
+    if let xid { parts.append("xid \(xid)") }
+    if let lsn { parts.append("lsn \(lsn)") }
+    return parts.isEmpty ? message : parts.joined(separator: ", ") + ": " + message
+  }
+}

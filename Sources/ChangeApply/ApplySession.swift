@@ -1,0 +1,64 @@
+public import BlockingIO
+public import PostgresClient
+
+/// The one session that writes to the target: verbatim, without triggers, with its progress in a replication origin.
+///
+/// Every setting that could change what a statement does is pinned here, since those of the database or the role
+/// would leak in otherwise.
+public struct ApplySession {
+  let connection: PostgresConnection
+
+  /// Ends a statement that blocks the session's thread.
+  public var interrupt: WakeUp { connection.interrupt }
+
+  public func close() { connection.close() }
+
+  /// Connects, pins the session and takes the origin. `parameters` must be a superuser's.
+  ///
+  /// Fails with SQLSTATE 55006 while another session (a worker that has just died) still holds the origin.
+  public static func open(
+    _ parameters: ConnectionParameters, origin: String
+  ) throws(PostgresError) -> ApplySession {
+    var parameters = parameters
+    parameters.settings.merge(canonicalTextSettings) { _, canonical in canonical }
+    parameters.settings.merge(pinnedSettings) { _, pinned in pinned }
+    let connection = try PostgresConnection.connect(parameters)
+    let deadline = Deadline.after(.seconds(30))
+    // The stream's bytes are in the database's encoding and must arrive as they are.
+    try connection.query(
+      "SELECT pg_catalog.set_config('client_encoding', pg_catalog.current_setting('server_encoding'), false)",
+      until: deadline)
+    for (setting, value, since) in versionedSettings where connection.serverVersion >= since {
+      try connection.query("SELECT pg_catalog.set_config($1, $2, false)", [setting, value], until: deadline)
+    }
+    try connection.query("SELECT pg_catalog.pg_replication_origin_session_setup($1)", [origin], until: deadline)
+    try connection.enterPipeline()
+    return ApplySession(connection: connection)
+  }
+
+  private static let pinnedSettings: [String: String] = [
+    "session_replication_role": "replica",
+    // Progress is confirmed to the source only after the origin's WAL has been flushed, so commits need not wait.
+    "synchronous_commit": "off",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+    "array_nulls": "on",
+    "row_security": "off",
+    "default_tablespace": "",
+    "log_statement": "none",
+    "log_min_duration_statement": "-1",
+  ]
+
+  private static let versionedSettings: [(String, String, since: Int)] = [
+    ("jit", "off", 110000),
+    ("plan_cache_mode", "force_generic_plan", 120000),
+    ("idle_session_timeout", "0", 140000),
+    ("transaction_timeout", "0", 170000),
+  ]
+}

@@ -1,0 +1,139 @@
+import ReplicationModel
+
+/// The statement for one kind of change of one table, as a pure value: SQL with numbered parameters, and where each
+/// parameter's value comes from.
+struct ChangeStatement: Equatable, Sendable {
+  enum Source: Equatable, Sendable {
+    /// The new tuple's value of the target column with this index.
+    case new(Int)
+    /// The old key's value of the target column with this index.
+    case old(Int)
+  }
+
+  var sql: String
+  var parameters: [Source]
+}
+
+extension TargetRelation {
+  /// `INSERT` with the given target columns.
+  ///
+  /// Parameters carry no type: the server takes each column's own, so that length and precision are those of the
+  /// column. Generated columns are computed by the target.
+  func insertStatement(columns present: [Int]) -> ChangeStatement {
+    let set = present.filter { !columns[$0].isGenerated }
+    guard !set.isEmpty else {
+      return ChangeStatement(sql: "INSERT INTO \(name.quoted) DEFAULT VALUES", parameters: [])
+    }
+    let names = set.map { quotedIdentifier(columns[$0].name) }.joined(separator: ", ")
+    let values = (1...set.count).map { "$\($0)" }.joined(separator: ", ")
+    return ChangeStatement(
+      sql: "INSERT INTO \(name.quoted) (\(names)) OVERRIDING SYSTEM VALUE VALUES (\(values))",
+      parameters: set.map { .new($0) })
+  }
+
+  /// `UPDATE` of the given columns; nil when nothing can be set.
+  ///
+  /// - Parameters:
+  ///   - present: the new tuple's columns, without those that it leaves as they are (unchanged TOAST).
+  ///   - oldKey: the old key's columns where the change carries one.
+  func updateStatement(columns present: [Int], oldKey: [Int]?) throws(ApplyFailure) -> ChangeStatement? {
+    let set = present.filter { !columns[$0].isGenerated }
+    let replaced = set.filter { columns[$0].isIdentityAlways && !isKey($0, unlessIn: oldKey) }
+    if !replaced.isEmpty { return try replaceStatement(columns: set, oldKey: oldKey) }
+    let assigned = set.filter { !columns[$0].isIdentityAlways }
+    guard !assigned.isEmpty else { return nil }
+    let list = assigned.enumerated().map { "\(quotedIdentifier(columns[$1].name)) = $\($0 + 1)" }
+    let (condition, sources) = try condition(oldKey: oldKey, firstParameter: assigned.count + 1)
+    return ChangeStatement(
+      sql: "UPDATE ONLY \(name.quoted) SET \(list.joined(separator: ", ")) WHERE \(condition)",
+      parameters: assigned.map { .new($0) } + sources)
+  }
+
+  /// A key column that the change says did not move need not be set.
+  private func isKey(_ column: Int, unlessIn oldKey: [Int]?) -> Bool {
+    guard oldKey == nil, case .key(let names) = identity else { return false }
+    return names.contains(columns[column].name)
+  }
+
+  /// An UPDATE may not set a GENERATED ALWAYS identity column, whatever the session; where the new tuple may carry
+  /// another value for one, the row is deleted and inserted anew in one statement, with the columns that the change
+  /// did not touch taken from the old row.
+  private func replaceStatement(columns set: [Int], oldKey: [Int]?) throws(ApplyFailure) -> ChangeStatement {
+    let stored = columns.indices.filter { !columns[$0].isGenerated }
+    let (condition, sources) = try condition(oldKey: oldKey, firstParameter: set.count + 1)
+    let values = stored.map { index in
+      if let position = set.firstIndex(of: index) { return "$\(position + 1)::\(columns[index].type)" }
+      return "gone." + quotedIdentifier(columns[index].name)
+    }
+    let names = stored.map { quotedIdentifier(columns[$0].name) }.joined(separator: ", ")
+    return ChangeStatement(
+      sql: """
+        WITH gone AS (DELETE FROM ONLY \(name.quoted) WHERE \(condition) RETURNING *) \
+        INSERT INTO \(name.quoted) (\(names)) OVERRIDING SYSTEM VALUE SELECT \(values.joined(separator: ", ")) FROM gone
+        """,
+      parameters: set.map { .new($0) } + sources)
+  }
+
+  func deleteStatement(oldKey: [Int]) throws(ApplyFailure) -> ChangeStatement {
+    let (condition, sources) = try condition(oldKey: oldKey, firstParameter: 1)
+    return ChangeStatement(sql: "DELETE FROM ONLY \(name.quoted) WHERE \(condition)", parameters: sources)
+  }
+
+  private func condition(
+    oldKey: [Int]?, firstParameter: Int
+  ) throws(ApplyFailure) -> (String, [ChangeStatement.Source]) {
+    switch identity {
+    case .nothing:
+      throw ApplyFailure(.noIdentity, "table \(name) has no replica identity, so its updates and deletes name no row")
+    case .full:
+      guard let oldKey else {
+        throw ApplyFailure(.unreadable, "update of \(name), which has REPLICA IDENTITY FULL, without its old row")
+      }
+      return fullRowCondition(oldKey: oldKey, firstParameter: firstParameter)
+    case .key(let names):
+      var terms: [String] = []
+      var sources: [ChangeStatement.Source] = []
+      for name in names {
+        guard let column = column(named: name) else {
+          throw ApplyFailure(.drift, "key column \(name) of \(self.name) is gone on the target")
+        }
+        if let oldKey, !oldKey.contains(column) {
+          throw ApplyFailure(.drift, "the old key of a change of \(self.name) lacks column \(name)")
+        }
+        terms.append("\(quotedIdentifier(name)) = $\(firstParameter + sources.count)::\(columns[column].type)")
+        sources.append(oldKey == nil ? .new(column) : .old(column))
+      }
+      return (terms.joined(separator: " AND "), sources)
+    }
+  }
+
+  /// One row that looks just like the old one, byte by byte in its text form: types without an equality operator
+  /// (json, point, …) compare too, and values that are equal without being the same (1.0 and 1.00) do not. A column
+  /// that the old row leaves out is null. `=` on indexed columns lets the planner use an index.
+  private func fullRowCondition(oldKey: [Int], firstParameter: Int) -> (String, [ChangeStatement.Source]) {
+    var terms: [String] = []
+    var sources: [ChangeStatement.Source] = []
+    for (index, column) in columns.enumerated() {
+      let name = quotedIdentifier(column.name)
+      guard oldKey.contains(index) else {
+        terms.append("\(name) IS NULL")
+        continue
+      }
+      if column.isIndexed {
+        terms.append("\(name) = $\(firstParameter + sources.count)::\(column.type)")
+        sources.append(.old(index))
+      }
+      terms.append("pg_catalog.format('%s', \(name)) = $\(firstParameter + sources.count)::text")
+      sources.append(.old(index))
+    }
+    let filter = terms.isEmpty ? "true" : terms.joined(separator: " AND ")
+    return ("ctid = (SELECT ctid FROM ONLY \(name.quoted) WHERE \(filter) LIMIT 1)", sources)
+  }
+}
+
+/// One statement for all the tables, as on the source: a table that another one references can only be truncated
+/// together with it. The stream names every table that was truncated, so nothing cascades further here.
+func truncateStatement(_ relations: [TargetRelation], restartIdentity: Bool) -> String {
+  let list = relations.map { $0.kind == .partitioned ? $0.name.quoted : "ONLY " + $0.name.quoted }
+  return "TRUNCATE " + list.joined(separator: ", ") + (restartIdentity ? " RESTART IDENTITY" : "")
+}

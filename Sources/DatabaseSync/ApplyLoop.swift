@@ -1,0 +1,134 @@
+import BlockingIO
+import ChangeApply
+import LogicalDecoding
+import ReplicationModel
+import ReplicationStream
+
+/// The turns of the apply thread: take a chunk, apply it, commit when the queue is dry, confirm what is durable.
+struct ApplyLoop {
+  struct Figures {
+    var position: LSN
+    var durable: LSN
+    var transactions: UInt64
+    var changes: UInt64
+    var missedRows: UInt64
+    var changesPerSecond: Double
+    var isCaughtUp: Bool
+    var secondsBehind: Double?
+  }
+
+  /// How long an applied position may wait for its flush; each costs the target one.
+  private static let durableInterval = Duration.seconds(1)
+  /// How long an idle database's progress may lag behind its neighbours' WAL.
+  private static let positionInterval = Duration.seconds(10)
+  /// How long a turn waits for something to do.
+  private static let turnTime = Duration.milliseconds(250)
+
+  private let applier: ChangeApplier<TestDecodingParser>
+  private let feed: Feed
+  /// What earlier attempts and workers had counted.
+  private let base: WorkerSnapshot
+  private var nextDurable = Deadline.after(durableInterval)
+  private var nextPosition = Deadline.after(positionInterval)
+  private var rate = RateMeter()
+  private var isCaughtUp = false
+  private var isUrgent = false
+  private var keepalivePosition = LSN.invalid
+  private(set) var hasApplied = false
+
+  init(applier: ChangeApplier<TestDecodingParser>, feed: Feed, base: WorkerSnapshot) {
+    self.applier = applier
+    self.feed = feed
+    self.base = base
+  }
+
+  /// One turn; false when the stream has ended and all of it is applied.
+  mutating func turn() throws(ApplyFailure) -> Bool {
+    if let chunk = feed.queue.pop(until: .after(Self.turnTime)) {
+      try apply(chunk)
+    } else if feed.queue.isClosed {
+      try finish()
+      return false
+    }
+    if feed.queue.isEmpty { try applier.commitGroup() }
+    try housekeeping()
+    rate.record(total: applier.counters.changes)
+    return true
+  }
+
+  private mutating func apply(_ chunk: StreamChunk) throws(ApplyFailure) {
+    let applier = self.applier
+    var caughtUp = isCaughtUp
+    var urgent = isUrgent
+    var position = keepalivePosition
+    try chunk.forEach { item throws(ApplyFailure) in
+      switch item {
+      case .record(let lsn, let bytes):
+        caughtUp = false
+        try applier.apply(lsn: lsn, record: bytes)
+      case .keepalive(let walEnd, let isUrgent):
+        try applier.keepalive(walEnd, record: false)
+        position = max(position, walEnd)
+        caughtUp = true
+        urgent = urgent || isUrgent
+      }
+    }
+    isCaughtUp = caughtUp
+    isUrgent = urgent
+    keepalivePosition = position
+    hasApplied = true
+  }
+
+  private mutating func housekeeping() throws(ApplyFailure) {
+    guard !applier.isMidTransaction else { return }
+    if isUrgent && feed.queue.isEmpty || nextPosition.hasPassed {
+      try applier.recordPosition()
+      nextPosition = .after(Self.positionInterval)
+    }
+    if isUrgent && feed.queue.isEmpty || nextDurable.hasPassed {
+      isUrgent = false
+      try confirm()
+      nextDurable = .after(Self.durableInterval)
+    }
+  }
+
+  private func confirm() throws(ApplyFailure) {
+    try applier.makeDurable()
+    feed.control.confirm(applier.durable)
+  }
+
+  /// Commits what is whole, and confirms it.
+  mutating func finish() throws(ApplyFailure) {
+    try applier.commitGroup()
+    guard !applier.isMidTransaction else { return }
+    try confirm()
+  }
+
+  var figures: Figures {
+    let caughtUp = isCaughtUp && !applier.hasOpenGroup
+    return Figures(
+      position: caughtUp ? max(applier.recorded, keepalivePosition) : applier.recorded, durable: applier.durable,
+      transactions: base.transactions + applier.counters.transactions,
+      changes: base.changes + applier.counters.changes, missedRows: base.missedRows + applier.counters.missedRows,
+      changesPerSecond: rate.perSecond, isCaughtUp: caughtUp,
+      secondsBehind: caughtUp ? 0 : applier.lastCommitTime.flatMap { secondsSince(timestamp: $0) })
+  }
+}
+
+/// A rate over the last few seconds.
+struct RateMeter {
+  private static let window: UInt64 = 5_000_000_000
+  private var samples: [(time: UInt64, total: UInt64)] = []
+
+  mutating func record(total: UInt64) {
+    let now = Deadline.now().nanoseconds
+    if let last = samples.last, now - last.time < 200_000_000 { return }
+    samples.append((now, total))
+    while samples.count > 2 && now - samples[1].time > Self.window { samples.removeFirst() }
+  }
+
+  var perSecond: Double {
+    guard let first = samples.first, let last = samples.last, last.time > first.time else { return 0 }
+    return Double(last.total - first.total) / (Double(last.time - first.time) / 1e9)
+  }
+}

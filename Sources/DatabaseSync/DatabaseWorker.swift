@@ -1,0 +1,233 @@
+public import BlockingIO
+import ChangeApply
+import Glibc
+public import Logging
+import LogicalDecoding
+import PostgresClient
+import ReplicationModel
+import ReplicationStream
+import Synchronization
+
+/// One database's worker: streams its slot, decodes, applies, confirms; starts again after trouble that may pass;
+/// parks this database alone when it cannot go on.
+///
+/// Two threads: one receives and answers the source, one applies. Killing the process at any moment is safe: the
+/// target's replication origin says where to go on.
+public final class DatabaseWorker: Sendable {
+  public let assignment: WorkerAssignment
+  private let logger: Logger
+  private let status: Mutex<WorkerSnapshot>
+  private let life = Life()
+
+  /// - Parameter earlier: what a worker before this one had counted.
+  public init(_ assignment: WorkerAssignment, earlier: WorkerSnapshot? = nil, logger: Logger) {
+    self.assignment = assignment
+    var logger = logger
+    logger[metadataKey: "migration"] = "\(assignment.migration)"
+    logger[metadataKey: "database"] = "\(assignment.database)"
+    self.logger = logger
+    var snapshot = WorkerSnapshot(migration: assignment.migration, database: assignment.database)
+    if let earlier {
+      snapshot.transactions = earlier.transactions
+      snapshot.changes = earlier.changes
+      snapshot.missedRows = earlier.missedRows
+    }
+    status = Mutex(snapshot)
+  }
+
+  public var snapshot: WorkerSnapshot { status.withLock { $0 } }
+
+  public func start() {
+    life.begin()
+    startThread(name: "apply-\(assignment.database)") { self.run() }
+  }
+
+  /// Asks the worker to finish the transaction in hand, confirm and disconnect.
+  public func requestStop() { life.requestStop() }
+
+  /// Waits for the worker's end on the calling thread; false when the deadline passed first.
+  public func waitUntilStopped(until deadline: Deadline) -> Bool { life.waitForEnd(until: deadline) }
+
+  // MARK: the apply thread
+
+  /// How long a parked worker waits before it looks again whether someone has mended the target.
+  private static let parkedRetry = Duration.seconds(15)
+
+  private func run() {
+    var backOff = BackOff()
+    var failedAt: LSN?
+    while !life.isStopRequested {
+      let outcome = attempt(onProgress: { backOff.reset() })
+      switch outcome {
+      case .stopped: break
+      case .transient(let message):
+        let pause = backOff.next()
+        logger.warning("stream interrupted, next try in \(pause)", metadata: ["reason": "\(message)"])
+        status.withLock {
+          $0.lastError = message
+          $0.changesPerSecond = 0
+          $0.restarts += 1
+        }
+        life.pause(pause)
+      case .parked(let message, let lsn, let mayBeStale):
+        // The catalogs may have changed on both sides in good order: look once more with fresh eyes.
+        if mayBeStale, failedAt == nil || failedAt != lsn {
+          failedAt = lsn
+          continue
+        }
+        logger.error("parked", metadata: ["reason": "\(message)"])
+        status.withLock {
+          $0.phase = .parked
+          $0.lastError = message
+          $0.parkedAt = lsn
+          $0.changesPerSecond = 0
+        }
+        life.pause(Self.parkedRetry)
+      }
+    }
+    status.withLock {
+      if $0.phase != .parked { $0.phase = .stopped }
+      $0.changesPerSecond = 0
+    }
+    life.end()
+  }
+
+  private enum Outcome {
+    case stopped
+    case transient(String)
+    case parked(String, LSN?, mayBeStale: Bool)
+  }
+
+  private func attempt(onProgress: () -> Void) -> Outcome {
+    do {
+      try stream(onProgress: onProgress)
+      return .stopped
+    } catch let error as ConvoyError {
+      return .parked(error.description, nil, mayBeStale: false)
+    } catch let error as ApplyFailure {
+      if error.isTransient { return .transient("\(error)") }
+      return .parked("\(error)", error.lsn, mayBeStale: true)
+    } catch let error as PostgresError {
+      if error.reason == .cancelled && life.isStopRequested { return .stopped }
+      let text = "\(error.server): \(error)"
+      return error.isTransient ? .transient(text) : .parked(text, nil, mayBeStale: false)
+    } catch StreamFailure.postgres(let error) {
+      let text = "\(error.server): \(error)"
+      return error.isTransient ? .transient(text) : .parked(text, nil, mayBeStale: false)
+    } catch StreamFailure.malformed(let error) {
+      return .parked("the source sent a message outside the protocol: \(error.reason)", nil, mayBeStale: true)
+    } catch {
+      return .parked("\(error)", nil, mayBeStale: false)
+    }
+  }
+
+  /// One connection's worth of work; returns when asked to stop.
+  private func stream(onProgress: () -> Void) throws {
+    let session = try ApplySession.open(assignment.target, origin: assignment.origin)
+    life.attach(session.interrupt)
+    defer {
+      life.detach()
+      session.close()
+    }
+    let start = try checkedStart()
+    var walsender = assignment.source
+    walsender.isReplication = true
+    walsender.settings.merge(canonicalTextSettings) { _, canonical in canonical }
+    let connection = try PostgresConnection.connect(walsender)
+    let feed = Feed(startingAt: start)
+    let receiver = try StreamReceiver(
+      connection: connection,
+      request: StreamRequest(
+        slot: assignment.slot, start: start,
+        options: [("include-xids", "on"), ("include-timestamp", "on"), ("skip-empty-xacts", "off")]),
+      queue: feed.queue, control: feed.control)
+    feed.start(receiver, name: "recv-\(assignment.database)")
+    defer { feed.stop() }
+    let applier = try ChangeApplier(
+      session: session, parser: TestDecodingParser(), start: start,
+      identity: HandOffNames.random().nonce)
+    logger.info("streaming", metadata: ["from": "\(start)"])
+    status.withLock {
+      $0.phase = .catchingUp
+      $0.position = start
+      $0.durable = start
+      $0.parkedAt = nil
+    }
+    var loop = ApplyLoop(applier: applier, feed: feed, base: snapshot)
+    while !life.isStopRequested {
+      let more = try loop.turn()
+      if loop.hasApplied { onProgress() }
+      publish(loop)
+      if !more {
+        try feed.outcome()
+        throw PostgresError(
+          .connectionLost, message: "the source ended the stream", server: assignment.source.displayName)
+      }
+    }
+    try loop.finish()
+    publish(loop)
+  }
+
+  private func checkedStart() throws -> LSN {
+    let source = try PostgresConnection.connect(assignment.source)
+    let target = try PostgresConnection.connect(assignment.target)
+    let invariants = try StartInvariants.read(source: source, target: target, assignment: assignment)
+    return try invariants.startPosition(for: assignment)
+  }
+
+  private func publish(_ loop: ApplyLoop) {
+    let figures = loop.figures
+    status.withLock {
+      $0.phase = figures.isCaughtUp ? .streaming : .catchingUp
+      $0.position = figures.position
+      $0.durable = figures.durable
+      $0.transactions = figures.transactions
+      $0.changes = figures.changes
+      $0.missedRows = figures.missedRows
+      $0.changesPerSecond = figures.changesPerSecond
+      $0.secondsBehind = figures.secondsBehind
+      if figures.isCaughtUp { $0.lastError = nil }
+    }
+  }
+}
+
+/// The receiving thread of one connection, with its queue.
+final class Feed: Sendable {
+  /// Bytes that may wait between the two threads.
+  private static let queueBytes = 16 << 20
+
+  let control = StreamControl()
+  let queue: ByteBoundedQueue<StreamChunk>
+  private let end = ThreadEnd()
+  private let result = Mutex<StreamFailure?>(nil)
+
+  init(startingAt start: LSN) {
+    queue = ByteBoundedQueue(capacity: Self.queueBytes, roomWakeUp: control.wakeUp)
+    control.confirm(start)
+  }
+
+  func start(_ receiver: sending StreamReceiver, name: String) {
+    let box = TransferBox(receiver)
+    startThread(name: name) {
+      var receiver = box.take()
+      do throws(StreamFailure) {
+        try receiver.run()
+      } catch {
+        self.result.withLock { $0 = error }
+      }
+      self.queue.close()
+      self.end.signal()
+    }
+  }
+
+  /// Throws what ended the stream, if it was an error.
+  func outcome() throws(StreamFailure) {
+    if let failure = result.withLock({ $0 }) { throw failure }
+  }
+
+  func stop() {
+    control.stop()
+    queue.close()
+    end.wait()
+  }
+}

@@ -1,0 +1,40 @@
+public import PostgresClient
+public import ReplicationModel
+
+/// Everything that one database's worker needs to know. The facts come from the hand-off's record; progress does not:
+/// the worker asks the target's replication origin.
+public struct WorkerAssignment: Sendable {
+  public var migration: String
+  public var database: String
+  /// The database's oid on the source when the slot was made: DROP DATABASE drops its slots silently.
+  public var databaseOID: UInt32
+  public var source: ConnectionParameters
+  public var target: ConnectionParameters
+  public var slot: String
+  public var origin: String
+  public var handOff: LSN
+  /// Both servers have the same one: the target is a physical copy.
+  public var systemIdentifier: String
+  public var sourceTimeline: Int
+  public var targetTimeline: Int
+
+  public init(
+    migration: String, database: String, databaseOID: UInt32, source: ConnectionParameters,
+    target: ConnectionParameters, slot: String, origin: String, handOff: LSN, systemIdentifier: String,
+    sourceTimeline: Int, targetTimeline: Int
+  ) {
+    self.migration = migration
+    self.database = database
+    self.databaseOID = databaseOID
+    self.source = source
+    self.target = target
+    self.slot = slot
+    self.origin = origin
+    self.handOff = handOff
+    self.systemIdentifier = systemIdentifier
+    self.sourceTimeline = sourceTimeline
+    self.targetTimeline = targetTimeline
+  }
+
+  var place: ConvoyError.Place { .database(migration: migration, name: database) }
+}

@@ -1,0 +1,97 @@
+import BlockingIO
+
+/// Whether a worker should run, and whether it does. `@unchecked Sendable`: every property is touched with
+/// `condition` locked only.
+final class Life: @unchecked Sendable {
+  private let condition = ConditionVariable()
+  private var stopRequested = false
+  private var running = false
+  private var interrupt: WakeUp?
+
+  var isStopRequested: Bool { condition.withLock { stopRequested } }
+
+  func begin() { condition.withLock { running = true } }
+
+  func end() {
+    condition.withLock {
+      running = false
+      condition.broadcast()
+    }
+  }
+
+  func requestStop() {
+    condition.withLock {
+      stopRequested = true
+      condition.broadcast()
+    }
+  }
+
+  /// The wake-up that ends a statement which blocks the apply thread.
+  func attach(_ wakeUp: WakeUp) { condition.withLock { interrupt = wakeUp } }
+  func detach() { condition.withLock { interrupt = nil } }
+
+  /// Waits for the end of the thread. Halfway to the deadline a statement that blocks it (a lock on the target, say)
+  /// is given up: the group is rolled back and will be streamed again.
+  func waitForEnd(until deadline: Deadline) -> Bool {
+    let half = Deadline.after(deadline.remaining / 2)
+    return condition.withLock {
+      while running {
+        if condition.wait(until: half.hasPassed ? deadline : half) { continue }
+        if deadline.hasPassed { return !running }
+        interrupt?.signal()
+      }
+      return true
+    }
+  }
+
+  /// Waits, unless a stop is requested meanwhile.
+  func pause(_ duration: Duration) {
+    let deadline = Deadline.after(duration)
+    condition.withLock {
+      while !stopRequested && condition.wait(until: deadline) {}
+    }
+  }
+}
+
+/// A thread's end, to wait for.
+final class ThreadEnd: @unchecked Sendable {
+  // `ended` is touched with `condition` locked only.
+  private let condition = ConditionVariable()
+  private var ended = false
+
+  func signal() {
+    condition.withLock {
+      ended = true
+      condition.broadcast()
+    }
+  }
+
+  func wait() {
+    condition.withLock { while !ended { condition.wait() } }
+  }
+}
+
+/// Hands a value that is not Sendable to the one thread that will own it.
+///
+/// `@unchecked Sendable`: the initialiser takes the value as `sending`, so nobody else has it, and `take` is called
+/// once, by the new owner.
+final class TransferBox<Value>: @unchecked Sendable {
+  private var value: Value?
+  init(_ value: sending Value) { self.value = value }
+  func take() -> Value {
+    defer { value = nil }
+    return value!
+  }
+}
+
+/// Pauses between attempts: 100 ms, doubling to 10 s.
+struct BackOff {
+  private var attempts = 0
+
+  mutating func next() -> Duration {
+    defer { attempts += 1 }
+    return min(.milliseconds(100 << min(attempts, 7)), .seconds(10))
+  }
+
+  mutating func reset() { attempts = 0 }
+}

@@ -1,0 +1,36 @@
+public import ReplicationModel
+
+/// What a worker says of itself; renderers and `pgconvoy status` make rows of it.
+public struct WorkerSnapshot: Sendable, Codable, Equatable {
+  public var migration: String
+  public var database: String
+  public var phase: DatabasePhase
+  /// Everything the source committed before it is applied on the target.
+  public var position: LSN
+  /// The part of it that survives a crash of the target.
+  public var durable: LSN
+  public var transactions: UInt64
+  public var changes: UInt64
+  public var missedRows: UInt64
+  public var changesPerSecond: Double
+  /// Seconds behind the source's clock, 0 when caught up; nil when not known.
+  public var secondsBehind: Double?
+  /// As a person reads it, with the exact change.
+  public var lastError: String?
+  /// The commit LSN or record that parked it.
+  public var parkedAt: LSN?
+  public var restarts: Int
+
+  public init(migration: String, database: String) {
+    self.migration = migration
+    self.database = database
+    phase = .stopped
+    position = .invalid
+    durable = .invalid
+    transactions = 0
+    changes = 0
+    missedRows = 0
+    changesPerSecond = 0
+    restarts = 0
+  }
+}
