@@ -41,10 +41,16 @@ public final class JournalFile: Sendable {
   }
 
   /// SQLite's own new files follow the umask; the WAL and its index take the mode of the file that they belong to.
+  ///
+  /// A file that is there is not opened here: closing it again would end the locks that another connection of this
+  /// process has on it (<https://www.sqlite.org/howtocorrupt.html>, 2.2).
   private static func makeFile(_ path: String) throws(ConvoyError) {
-    let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else { throw unwritable(path, errno) }
-    close(descriptor)
+    let descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+    if descriptor >= 0 {
+      close(descriptor)
+    } else if errno != EEXIST || access(path, R_OK | W_OK) != 0 {
+      throw unwritable(path, errno)
+    }
   }
 
   /// Looks before anything is changed: is it a journal, sound, and not from the future?

@@ -1,5 +1,6 @@
 import FoundationEssentials
 import GRDB
+import Glibc
 public import ReplicationModel
 
 /// One run's hold on one migration. Ends with `release()`, with the object, or with the process, however that ends.
@@ -90,7 +91,13 @@ extension JournalFile {
     if identity == observer { return }
     switch identity.life(seenFrom: observer) {
     case .dead: return
-    case .alive: throw locked(try row.value("migration"), try LockHolder(row: row))
+    case .alive:
+      // It gave the file up without a word; unless somebody removed the file that it still holds. Then ours must not
+      // stay: the next one to come would believe that the holder gave it up.
+      if file.madeFile {
+        unlink(file.path)
+        throw locked(try row.value("migration"), try LockHolder(row: row))
+      }
     case .unknown:
       // On one kernel the file would still be locked; and who removed the file has answered the question.
       if identity.boot == observer.boot || file.madeFile { return }
