@@ -147,24 +147,27 @@ private final class WriterRun: @unchecked Sendable {
   private func write(_ choices: [LabTransaction], on connection: PostgresConnection, database: String) throws {
     // Connections start anywhere within one interval, so that they do not all write at the same moments.
     var due = Deadline.now().nanoseconds + UInt64(interval * Double.random(in: 0...1) * 1e9)
+    var lastRefusal = ""
     while !stopped(until: Deadline(nanoseconds: due)) {
       let token = nextToken()
       do {
         try commit(choices.pick(), token: token, on: connection)
         acknowledged?.append(database: database, token: token)
         count(\.committed)
+        lastRefusal = ""
       } catch {
         guard connection.isOpen, error.reason == .server else {
           count(\.unknown)
           throw error
         }
         count(\.failed)
-        log("\(database): \(error)")
+        // A server that refuses everything says so in one line, not in forty a second.
+        if error.message != lastRefusal { log("\(database): \(error)") }
+        lastRefusal = error.message
         try connection.script("ROLLBACK")
       }
       // Time lost on a slow server is not caught up with.
       due = max(due, Deadline.now().nanoseconds) + UInt64(interval * 1e9)
-      if interval > 0 { due = max(due, Deadline.now().nanoseconds) }
     }
   }
 

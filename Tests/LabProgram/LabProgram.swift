@@ -31,5 +31,6 @@ struct LabProgram {
     }
   }
 
-  @Sendable static func say(_ text: String) { print(text) }
+  /// Unbuffered: a test that kills this program goes by its last line.
+  @Sendable static func say(_ text: String) { _ = write(STDOUT_FILENO, text + "\n", text.utf8.count + 1) }
 }
