@@ -80,7 +80,9 @@ let package = Package(
     tests("JournalTests", ["Journal", "BlockingIO", "ReplicationModel"]),
     tests("MigrationStepsTests", ["MigrationSteps", "ReplicationModel", "Inventory", "Playbook"]),
     tests("StatusReportTests", ["StatusReport", "ReplicationModel"]),
-    tests("LabTests", ["Lab", "ReplicationModel", "PostgresClient"]),
+    tests("LabTests", ["Lab", "ReplicationModel", "PostgresClient", "BlockingIO", "LabProgram"]),
+    .executableTarget(
+      name: "LabProgram", dependencies: ["Lab", "ReplicationModel"], path: "Tests/LabProgram", swiftSettings: house),
     tests("CommandLineTests", ["ReplicationModel", "pgconvoy"]),
     tests(
       "ScenarioTests",
