@@ -3,7 +3,7 @@ extension RecordCursor {
   @inline(never)
   mutating func controlRecord() throws(MalformedRecord) -> DecodedRecord {
     if skip("BEGIN") {
-      let xid = try optionalXID(after: " ")
+      let xid = isAt(" ") ? try spacedXID() : nil
       try expectEnd()
       return .begin(xid: xid)
     }
@@ -15,7 +15,7 @@ extension RecordCursor {
       throw mismatch("COMMIT PREPARED ", "expected 'COMMIT PREPARED'")
     }
     if skip("COMMIT") {
-      let xid = starts(with: " (") ? nil : try optionalXID(after: " ")
+      let xid = isAt(" ") && !starts(with: " (") ? try spacedXID() : nil
       let timestamp = try optionalTimestamp()
       try expectEnd()
       return .commit(xid: xid, timestamp: timestamp)
@@ -32,9 +32,9 @@ extension RecordCursor {
     return try streamControl()
   }
 
-  /// ` 123`; nil where the record was written without `include-xids`.
-  private mutating func optionalXID(after literal: StaticString) throws(MalformedRecord) -> UInt32? {
-    guard skip(literal) else { return nil }
+  /// ` 123`; absent where the record was written without `include-xids`.
+  private mutating func spacedXID() throws(MalformedRecord) -> UInt32 {
+    offset += 1
     return try xid()
   }
 
@@ -69,7 +69,9 @@ extension RecordCursor {
 
   /// What quote_literal() writes: `'it''s'`, and with a backslash inside `E'a\\b'`.
   private mutating func literal() throws(MalformedRecord) -> String {
-    let escapes = skip("E'") || skip(" E'")
+    _ = starts(with: " E") && skip(" ")
+    let escapes = isAt("E")
+    if escapes { try expect("E'", "expected a quoted identifier of a prepared transaction") }
     if !escapes { try expect("'", "expected a quoted identifier of a prepared transaction") }
     var bytes: [UInt8] = []
     while offset < count {
@@ -140,7 +142,10 @@ extension RecordCursor {
     if skip("opening a streamed block for transaction") || skip("closing a streamed block for transaction")
       || skip("aborting streamed (sub)transaction") || skip("committing streamed transaction")
     {
-      _ = try optionalXID(after: " TXN ")
+      if starts(with: " T") {
+        try expect(" TXN ", "expected a transaction")
+        _ = try xid()
+      }
       _ = try optionalTimestamp()
     } else if skip("preparing streamed transaction ") {
       _ = skip("TXN ")
@@ -185,12 +190,12 @@ extension RecordCursor {
     return MalformedRecord(offset: offset + shared, reason: "\(reason)")
   }
 
-  /// A name without a type behind it; in a cut record it may be the start of ` new-tuple:`.
+  /// A name without a type behind it; in a cut record it may be the start of ` old-key:` or ` new-tuple:`.
   @inline(never)
   func notAColumn(_ name: Span) -> MalformedRecord {
     var start = self
     start.offset = name.start
-    let shared = start.sharedPrefix(with: "new-tuple:")
+    let shared = max(start.sharedPrefix(with: "old-key:"), start.sharedPrefix(with: "new-tuple:"))
     if start.offset + shared == count { return fail("expected '[' after the name of a column", at: count) }
     return fail("expected '[' after the name of a column")
   }

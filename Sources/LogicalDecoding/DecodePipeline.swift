@@ -5,7 +5,7 @@
 ///
 /// When either throws, the output holds the objects of all records before the faulty one, whole: write them out,
 /// then report. Afterwards every call throws the same error.
-public struct DecodePipeline {
+public struct DecodePipeline: Sendable {
   private var splitter: RecordSplitter
   private var parser = TestDecodingParser()
   private let writer = DecodeJSONWriter()

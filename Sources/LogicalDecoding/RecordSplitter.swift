@@ -9,7 +9,7 @@ import Glibc
 ///     splitter.append(bytes)
 ///     while let record = try splitter.next() { splitter.withBytes(of: record) { … } }
 ///     splitter.finish()   // and drain once more
-public struct RecordSplitter {
+public struct RecordSplitter: Sendable {
   /// One record; its bytes stay with the splitter until the next `append`.
   public struct Record: Sendable, Equatable {
     /// The line, from 1, on which it starts.

@@ -17,7 +17,7 @@ public import ReplicationModel
 /// the stream knows; this parser trusts it.
 ///
 /// <https://www.postgresql.org/docs/15/test-decoding.html>
-public struct TestDecodingParser: RecordParser {
+public struct TestDecodingParser: RecordParser, Sendable {
   var relations = RelationTable()
   private var newStore: [DecodedColumn] = []
   private var oldStore: [DecodedColumn] = []

@@ -114,10 +114,10 @@ func decode(_ text: String) -> (output: String, error: DecodeInputError?) { deco
 
         """)
     #expect(
-      error == DecodeInputError(kind: .malformed, line: 4, byteOffset: 67, reason: "expected the end of the record"))
+      error == DecodeInputError(kind: .malformed, line: 4, byteOffset: 69, reason: "expected the end of the record"))
     #expect(
       error?.convoyError.description == """
-        error: line 4, byte 67: expected the end of the record [decode.malformed]
+        error: line 4, byte 69: expected the end of the record [decode.malformed]
         hint: decode reads what pg_recvlogical wrote with the plugin test_decoding, unchanged
         """)
     #expect(error?.convoyError.exitStatus == 1)

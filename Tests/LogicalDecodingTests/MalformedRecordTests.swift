@@ -1,3 +1,4 @@
+import ReplicationModel
 import Testing
 
 @testable import LogicalDecoding
@@ -11,14 +12,14 @@ import Testing
     ("table t: INSERT:", 7, "expected '.' after the name of a schema"),
     ("table \"\".t: INSERT:", 6, "a name cannot be empty"),
     ("table \"a.t: INSERT:", 19, "a double-quoted name is not closed"),
-    ("table public.t: UPSERT:", 17, "expected an action after the name of a table"),
+    ("table public.t: UPSERT:", 18, "expected an action after the name of a table"),
     ("table public.t : INSERT:", 14, "expected an action after the name of a table"),
     ("table public.t: INSERT:a[integer]:1", 23, "expected the end of the record"),
     ("table public.t: INSERT: ", 24, "expected a name"),
     ("table public.t: INSERT:  a[integer]:1", 24, "expected a name"),
     ("table public.t: INSERT: a", 25, "expected '[' after the name of a column"),
     ("table public.t: INSERT: a:1", 25, "expected '[' after the name of a column"),
-    ("table public.t: INSERT: a[]:1", 28, "expected ']' after the name of a type"),
+    ("table public.t: INSERT: a[]:1", 26, "expected the name of a type"),
     ("table public.t: INSERT: a[integer", 33, "expected ']' after the name of a type"),
     ("table public.t: INSERT: a[integer[3]]:1", 34, "expected ']' after '[' in the name of a type"),
     ("table public.t: INSERT: a[inte\nger]:1", 30, "expected the name of a type and ']'"),
@@ -40,7 +41,7 @@ import Testing
     ("table public.t: INSERT: a[text]:'x'y", 35, "expected the end of the record"),
     ("table public.t: INSERT: a[text]:\"x\"", 32, "expected a value"),
     ("table public.t: INSERT: a[integer]:1\n", 36, "expected the end of the record"),
-    ("table public.t: INSERT: new-tuple: a[integer]:1", 27, "expected '[' after the name of a column"),
+    ("table public.t: INSERT: new-tuple: a[integer]:1", 23, "expected the end of the record"),
     ("table public.t: INSERT: a[integer]:1 new-tuple: a[integer]:1", 36, "expected the end of the record"),
     ("table public.t: UPDATE: old-key: a[integer]:1", 45, "expected ' new-tuple:' after the old key"),
     ("table public.t: UPDATE: old-key: (no-tuple-data)", 33, "expected a name"),

@@ -1,3 +1,4 @@
+import ReplicationModel
 import Testing
 
 @testable import LogicalDecoding
@@ -16,7 +17,7 @@ import Testing
   @Test func readsAndRendersEveryRecordOfTheServer() throws {
     var parser = TestDecodingParser()
     let records = try Self.records()
-    #expect(records.count == 131)
+    #expect(records.count == 132)
     for record in records {
       let model = try read(record, with: &parser)
       #expect(render(model) == String(decoding: record, as: UTF8.self))

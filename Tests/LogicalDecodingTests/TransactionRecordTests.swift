@@ -38,7 +38,7 @@ import Testing
     ("BEGINS", 5, "expected the end of the record"), ("COMMIT 1 (at )", 13, "expected a timestamp"),
     ("COMMIT 1 (at 2024", 17, "expected ')' after the timestamp"),
     ("COMMIT 1 (at 2024) ", 18, "expected the end of the record"), ("COMMIT 1 at", 9, "expected a timestamp"),
-    ("COMMIT PREP", 11, "expected 'COMMIT PREPARED'"), ("COMMIT PREPAID", 11, "expected 'COMMIT PREPARED'"),
+    ("COMMIT PREP", 11, "expected 'COMMIT PREPARED'"), ("COMMIT PREPAID", 12, "expected 'COMMIT PREPARED'"),
     ("PREPARE TRANSACTION g", 20, "expected a quoted identifier of a prepared transaction"),
     ("PREPARE TRANSACTION 'g", 22, "the identifier of a prepared transaction is not closed"),
     (#"PREPARE TRANSACTION E'a\b'"#, 24, "expected a second backslash"),

@@ -1,3 +1,5 @@
+import ReplicationModel
+
 /// SplitMix64: the same numbers for the same seed, everywhere.
 struct Random: RandomNumberGenerator {
   var state: UInt64

@@ -131,7 +131,7 @@ enum ServerFixture {
     table public.pk: INSERT: a[integer]:9 b[text]:'multi
     line' g[integer]:18
     message: transactional: 1 prefix: p, sz: 3 content:, sz: 16 content:, sz: 0 content:
-    message: transactional: 1 prefix: bin, sz: 4 content:~
+    message: transactional: 1 prefix: bin, sz: 4 content:~~
     '
     message: transactional: 1 prefix: , sz: 0 content:
     COMMIT 787 (at 2026-11-23 05:03:23.889266+00)
