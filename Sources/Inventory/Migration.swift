@@ -45,6 +45,12 @@ public struct ServiceCommands: Sendable, Equatable {
   public var stop: String
   /// Exit status 0: it runs.
   public var status: String
+
+  public init(start: String, stop: String, status: String) {
+    self.start = start
+    self.stop = stop
+    self.status = status
+  }
 }
 
 /// The source's output plugin.

@@ -1,0 +1,208 @@
+import Inventory
+import ReplicationModel
+
+/// Takes one migration through the steps of one play, and back again where the play says so.
+struct MigrationRunner<Context: StepContext>: Sendable {
+  let play: BoundPlay<Context>
+  let firstStep: Int
+  let options: PlayOptions
+  let observer: any PlayObserver
+  let gate: ConfirmationGate
+  /// All migrations of the play, for questions.
+  let migrations: [String]
+  let makeContext: @Sendable (Migration, StepReporter) async throws -> Context
+
+  func run(_ migration: Migration) async -> MigrationRecap {
+    let reporter = StepReporter(observer: observer)
+    var recap = MigrationRecap(name: migration.name)
+    do {
+      let context = try await makeContext(migration, reporter)
+      await run(context, reporter, &recap)
+      await context.close()
+    } catch {
+      await fail(before: error, &recap)
+    }
+    await observer.observe(
+      .migrationFinished(play: play.play.name, migration: migration.name, recap.outcome))
+    return recap
+  }
+
+  /// Something failed before the first step.
+  private func fail(before error: any Error, _ recap: inout MigrationRecap) async {
+    if Task.isCancelled {
+      recap.outcome = .interrupted
+      return
+    }
+    let placed = convoyError(error, migration: recap.name, step: play.steps.first?.name ?? "")
+    recap.outcome = .failed
+    recap.error = placed
+    await observer.observe(.migrationFailed(play: play.play.name, migration: recap.name, placed))
+  }
+
+  private func position(_ index: Int, _ migration: String) -> StepPosition {
+    StepPosition(
+      play: play.play.name, migration: migration, step: play.steps[index].name, number: index + 1,
+      count: play.steps.count)
+  }
+
+  // MARK: Forward
+
+  private func run(_ context: Context, _ reporter: StepReporter, _ recap: inout MigrationRecap) async {
+    // Nothing up to here is ever undone: the last point of no return that was passed, by this run or by another.
+    var barrier = -1
+    var taken: [Int] = []
+    if play.play.onFailure == .undo, !options.check {
+      do {
+        for (index, step) in play.steps.enumerated() where step.step.isPointOfNoReturn {
+          if try await step.step.isDone(context) { barrier = index }
+        }
+      } catch {
+        await fail(before: error, &recap)
+        return
+      }
+    }
+    for index in firstStep..<play.steps.count {
+      if Task.isCancelled {
+        recap.outcome = .interrupted
+        break
+      }
+      let position = position(index, recap.name)
+      reporter.move(to: position)
+      await observer.observe(.stepStarted(position))
+      var begun = false
+      let start = ContinuousClock.now
+      do {
+        let outcome = try await take(index, context, position, begun: &begun)
+        if begun { taken.append(index) }
+        if play.steps[index].step.isPointOfNoReturn, !options.check { barrier = max(barrier, index) }
+        recap.steps.append(record(position, outcome, since: start))
+        if case .ran(let result) = outcome {
+          await observer.observe(.stepFinished(position, result, start.duration(to: .now)))
+        }
+      } catch {
+        if begun {
+          taken.append(index)
+          if play.steps[index].step.isPointOfNoReturn { barrier = max(barrier, index) }
+        }
+        await fail(error, position, since: start, &recap)
+        if begun, !play.steps[index].step.isUndoneAfterItsOwnFailure { taken.removeLast() }
+        break
+      }
+    }
+    reporter.move(to: nil)
+    if recap.outcome != .ok, play.play.onFailure == .undo, !taken.isEmpty {
+      await undo(taken, barrier: barrier, context, reporter, &recap)
+    }
+  }
+
+  /// Takes one step. `begun` is set when `run` is about to be called: from then on there may be something to undo.
+  private func take(
+    _ index: Int, _ context: Context, _ position: StepPosition, begun: inout Bool
+  ) async throws -> StepRecord.Outcome {
+    let bound = play.steps[index]
+    if try await bound.step.isDone(context) {
+      await observer.observe(.stepAlreadyDone(position))
+      return .alreadyDone
+    }
+    if options.check {
+      let actions = try await bound.step.plan(context)
+      await observer.observe(.stepWouldRun(position, actions))
+      return .wouldRun(actions: actions.count)
+    }
+    if options.diff {
+      let files = try await bound.step.plan(context).filter { if case .file = $0.kind { true } else { false } }
+      if !files.isEmpty { await observer.observe(.stepDiff(position, files)) }
+    }
+    if let confirmation = bound.confirmation, !options.yes {
+      let question = "step \(bound.name) \(confirmation) (\(migrations.joined(separator: ", "))). Go on?"
+      let isConfirmed = await gate.ask(index, question)
+      try Task.checkCancellation()
+      if !isConfirmed {
+        throw ConvoyError(
+          "playbook.not-confirmed", "not confirmed: step \(bound.name) \(confirmation)",
+          hint: "answer yes, or run again with --yes")
+      }
+    }
+    try Task.checkCancellation()
+    begun = true
+    return .ran(try await bound.step.run(context))
+  }
+
+  private func record(
+    _ position: StepPosition, _ outcome: StepRecord.Outcome, since start: ContinuousClock.Instant
+  ) -> StepRecord {
+    StepRecord(play: position.play, step: position.step, outcome: outcome, duration: start.duration(to: .now))
+  }
+
+  private func fail(
+    _ error: any Error, _ position: StepPosition, since start: ContinuousClock.Instant,
+    _ recap: inout MigrationRecap
+  ) async {
+    let elapsed = start.duration(to: .now)
+    if Task.isCancelled {
+      recap.outcome = .interrupted
+      recap.steps.append(record(position, .interrupted, since: start))
+      await observer.observe(.stepInterrupted(position, elapsed))
+    } else {
+      let placed = convoyError(error, migration: position.migration, step: position.step)
+      recap.outcome = .failed
+      recap.error = placed
+      recap.steps.append(record(position, .failed, since: start))
+      await observer.observe(.stepFailed(position, placed, elapsed))
+    }
+  }
+
+  // MARK: Back
+
+  /// Undoes the steps that were taken, the last one first, down to the barrier or to the first that cannot be undone.
+  ///
+  /// Runs in a task of its own, which the cancellation that may have led here does not reach.
+  private func undo(
+    _ taken: [Int], barrier: Int, _ context: Context, _ reporter: StepReporter, _ recap: inout MigrationRecap
+  ) async {
+    let name = recap.name
+    let part = await Task { [recap] in
+      var part = recap
+      var left = Array(taken.filter { $0 > barrier })
+      var reason: String?
+      while let index = left.last {
+        let position = position(index, name)
+        reporter.move(to: position)
+        await observer.observe(.undoing(position))
+        do {
+          let result = try await play.steps[index].step.undo(context)
+          part.undone.append(UndoRecord(step: position.step, result: result))
+          await observer.observe(.undone(position, result))
+          left.removeLast()
+        } catch {
+          let placed = convoyError(error, migration: name, step: position.step)
+          part.undone.append(UndoRecord(step: position.step, error: placed))
+          await observer.observe(.undoFailed(position, placed))
+          reason = "undoing \(position.step) failed"
+          break
+        }
+      }
+      let kept = taken.filter { $0 <= barrier }
+      if barrier >= 0, reason == nil, !kept.isEmpty {
+        reason = "\(play.steps[barrier].name) is the point of no return"
+      }
+      part.leftDone = (kept + left).map { play.steps[$0].name }
+      part.leftDoneReason = reason
+      if let reason, !part.leftDone.isEmpty {
+        await observer.observe(
+          .undoStopped(play: play.play.name, migration: name, steps: part.leftDone, reason: reason))
+      }
+      reporter.move(to: nil)
+      return part
+    }.value
+    recap = part
+  }
+}
+
+/// Any error as a person reads it, with the step as its place unless it knows a better one.
+private func convoyError(_ error: any Error, migration: String, step: String) -> ConvoyError {
+  let place = ConvoyError.Place.step(migration: migration, host: nil, step: step)
+  if let error = error as? ConvoyError { return error.placed(at: place) }
+  let text = error is CancellationError ? "the step was cancelled" : "\(error)"
+  return ConvoyError("playbook.step-failed", text.replacing("\n", with: " "), at: place)
+}

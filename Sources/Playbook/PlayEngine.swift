@@ -1,0 +1,232 @@
+public import Inventory
+public import ReplicationModel
+
+/// How a playbook is to be run.
+public struct PlayOptions: Sendable, Equatable {
+  /// Ask and plan only; run nothing.
+  public var check: Bool
+  /// Show what steps do to files, before they do it.
+  public var diff: Bool
+  /// A pattern that takes migrations out of every play.
+  public var limit: String?
+  /// How many migrations of a batch are under way at once.
+  public var forks: Int
+  /// Begin at the first step of this name; what stands before it does not run.
+  public var startAt: String?
+  /// Run steps that destroy something without asking.
+  public var yes: Bool
+
+  public init(
+    check: Bool = false, diff: Bool = false, limit: String? = nil, forks: Int = 5, startAt: String? = nil,
+    yes: Bool = false
+  ) {
+    self.check = check
+    self.diff = diff
+    self.limit = limit
+    self.forks = forks
+    self.startAt = startAt
+    self.yes = yes
+  }
+}
+
+/// Runs playbooks; knows nothing about what steps do.
+///
+/// Plays run in order. In a play the migrations run in batches of `serial`, up to `forks` of a batch side by side,
+/// each through its steps in order. A migration whose step fails stops (or is undone); the others of its batch go on.
+/// After a batch with a failure nothing further starts, neither batches nor plays. When the task that called `run` is
+/// cancelled, the step in hand is cancelled, and its migration counts as interrupted.
+public struct PlayEngine<Context: StepContext>: Sendable {
+  private let observer: any PlayObserver
+  private let confirm: @Sendable (String) async -> Bool
+  private let makeContext: @Sendable (Migration, StepReporter) async throws -> Context
+
+  /// - Parameters:
+  ///   - observer: hears every event.
+  ///   - confirm: asks a person a question; false is no. Never called for two questions at once, nor with `yes`, nor
+  ///     in check mode.
+  ///   - makeContext: makes what the steps of one migration work with; called once for each migration of a play.
+  public init(
+    observer: any PlayObserver, confirm: @escaping @Sendable (String) async -> Bool,
+    makeContext: @escaping @Sendable (Migration, StepReporter) async throws -> Context
+  ) {
+    self.observer = observer
+    self.confirm = confirm
+    self.makeContext = makeContext
+  }
+
+  /// Runs every play. What goes wrong in a migration is in the recap.
+  ///
+  /// Throws only before anything has started: an unmatched pattern or limit, an unknown step to start at, no forks.
+  public func run(
+    _ playbook: BoundPlaybook<Context>, inventory: FleetInventory, options: PlayOptions = PlayOptions()
+  ) async throws(ConvoyError) -> PlayRecap {
+    let stages = try stages(playbook, inventory, options)
+    let names = Set(stages.flatMap { $0.migrations.map(\.name) })
+    var recap = RecapBuilder(check: options.check, names: inventory.migrations.map(\.name).filter(names.contains))
+    for stage in stages where !stage.migrations.isEmpty {
+      if recap.hasStopped || Task.isCancelled {
+        await leaveOut(stage.migrations, of: stage.play, &recap)
+        continue
+      }
+      await observer.observe(
+        .playStarted(
+          play: stage.play.play.name, migrations: stage.migrations.map(\.name), check: options.check))
+      await run(stage, options, &recap)
+    }
+    recap.recap.wasCancelled = Task.isCancelled && recap.leftSomethingOut
+    return recap.recap
+  }
+
+  // MARK: Before anything starts
+
+  /// One play with the migrations that it is for, and the step that it begins with.
+  private struct Stage {
+    var play: BoundPlay<Context>
+    var migrations: [Migration]
+    var firstStep: Int
+  }
+
+  private func stages(
+    _ playbook: BoundPlaybook<Context>, _ inventory: FleetInventory, _ options: PlayOptions
+  ) throws(ConvoyError) -> [Stage] {
+    if options.forks < 1 {
+      throw ConvoyError("playbook.bad-forks", "forks must be at least 1, not \(options.forks)", kind: .usage)
+    }
+    var limit: Set<String>?
+    if let pattern = options.limit { limit = Set(try inventory.migrations(matching: pattern).map(\.name)) }
+    var stages: [Stage] = []
+    for play in playbook.plays {
+      let matched = try inventory.migrations(matching: play.play.pattern, at: play.play.patternPlace)
+      stages.append(Stage(play: play, migrations: matched.filter { limit?.contains($0.name) ?? true }, firstStep: 0))
+    }
+    if stages.allSatisfy(\.migrations.isEmpty) {
+      throw ConvoyError(
+        "playbook.nothing-to-do", "limit '\(options.limit ?? "")' leaves no migration of this playbook",
+        hint: "its plays are for: \(playbook.plays.map(\.play.pattern).joined(separator: "; "))", kind: .usage)
+    }
+    guard let name = options.startAt else { return stages }
+    for (index, stage) in stages.enumerated() {
+      if let step = stage.play.steps.firstIndex(where: { $0.name == name }) {
+        stages[index].firstStep = step
+        return Array(stages[index...])
+      }
+    }
+    var known: [String] = []
+    for step in playbook.plays.flatMap(\.steps) where !known.contains(step.name) { known.append(step.name) }
+    throw ConvoyError(
+      "playbook.unknown-start", "no step '\(name)' to start at", at: .path(playbook.path),
+      hint: suggestion(for: name, among: known, what: "steps"), kind: .usage)
+  }
+
+  // MARK: A play
+
+  private func run(_ stage: Stage, _ options: PlayOptions, _ recap: inout RecapBuilder) async {
+    let size = stage.play.play.serial.batchSize(of: stage.migrations.count)
+    let starts = Array(stride(from: 0, to: stage.migrations.count, by: size))
+    let gate = ConfirmationGate(confirm: confirm)
+    for (number, start) in starts.enumerated() {
+      let batch = Array(stage.migrations[start..<min(start + size, stage.migrations.count)])
+      if recap.hasStopped || Task.isCancelled {
+        await leaveOut(batch, of: stage.play, &recap)
+        continue
+      }
+      await observer.observe(
+        .batchStarted(
+          play: stage.play.play.name, number: number + 1, count: starts.count, migrations: batch.map(\.name)))
+      let left = await run(batch, stage, options, gate, &recap)
+      if !left.isEmpty { await leaveOut(left, of: stage.play, &recap) }
+    }
+  }
+
+  /// Runs a batch, and returns the migrations that a cancellation kept from starting.
+  private func run(
+    _ batch: [Migration], _ stage: Stage, _ options: PlayOptions, _ gate: ConfirmationGate,
+    _ recap: inout RecapBuilder
+  ) async -> [Migration] {
+    let runner = MigrationRunner(
+      play: stage.play, firstStep: stage.firstStep, options: options, observer: observer, gate: gate,
+      migrations: stage.migrations.map(\.name), makeContext: makeContext)
+    var waiting = batch[...]
+    var results: [MigrationRecap] = []
+    await withTaskGroup(of: MigrationRecap.self) { group in
+      var running = 0
+      while running > 0 || !waiting.isEmpty {
+        if running < options.forks, !Task.isCancelled, let next = waiting.popFirst() {
+          group.addTask { await runner.run(next) }
+          running += 1
+          continue
+        }
+        guard let result = await group.next() else { break }
+        running -= 1
+        results.append(result)
+      }
+    }
+    for result in results { recap.add(result) }
+    return Array(waiting)
+  }
+
+  private func leaveOut(_ migrations: [Migration], of play: BoundPlay<Context>, _ recap: inout RecapBuilder) async {
+    let names = migrations.map(\.name)
+    recap.leaveOut(names)
+    await observer.observe(.notStarted(play: play.play.name, migrations: names))
+  }
+}
+
+/// Gathers what became of the migrations, play by play.
+private struct RecapBuilder {
+  var recap: PlayRecap
+  var leftSomethingOut = false
+
+  init(check: Bool, names: [String]) {
+    recap = PlayRecap(check: check, migrations: names.map { MigrationRecap(name: $0) })
+  }
+
+  /// Whether something failed or was interrupted, so that nothing further may start.
+  var hasStopped: Bool { recap.migrations.contains { $0.outcome != .ok } }
+
+  mutating func add(_ result: MigrationRecap) {
+    guard let index = recap.migrations.firstIndex(where: { $0.name == result.name }) else { return }
+    var sum = result
+    sum.steps = recap.migrations[index].steps + result.steps
+    recap.migrations[index] = sum
+  }
+
+  mutating func leaveOut(_ names: [String]) {
+    leftSomethingOut = true
+    for index in recap.migrations.indices
+    where names.contains(recap.migrations[index].name) && recap.migrations[index].outcome == .ok {
+      recap.migrations[index].outcome = .notStarted
+    }
+  }
+}
+
+/// Asks each question of a play once, for all of its migrations, and one question at a time.
+actor ConfirmationGate {
+  private let confirm: @Sendable (String) async -> Bool
+  private var answers: [Int: Task<Bool, Never>] = [:]
+  private var last: Task<Bool, Never>?
+
+  init(confirm: @escaping @Sendable (String) async -> Bool) {
+    self.confirm = confirm
+  }
+
+  /// `key` is the step's position in the play.
+  func ask(_ key: Int, _ question: String) async -> Bool {
+    let answer = answers[key] ?? newQuestion(question)
+    answers[key] = answer
+    return await withTaskCancellationHandler {
+      await answer.value
+    } onCancel: {
+      answer.cancel()
+    }
+  }
+
+  private func newQuestion(_ question: String) -> Task<Bool, Never> {
+    let task = Task { [confirm, last] in
+      _ = await last?.value
+      return await confirm(question)
+    }
+    last = task
+    return task
+  }
+}

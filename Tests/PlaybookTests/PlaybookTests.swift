@@ -1,1 +1,0 @@
-// Playbook tests
