@@ -1,3 +1,4 @@
+import FoundationEssentials
 import Inventory
 import Journal
 import Playbook
@@ -16,14 +17,15 @@ struct BaseBackupStep: Step {
     return [
       .init(
         host: host, .file(old: nil, new: nil),
-         "write \(target.dataDirectory).pgconvoy-passfile (0600, removed after the hand-off)"),
+        "write \(target.dataDirectory).pgconvoy-passfile (0600, removed after the hand-off)"),
       .init(
-        host: source.name, .command,  "create physical slot pgconvoy_<nonce>_physical (by pg_basebackup -C)"),
+        host: source.name, .command, "create physical slot pgconvoy_<nonce>_physical (by pg_basebackup -C)"),
       .init(
         host: host, .command,
-         "as \(target.user): "
+        "as \(target.user): "
           + shellQuoted(
-            arguments(target, source: source, settings: context.migration.baseBackup, slot: "pgconvoy_<nonce>_physical"))),
+            arguments(target, source: source, settings: context.migration.baseBackup, slot: "pgconvoy_<nonce>_physical")
+          )),
     ]
   }
 

@@ -1,3 +1,6 @@
+import Inventory
+import Journal
+import PostgresClient
 import RemoteHost
 import ReplicationModel
 
@@ -129,9 +132,8 @@ extension Quarantine {
       if name == "max_wal_senders" { value = max(value, databases + 4) }
       minimums.append(.init(name: name, value: String(value)))
     }
-    let preload =
-      try await kept["shared_preload_libraries"]
-      ?? target.configuredValue("shared_preload_libraries", directory: directory)
+    let configured = try await target.configuredValue("shared_preload_libraries", directory: directory)
+    let preload = kept["shared_preload_libraries"] ?? configured
     return Quarantine(
       kept: kept, minimums: minimums, preloadLibraries: preload, serverVersion: await source.serverVersion)
   }

@@ -15,31 +15,33 @@ struct HandOffStep: Step {
     let source = context.migration.source.name
     let target = context.migration.target.name
     var actions: [PlannedAction] = [
-      .init(host: target, .command,  "stop the standby")
+      .init(host: target, .command, "stop the standby")
     ]
     for database in try await context.selectedDatabases() {
       actions.append(
         .init(
           host: source, .sql(database: database.name),
-           "SELECT pg_create_logical_replication_slot('pgconvoy_<nonce>_\(database.oid)', 'test_decoding')"))
+          "SELECT pg_create_logical_replication_slot('pgconvoy_<nonce>_\(database.oid)', 'test_decoding')"))
     }
     let maintenance = context.migration.source.postgres.maintenanceDatabase
     actions += [
       .init(
         host: source, .sql(database: maintenance),
-         "SELECT pg_create_restore_point('pgconvoy_<nonce>_<attempt>')"),
+        "SELECT pg_create_restore_point('pgconvoy_<nonce>_<attempt>')"),
       .init(
         host: source, .sql(database: maintenance),
-         "SELECT pg_logical_emit_message(true, 'pgconvoy.flush', '')"),
-      .init(host: target, .file(old: nil, new: nil),  "write postgresql.auto.conf: recover to that restore point, then promote"),
-      .init(host: target, .command,  "start PostgreSQL and wait for its promotion"),
-      .init(host: target, .note,  "stop unless the new timeline begins just at the restore point"),
+        "SELECT pg_logical_emit_message(true, 'pgconvoy.flush', '')"),
+      .init(
+        host: target, .file(old: nil, new: nil),
+        "write postgresql.auto.conf: recover to that restore point, then promote"),
+      .init(host: target, .command, "start PostgreSQL and wait for its promotion"),
+      .init(host: target, .note, "stop unless the new timeline begins just at the restore point"),
       .init(
         host: target, .sql(database: maintenance),
-         "roll back prepared transactions, drop inherited replication origins, create one origin per database"),
+        "roll back prepared transactions, drop inherited replication origins, create one origin per database"),
       .init(
-        host: source, .sql(database: maintenance),  "SELECT pg_drop_replication_slot('pgconvoy_<nonce>_physical')"),
-      .init(host: target, .command,  "restart PostgreSQL, then create the slots for the way back"),
+        host: source, .sql(database: maintenance), "SELECT pg_drop_replication_slot('pgconvoy_<nonce>_physical')"),
+      .init(host: target, .command, "restart PostgreSQL, then create the slots for the way back"),
     ]
     return actions
   }
@@ -52,7 +54,7 @@ struct HandOffStep: Step {
     let target = try await context.server(.target)
     var record = try await context.handOff()
     if record.handOffLSN == nil {
-      try await context.closeSessions(.target)
+      await context.closeSessions(.target)
       context.progress("stopping the standby")
       try await target.stop()
       do {

@@ -158,7 +158,8 @@ extension HostBasedAuthentication.Record {
   var method: String? {
     if type == "local" { return rest.first }
     guard rest.count >= 2 else { return nil }
-    let looksLikeMask = rest[1].allSatisfy { $0.isHexDigit || $0 == "." || $0 == ":" } && rest[1].contains { ".:".contains($0) }
+    let looksLikeMask =
+      rest[1].allSatisfy { $0.isHexDigit || $0 == "." || $0 == ":" } && rest[1].contains { ".:".contains($0) }
     return looksLikeMask && rest.count >= 3 ? rest[2] : rest[1]
   }
 }

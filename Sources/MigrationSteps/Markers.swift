@@ -74,7 +74,9 @@ struct Markers {
     }
   }
 
-  private func checkProgress(_ marker: DrainMarker, _ database: HandOffDatabase, _ session: PostgresSession) async throws {
+  private func checkProgress(_ marker: DrainMarker, _ database: HandOffDatabase, _ session: PostgresSession)
+    async throws
+  {
     let progress = try await session.query(
       "SELECT pg_catalog.pg_replication_origin_progress($1, true)", [database.originName]
     ).first.flatMap { LSN($0) }
@@ -165,7 +167,8 @@ struct ConfirmFenceStep: Step {
     for marker in second {
       guard let before = first.first(where: { $0.database == marker.database }), before.applier == marker.applier else {
         throw ConvoyError(
-          "fence.not-proven", "its worker was restarted between the two markers, so nothing can be said of what came between",
+          "fence.not-proven",
+          "its worker was restarted between the two markers, so nothing can be said of what came between",
           at: .database(migration: context.migrationName, name: marker.database), hint: "run the cutover again")
       }
       guard marker.changes == before.changes else {

@@ -4,7 +4,7 @@ public import Logging
 public import Playbook
 public import PostgresClient
 public import RemoteHost
-public import ReplicationModel
+import ReplicationModel
 
 /// What the steps of one migration work with: its inventory entry, connections that are made when first needed, the
 /// journal, and a voice.
@@ -153,12 +153,32 @@ public actor MigrationContext: StepContext {
       }
       return value
     case .command(let command):
-      let here = try await localHost()
-      let result = try await here.runChecked(.shell(command, deadline: .seconds(60), label: "password_command"))
+      let result = try await LocalHost().runChecked(.shell(command, deadline: .seconds(60), label: "password_command"))
       return result.text
     case .none, .passfile: return ""
     }
   }
+}
+
+/// Reaches a host as the inventory says: by SSH, or as this very machine.
+func connect(_ host: Inventory.Host) async throws -> any RemoteHost {
+  guard !host.isLocal else { return LocalHost(name: host.name) }
+  guard let port = UInt16(exactly: host.ssh.port) else {
+    throw ConvoyError("ssh.bad-port", "port \(host.ssh.port) is none", at: .host(host.name))
+  }
+  var passphrase: SSHParameters.PassphraseSource?
+  if let command = host.ssh.passphraseCommand {
+    passphrase = {
+      Array(
+        try await LocalHost().runChecked(.shell(command, deadline: .seconds(60), label: "passphrase_command")).text.utf8
+      )
+    }
+  }
+  return try await connectSSH(
+    SSHParameters(
+      name: host.name, host: host.address, port: port, user: host.ssh.user, identityFile: host.ssh.identityFile,
+      passphrase: passphrase, knownHostsFile: host.ssh.knownHosts, useAgent: host.ssh.agent,
+      connectTimeout: host.ssh.connectTimeout))
 }
 
 /// What a run knows of the process that it runs in.

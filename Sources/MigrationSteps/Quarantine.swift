@@ -118,10 +118,12 @@ struct Quarantine: Equatable {
   /// One line of a libpq password file; colons and backslashes are escaped.
   static func passfileLine(host: String, port: Int, database: String, user: String, password: String) -> String {
     [host, String(port), database, user, password].map { field in
-      field == "*" ? "*" : field.reduce(into: "") { text, character in
-        if character == ":" || character == "\\" { text.append("\\") }
-        text.append(character)
-      }
+      field == "*"
+        ? "*"
+        : field.reduce(into: "") { text, character in
+          if character == ":" || character == "\\" { text.append("\\") }
+          text.append(character)
+        }
     }.joined(separator: ":") + "\n"
   }
 }

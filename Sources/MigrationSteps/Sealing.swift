@@ -31,7 +31,8 @@ struct Sealing {
     ).first
     guard identifier == String(record.sourceSystemIdentifier) else {
       throw ConvoyError(
-        "handoff.wrong-server", "the target is no copy of the source: its system identifier is \(identifier ?? "unknown")",
+        "handoff.wrong-server",
+        "the target is no copy of the source: its system identifier is \(identifier ?? "unknown")",
         at: context.place("hand_off", .target))
     }
     try await context.updateHandOff { $0.targetSystemIdentifier = $0.sourceSystemIdentifier }
@@ -118,7 +119,9 @@ struct Sealing {
           within: .seconds(60))
       }
     }
-    let lsn = try await context.session(.target).query("SELECT pg_catalog.pg_current_wal_lsn()").first.flatMap { LSN($0) }
+    let lsn = try await context.session(.target).query("SELECT pg_catalog.pg_current_wal_lsn()").first.flatMap {
+      LSN($0)
+    }
     try await context.updateHandOff { $0.reverseLSN = lsn }
     for database in record.databases where database.name != context.migration.target.postgres.maintenanceDatabase {
       await context.closeSession(.target, database: database.name)

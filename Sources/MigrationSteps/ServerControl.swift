@@ -72,7 +72,8 @@ struct ServerControl: Sendable {
   }
 
   @discardableResult
-  func check(_ script: String, _ arguments: [String] = [], label: String, deadline: Duration = .seconds(60)) async throws
+  func check(_ script: String, _ arguments: [String] = [], label: String, deadline: Duration = .seconds(60))
+    async throws
     -> String
   {
     var command = shell(script, arguments, deadline: deadline)

@@ -16,18 +16,20 @@ struct StandbyStep: Step {
     var actions: [PlannedAction] = []
     let files = try await ConfigurationFiles.find(target)
     for file in files?.inside ?? [] {
-      actions.append(.init(host: host, .file(old: nil, new: nil),  "keep \(target.dataDirectory)/\(file)"))
+      actions.append(.init(host: host, .file(old: nil, new: nil), "keep \(target.dataDirectory)/\(file)"))
     }
     if try await target.isRunning() {
-      actions.append(.init(host: host, .command,  "stop PostgreSQL on \(target.dataDirectory)"))
+      actions.append(.init(host: host, .command, "stop PostgreSQL on \(target.dataDirectory)"))
     }
     actions += [
-      .init(host: host, .command,  "move \(target.dataDirectory) to \(target.dataDirectory).pgconvoy-old-<nonce>"),
-      .init(host: host, .command,  "move \(target.copyDirectory) to \(target.dataDirectory)"),
-      .init(host: host, .file(old: nil, new: nil),  "write postgresql.auto.conf (quarantine) and standby.signal"),
-      .init(host: host, .file(old: nil, new: nil),  "put a fence for everyone but \(context.migration.target.postgres.user) on top of pg_hba.conf"),
-      .init(host: host, .command,  "start PostgreSQL as a standby of \(context.migration.source.name)"),
-      .init(host: host, .wait,  "until it has replayed what the source has now"),
+      .init(host: host, .command, "move \(target.dataDirectory) to \(target.dataDirectory).pgconvoy-old-<nonce>"),
+      .init(host: host, .command, "move \(target.copyDirectory) to \(target.dataDirectory)"),
+      .init(host: host, .file(old: nil, new: nil), "write postgresql.auto.conf (quarantine) and standby.signal"),
+      .init(
+        host: host, .file(old: nil, new: nil),
+        "put a fence for everyone but \(context.migration.target.postgres.user) on top of pg_hba.conf"),
+      .init(host: host, .command, "start PostgreSQL as a standby of \(context.migration.source.name)"),
+      .init(host: host, .wait, "until it has replayed what the source has now"),
     ]
     return actions
   }
@@ -43,8 +45,9 @@ struct StandbyStep: Step {
     let target = try await context.server(.target)
     let names = try await context.handOff().names
     if try await context.state() != .standby {
-      guard try await target.exists(target.copyDirectory + "/PG_VERSION") || target.exists(target.oldDirectory(names))
-      else {
+      let hasCopy = try await target.exists(target.copyDirectory + "/PG_VERSION")
+      let isSwapping = try await target.exists(target.oldDirectory(names))
+      guard hasCopy || isSwapping else {
         throw ConvoyError(
           "migration.copy-missing", "the copy at \(target.copyDirectory) is gone",
           at: context.place("start_standby", .target), hint: "run the playbook again with --start-at base_backup")
@@ -60,7 +63,8 @@ struct StandbyStep: Step {
     }
     try await context.setState(.standby)
     let bytes = try await catchUp(context)
-    return StepResult(changed: true, "standby has replayed \(bytes) bytes of WAL", figures: [.init("wal", bytes, .bytes)])
+    return StepResult(
+      changed: true, "standby has replayed \(bytes) bytes of WAL", figures: [.init("wal", bytes, .bytes)])
   }
 
   func undo(_ context: MigrationContext) async throws -> UndoResult {
@@ -99,7 +103,8 @@ struct StandbyStep: Step {
     if let files {
       for file in files.inside {
         try await target.check(
-          "mkdir -p -- \"$(dirname -- \"$3/$2\")\" && cp -a -- \"$1/$2\" \"$3/$2\"", [target.dataDirectory, file, copy],
+          "mkdir -p -- \"$(dirname -- \"$3/$2\")\" && cp -a -- \"$1/$2\" \"$3/$2\"",
+          [target.dataDirectory, file, copy],
           label: "keeping \(file)")
       }
       try await target.check(
@@ -160,7 +165,8 @@ struct StandbyStep: Step {
       within: .seconds(24 * 3600),
       orThrow: {
         ConvoyError(
-          "standby.not-caught-up", "the standby has not caught up within a day", at: context.place("start_standby", .target))
+          "standby.not-caught-up", "the standby has not caught up within a day",
+          at: context.place("start_standby", .target))
       }
     ) {
       let row = try await standby.query(

@@ -1,0 +1,106 @@
+import FoundationEssentials
+import Inventory
+import Journal
+import Logging
+import PostgresClient
+public import ReplicationModel
+
+/// A migration's rows for the report, from the servers where they answer and from the sync process's last word
+/// otherwise.
+public enum LiveStatus {
+  /// How old the sync process's word may be before its worker counts as stopped.
+  private static let freshness: Double = 10
+
+  public static func migration(_ context: MigrationContext) async throws -> ConvoyStatus.Migration {
+    let record = try await context.record()
+    var result = ConvoyStatus.Migration(
+      name: context.migrationName, source: context.migration.source.name, target: context.migration.target.name,
+      state: record?.state ?? .none, handOffLSN: record?.handOff?.handOffLSN, databases: [])
+    result.databases = try await read(context)
+    return result
+  }
+
+  static func read(_ context: MigrationContext) async throws -> [DatabaseStatus] {
+    let record = try await context.record()
+    guard let record, let handOff = record.handOff else {
+      // Nothing has been done yet: what the source would hand over, if it answers.
+      let databases = (try? await context.selectedDatabases()) ?? []
+      return databases.map { DatabaseStatus(migration: context.migrationName, database: $0.name, phase: .pending) }
+    }
+    let recorded = try await context.recordedStatuses()
+    let source = await sourceFacts(context)
+    let progress = await targetProgress(context)
+    return handOff.databases.map { database in
+      let word = recorded.first { $0.status.database == database.name }
+      var status =
+        word?.status ?? DatabaseStatus(migration: context.migrationName, database: database.name, phase: .handedOff)
+      status.handOffLSN = handOff.handOffLSN
+      status.confirmedFlushLSN = source?.confirmed[database.slotName]
+      status.sourceLSN = source?.insert
+      let isFresh = word.map { -$0.recorded.timeIntervalSinceNow < freshness } ?? false
+      let position = status.appliedLSN
+      status.appliedLSN = progress[database.originName] ?? position
+      if let insert = source?.insert, let applied = isFresh ? position ?? status.appliedLSN : status.appliedLSN {
+        status.lagBytes = insert.bytes(since: applied)
+      }
+      status.phase = phase(record.state, word?.status.phase, isFresh: isFresh, desired: record.desiredSync)
+      if status.phase == .stopped || status.phase == .cutOver {
+        status.rowsPerSecond = 0
+        status.lagSeconds = nil
+      }
+      if status.phase == .cutOver || handOff.handOffLSN == nil { status.lagBytes = nil }
+      return status
+    }
+  }
+
+  private static func phase(
+    _ state: MigrationState, _ worker: DatabasePhase?, isFresh: Bool, desired: DesiredSync
+  ) -> DatabasePhase {
+    switch state {
+    case .none, .prepared: return .pending
+    case .copying, .standby: return .copying
+    case .cutOver, .finished, .rolledBack: return .cutOver
+    case .drained where isFresh: return worker == .parked ? .parked : .drained
+    case .fenced where isFresh: return worker == .parked ? .parked : .draining
+    default: break
+    }
+    guard let worker else { return .handedOff }
+    if worker == .parked { return .parked }
+    return isFresh && desired == .forward ? worker : .stopped
+  }
+
+  private static func sourceFacts(_ context: MigrationContext) async -> (insert: LSN, confirmed: [String: LSN])? {
+    do {
+      let session = try await context.session(.source)
+      let rows = try await session.query(
+        """
+        SELECT slot_name, confirmed_flush_lsn, pg_catalog.pg_current_wal_insert_lsn()
+          FROM (SELECT) AS one LEFT JOIN pg_catalog.pg_replication_slots ON slot_type = 'logical'
+        """, within: .seconds(10)
+      ).rows
+      guard let insert = rows.first?[2].flatMap({ LSN($0) }) else { return nil }
+      var confirmed: [String: LSN] = [:]
+      for row in rows {
+        if let name = row[0], let lsn = row[1].flatMap({ LSN($0) }) { confirmed[name] = lsn }
+      }
+      return (insert, confirmed)
+    } catch {
+      context.logger.debug("the source does not answer", metadata: ["error": "\(error)"])
+      return nil
+    }
+  }
+
+  private static func targetProgress(_ context: MigrationContext) async -> [String: LSN] {
+    do {
+      let rows = try await context.session(.target).query(
+        "SELECT external_id, remote_lsn FROM pg_catalog.pg_replication_origin_status", within: .seconds(10)
+      ).rows
+      return Dictionary(
+        rows.compactMap { row in row[1].flatMap { LSN($0) }.map { (row.string(0), $0) } },
+        uniquingKeysWith: { first, _ in first })
+    } catch {
+      context.logger.debug("the target does not answer", metadata: ["error": "\(error)"])
+      return [:]
+    }
+  }
+}

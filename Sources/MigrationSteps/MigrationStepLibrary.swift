@@ -1,0 +1,90 @@
+import Inventory
+public import Playbook
+import ReplicationModel
+
+extension StepLibrary where Context == MigrationContext {
+  /// Every step that a playbook may name.
+  public static var migration: StepLibrary<MigrationContext> {
+    StepLibrary([
+      StepDefinition(
+        name: "preflight", summary: "check everything that would fail or lose data; changes nothing"
+      ) { _ in PreflightStep() },
+      StepDefinition(
+        name: "base_backup", summary: "copy the source's data directory to the target, next to the old one"
+      ) { _ in BaseBackupStep() },
+      StepDefinition(
+        name: "start_standby",
+        summary: "put the copy in the place of the target's data directory, quarantined, and let it follow the source",
+        confirmation: "the target's PostgreSQL is stopped and its data directory is moved aside"
+      ) { _ in StandbyStep() },
+      StepDefinition(
+        name: "hand_off", summary: "make the logical slots and promote the target, at one LSN for all databases"
+      ) { _ in HandOffStep() },
+      StepDefinition(
+        name: "start_sync", summary: "start the sync workers in a process of their own",
+        parameters: [deadline("60s", "until every worker streams")]
+      ) { parameters in StartSyncStep(deadline: parameters.duration("deadline") ?? .seconds(60)) },
+      StepDefinition(
+        name: "wait_for_lag", summary: "wait until every database is close enough for a cutover",
+        parameters: [deadline("10m", "until the lag is below the inventory's limits")]
+      ) { parameters in WaitForLagStep(deadline: parameters.duration("deadline") ?? .seconds(600)) },
+      StepDefinition(
+        name: "stop_services", summary: "stop the services of one side, in order, and remember which were running",
+        parameters: [on]
+      ) { parameters in StopServicesStep(side: parameters.choice("on") ?? .source) },
+      StepDefinition(
+        name: "fence", summary: "keep every writer but pgconvoy out of one side",
+        parameters: [on, deadline("30s", "until no writer is left inside")]
+      ) { parameters in
+        FenceStep(side: parameters.choice("on") ?? .source, deadline: parameters.duration("deadline") ?? .seconds(30))
+      },
+      StepDefinition(
+        name: "unfence", summary: "lift a fence that was left standing", parameters: [on]
+      ) { parameters in UnfenceStep(side: parameters.choice("on") ?? .source) },
+      StepDefinition(
+        name: "drain", summary: "wait until every database has applied all that the source ever committed",
+        parameters: [optionalDeadline]
+      ) { parameters in DrainStep(deadline: parameters.duration("deadline")) },
+      StepDefinition(
+        name: "copy_sequences", summary: "set every sequence of the target to the source's position"
+      ) { _ in CopySequencesStep() },
+      StepDefinition(
+        name: "refresh_materialized_views", summary: "rebuild the materialized views that differ from the source's"
+      ) { _ in RefreshMaterializedViewsStep() },
+      StepDefinition(
+        name: "verify", summary: "compare rows and checksums of every table on both sides of a drained migration"
+      ) { _ in VerifyStep() },
+      StepDefinition(
+        name: "confirm_fence", summary: "prove by a second marker that nothing came through behind the fence",
+        parameters: [optionalDeadline]
+      ) { parameters in ConfirmFenceStep(deadline: parameters.duration("deadline")) },
+      StepDefinition(
+        name: "close_forward", summary: "end the workers that carry changes from the source to the target"
+      ) { _ in CloseForwardStep() },
+      StepDefinition(
+        name: "open_target", summary: "drop the forward slots, lift the quarantine: applications come in",
+        confirmation: "the target becomes the truth; the source stays fenced"
+      ) { _ in OpenTargetStep() },
+      StepDefinition(
+        name: "start_services", summary: "start the services of one side, in the reverse order",
+        parameters: [on]
+      ) { parameters in StartServicesStep(side: parameters.choice("on") ?? .target) },
+      StepDefinition(
+        name: "report", summary: "write the cutover's report and print it"
+      ) { _ in ReportStep() },
+    ])
+  }
+
+  private static var on: ParameterDefinition {
+    ParameterDefinition("on", .choice(["source", "target"]), isRequired: true, "which side of the migration")
+  }
+
+  private static func deadline(_ text: String, _ summary: String) -> ParameterDefinition {
+    ParameterDefinition("deadline", .duration, summary + "; \(text) when not given")
+  }
+
+  private static var optionalDeadline: ParameterDefinition {
+    ParameterDefinition(
+      "deadline", .duration, "until every marker is applied; the inventory's cutover.drain_deadline when not given")
+  }
+}

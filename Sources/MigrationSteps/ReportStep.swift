@@ -1,0 +1,7 @@
+import Playbook
+
+struct ReportStep: Step {
+  func plan(_ context: MigrationContext) async throws -> [PlannedAction] { [] }
+  func isDone(_ context: MigrationContext) async throws -> Bool { false }
+  func run(_ context: MigrationContext) async throws -> StepResult { StepResult(changed: false, "") }
+}

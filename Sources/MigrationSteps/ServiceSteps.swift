@@ -1,0 +1,201 @@
+import Inventory
+import Journal
+import Playbook
+import RemoteHost
+import ReplicationModel
+
+/// How one service is asked, stopped and started on its host.
+struct ServiceControl {
+  let service: Service
+  let host: Inventory.Host
+  let remote: any RemoteHost
+
+  private enum Verb { case status, stop, start }
+
+  private static let deadline = Duration.seconds(60)
+
+  func isRunning() async throws -> Bool {
+    try await remote.run(command(.status)).exitStatus == 0
+  }
+
+  func stop() async throws {
+    let result = try await remote.run(command(.stop))
+    guard result.succeeded, try await !isRunning() else {
+      throw ConvoyError(
+        "service.not-stopped",
+        "service \(service.name) did not stop"
+          + (result.errorText.isEmpty ? "" : ": \(result.errorText.split(separator: "\n").last ?? "")"),
+        at: .host(host.name), hint: "stop it by hand and run the playbook again")
+    }
+  }
+
+  func start() async throws {
+    let result = try await remote.run(command(.start))
+    guard result.succeeded else {
+      throw ConvoyError(
+        "service.not-started",
+        "service \(service.name) did not start"
+          + (result.errorText.isEmpty ? "" : ": \(result.errorText.split(separator: "\n").last ?? "")"),
+        at: .host(host.name), hint: "start it by hand, then run the playbook again")
+    }
+  }
+
+  /// What a person would type.
+  func display(start: Bool) -> String {
+    let command = command(start ? .start : .stop)
+    return command.script ?? shellQuoted(command.arguments)
+  }
+
+  private func command(_ verb: Verb) -> RemoteCommand {
+    let name = service.name
+    switch service.manager {
+    case .systemd:
+      let action = verb == .status ? ["is-active", "--quiet"] : verb == .stop ? ["stop"] : ["start"]
+      return RemoteCommand(["systemctl"] + action + [name], deadline: Self.deadline)
+    case .sysvinit:
+      return RemoteCommand(
+        ["service", name, verb == .status ? "status" : verb == .stop ? "stop" : "start"], deadline: Self.deadline)
+    case .runit:
+      let directory = (service.directory ?? host.serviceDirectory) + "/" + name
+      switch verb {
+      // `sv status` exits 0 for a service that is down as well; `sv check` waits for what is wanted.
+      case .status:
+        return .shell("sv status \"$1\" | grep -q '^run:'", arguments: [directory], deadline: Self.deadline)
+      case .stop: return RemoteCommand(["sv", "-w", "30", "stop", directory], deadline: Self.deadline)
+      case .start: return RemoteCommand(["sv", "-w", "30", "start", directory], deadline: Self.deadline)
+      }
+    case .command:
+      let text =
+        switch verb {
+        case .status: service.commands?.status
+        case .stop: service.commands?.stop
+        case .start: service.commands?.start
+        }
+      return .shell(text ?? "false", deadline: Self.deadline, label: "\(name): \(text ?? "no command")")
+    }
+  }
+}
+
+extension MigrationContext {
+  func serviceControls(_ side: Side) async throws -> [ServiceControl] {
+    let host = migration.host(side)
+    let services = migration.services(on: side)
+    guard !services.isEmpty else { return [] }
+    let remote = try await remote(side)
+    return services.map { ServiceControl(service: $0, host: host, remote: remote) }
+  }
+}
+
+/// `stop_services`: in the inventory's order; the journal keeps which of them were running.
+struct StopServicesStep: Step {
+  let side: Side
+
+  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
+    var actions: [PlannedAction] = []
+    for control in try await context.serviceControls(side) where try await control.isRunning() {
+      actions.append(.init(host: control.host.name, .command, control.display(start: false)))
+    }
+    return actions
+  }
+
+  func isDone(_ context: MigrationContext) async throws -> Bool {
+    if try await context.state() == .cutOver { return true }
+    for control in try await context.serviceControls(side) where try await control.isRunning() { return false }
+    return true
+  }
+
+  func run(_ context: MigrationContext) async throws -> StepResult {
+    let name = context.migrationName
+    let controls = try await context.serviceControls(side)
+    try await context.setFact(FactKey.downtimeBegan, millisecondsSince1970())
+    var stopped: [String] = []
+    for control in controls {
+      let running = try await control.isRunning()
+      let (host, service, manager) = (control.host.name, control.service.name, control.service.manager.rawValue)
+      try await context.journal.perform { file throws(ConvoyError) in
+        try file.serviceStopping(migration: name, host: host, name: service, manager: manager, wasRunning: running)
+      }
+      if running {
+        context.progress("stopping \(service)")
+        try await control.stop()
+        stopped.append(service)
+      }
+      try await context.journal.perform { file throws(ConvoyError) in
+        try file.serviceStopped(migration: name, host: host, name: service, manager: manager)
+      }
+    }
+    return StepResult(
+      changed: !stopped.isEmpty, stopped.isEmpty ? "none was running" : "stopped " + stopped.joined(separator: ", "))
+  }
+
+  /// Starts again what was running, the last one stopped first.
+  func undo(_ context: MigrationContext) async throws -> UndoResult {
+    let host = context.migration.host(side).name
+    let name = context.migrationName
+    let records = try await context.journal.perform { file throws(ConvoyError) in
+      try file.servicesToStart(migration: name, host: host)
+    }
+    let controls = try await context.serviceControls(side)
+    var started: [String] = []
+    for record in records {
+      guard let control = controls.first(where: { $0.service.name == record.name }) else { continue }
+      try await control.start()
+      try await context.journal.perform { file throws(ConvoyError) in
+        try file.serviceStarted(migration: name, host: host, name: record.name, manager: record.manager)
+      }
+      started.append(record.name)
+    }
+    try await context.removeFact(FactKey.downtimeBegan)
+    return started.isEmpty ? .nothingToUndo : .undone("started " + started.joined(separator: ", ") + " again")
+  }
+}
+
+/// `start_services`: on the target those that were running on the source, in the reverse of the order in which they
+/// were stopped.
+struct StartServicesStep: Step {
+  let side: Side
+
+  /// Which of the side's services the source had running; all of them where the source has none of that name.
+  private func wanted(_ context: MigrationContext) async throws -> [ServiceControl] {
+    let name = context.migrationName
+    let source = context.migration.source.name
+    let records = try await context.journal.perform { file throws(ConvoyError) in
+      try file.stoppedServices(migration: name, host: source)
+    }
+    return try await context.serviceControls(side).reversed().filter { control in
+      guard let record = records.first(where: { $0.name == control.service.name }) else {
+        return !control.service.on.contains(.source)
+      }
+      return record.wasRunning
+    }
+  }
+
+  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
+    var actions: [PlannedAction] = [
+      .init(
+        host: nil, .note, "only services that were running on \(context.migration.source.name) when they were stopped")
+    ]
+    for control in try await context.serviceControls(side).reversed() {
+      actions.append(.init(host: control.host.name, .command, control.display(start: true)))
+    }
+    return actions
+  }
+
+  func isDone(_ context: MigrationContext) async throws -> Bool {
+    guard try await context.state() == .cutOver else { return false }
+    for control in try await wanted(context) where try await !control.isRunning() { return false }
+    return true
+  }
+
+  func run(_ context: MigrationContext) async throws -> StepResult {
+    var started: [String] = []
+    for control in try await wanted(context) where try await !control.isRunning() {
+      context.progress("starting \(control.service.name)")
+      try await control.start()
+      started.append(control.service.name)
+    }
+    return StepResult(
+      changed: !started.isEmpty,
+      started.isEmpty ? "none was running before" : "started " + started.joined(separator: ", "))
+  }
+}
