@@ -52,7 +52,7 @@ let package = Package(
     room("RemoteHost", ["CLibSSH2", "ReplicationModel", "BlockingIO"]),
     room("Inventory", ["ReplicationModel", yams]),
     room("Playbook", ["ReplicationModel", "Inventory", logging]),
-    room("Journal", ["ReplicationModel", grdb]),
+    room("Journal", ["ReplicationModel", "BlockingIO", grdb]),
     room(
       "MigrationSteps",
       [
@@ -77,7 +77,7 @@ let package = Package(
     tests("RemoteHostTests", ["RemoteHost", "ReplicationModel"]),
     tests("InventoryTests", ["Inventory", "ReplicationModel"]),
     tests("PlaybookTests", ["Playbook", "Inventory", "ReplicationModel"]),
-    tests("JournalTests", ["Journal", "ReplicationModel"]),
+    tests("JournalTests", ["Journal", "BlockingIO", "ReplicationModel"]),
     tests("MigrationStepsTests", ["MigrationSteps", "ReplicationModel", "Inventory", "Playbook"]),
     tests("StatusReportTests", ["StatusReport", "ReplicationModel"]),
     tests("LabTests", ["Lab", "ReplicationModel", "PostgresClient", "BlockingIO", "LabProgram"]),

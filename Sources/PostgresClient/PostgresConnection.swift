@@ -34,6 +34,11 @@ public final class PostgresConnection {
   public var backendPID: Int32 { handle.map { PQbackendPID($0) } ?? 0 }
   public var fileDescriptor: Int32 { handle.map { PQsocket($0) } ?? -1 }
 
+  /// The password that the connection was made with, from whichever of libpq's sources; nil when none was used.
+  public var passwordInUse: String? {
+    handle.flatMap { PQpass($0) }.map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
+  }
+
   /// A parameter that the server reports on its own: `server_encoding`, `is_superuser`, …
   public func reportedParameter(_ name: String) -> String? {
     handle.flatMap { PQparameterStatus($0, name) }.map { String(cString: $0) }

@@ -52,6 +52,9 @@ public actor PostgresSession {
     try await interruptible { session in try session.live().notification(until: .after(limit)) }
   }
 
+  /// The password that the connection was made with, wherever it came from; for a password file on another host.
+  public func passwordInUse() -> String? { connection?.passwordInUse }
+
   /// As `server_version_num`.
   public var serverVersion: Int { connection?.serverVersion ?? 0 }
   public var backendPID: Int32 { connection?.backendPID ?? 0 }

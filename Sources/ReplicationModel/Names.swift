@@ -35,12 +35,14 @@ public func quotedLiteral(_ text: String) -> String {
 }
 
 extension String {
-  fileprivate func replacingAll(_ character: Character, with replacement: String) -> String {
-    guard contains(character) else { return self }
+  /// By scalars, not by characters: a quote with a combining mark behind it is one `Character`, but still a quote to
+  /// the server.
+  fileprivate func replacingAll(_ scalar: Unicode.Scalar, with replacement: String) -> String {
+    guard unicodeScalars.contains(scalar) else { return self }
     var result = ""
     result.reserveCapacity(utf8.count + 8)
     for next in unicodeScalars {
-      if Character(next) == character { result += replacement } else { result.unicodeScalars.append(next) }
+      if next == scalar { result += replacement } else { result.unicodeScalars.append(next) }
     }
     return result
   }

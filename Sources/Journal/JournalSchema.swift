@@ -1,0 +1,124 @@
+import GRDB
+
+/// The journal's tables, version by version. A migration that has been released is never changed; a new one follows.
+enum JournalSchema {
+  /// `PRAGMA application_id`: "pgcv". Tells a journal from any other SQLite file.
+  static let applicationID: Int32 = 0x7067_6376
+
+  static let migrator: DatabaseMigrator = {
+    var migrator = DatabaseMigrator()
+    migrator.registerMigration("v1") { try $0.execute(sql: version1) }
+    return migrator
+  }()
+
+  // Times are milliseconds since 1970; LSNs and system identifiers are text, since SQLite's integers are signed.
+  private static let version1 = """
+    PRAGMA application_id = \(applicationID);
+    CREATE TABLE runs (
+      id INTEGER PRIMARY KEY AUTOINCREMENT,
+      command TEXT NOT NULL,
+      user TEXT NOT NULL,
+      host TEXT NOT NULL,
+      pid INTEGER NOT NULL,
+      boot TEXT NOT NULL,
+      start_ticks TEXT NOT NULL,
+      started INTEGER NOT NULL,
+      ended INTEGER,
+      outcome TEXT
+    );
+    CREATE INDEX runs_open ON runs (id) WHERE ended IS NULL;
+    CREATE TABLE steps (
+      id INTEGER PRIMARY KEY AUTOINCREMENT,
+      run INTEGER NOT NULL REFERENCES runs,
+      migration TEXT NOT NULL,
+      name TEXT NOT NULL,
+      host TEXT,
+      started INTEGER NOT NULL,
+      ended INTEGER,
+      outcome TEXT,
+      summary TEXT,
+      error TEXT
+    );
+    CREATE INDEX steps_of_run ON steps (run);
+    CREATE INDEX steps_of_migration ON steps (migration, name);
+    CREATE TABLE migrations (
+      name TEXT PRIMARY KEY,
+      source TEXT NOT NULL,
+      target TEXT NOT NULL,
+      state TEXT NOT NULL,
+      nonce TEXT REFERENCES hand_offs,
+      desired_sync TEXT NOT NULL,
+      generation INTEGER NOT NULL,
+      updated INTEGER NOT NULL
+    );
+    CREATE TABLE hand_offs (
+      nonce TEXT PRIMARY KEY,
+      migration TEXT NOT NULL REFERENCES migrations,
+      began INTEGER NOT NULL,
+      restore_point TEXT NOT NULL,
+      lsn TEXT,
+      reverse_lsn TEXT,
+      source_system_identifier TEXT NOT NULL,
+      source_timeline INTEGER NOT NULL,
+      target_system_identifier TEXT,
+      target_timeline INTEGER
+    );
+    CREATE INDEX hand_offs_of_migration ON hand_offs (migration);
+    CREATE TABLE hand_off_databases (
+      nonce TEXT NOT NULL REFERENCES hand_offs,
+      oid INTEGER NOT NULL,
+      name TEXT NOT NULL,
+      slot TEXT NOT NULL,
+      origin TEXT NOT NULL,
+      state TEXT NOT NULL,
+      reason TEXT,
+      PRIMARY KEY (nonce, oid)
+    );
+    CREATE TABLE facts (
+      migration TEXT NOT NULL,
+      key TEXT NOT NULL,
+      value TEXT NOT NULL,
+      PRIMARY KEY (migration, key)
+    );
+    CREATE TABLE services (
+      id INTEGER PRIMARY KEY AUTOINCREMENT,
+      migration TEXT NOT NULL,
+      host TEXT NOT NULL,
+      name TEXT NOT NULL,
+      manager TEXT NOT NULL,
+      was_running INTEGER NOT NULL,
+      stop_began INTEGER NOT NULL,
+      stopped INTEGER,
+      started INTEGER
+    );
+    CREATE UNIQUE INDEX services_open ON services (migration, host, manager, name) WHERE started IS NULL;
+    CREATE TABLE locks (
+      migration TEXT PRIMARY KEY,
+      run INTEGER NOT NULL,
+      command TEXT NOT NULL,
+      user TEXT NOT NULL,
+      host TEXT NOT NULL,
+      pid INTEGER NOT NULL,
+      boot TEXT NOT NULL,
+      start_ticks TEXT NOT NULL,
+      since INTEGER NOT NULL
+    );
+    CREATE TABLE skips (
+      id INTEGER PRIMARY KEY AUTOINCREMENT,
+      migration TEXT NOT NULL,
+      database TEXT NOT NULL,
+      lsn TEXT NOT NULL,
+      requested_by TEXT NOT NULL,
+      requested INTEGER NOT NULL,
+      done INTEGER
+    );
+    CREATE UNIQUE INDEX skips_open ON skips (migration, database, lsn) WHERE done IS NULL;
+    CREATE TABLE database_statuses (
+      migration TEXT NOT NULL,
+      database TEXT NOT NULL,
+      status TEXT NOT NULL,
+      recorded INTEGER NOT NULL,
+      PRIMARY KEY (migration, database)
+    );
+    """
+}

@@ -1,0 +1,197 @@
+import Inventory
+import Journal
+import Playbook
+import PostgresClient
+import RemoteHost
+import ReplicationModel
+
+/// `base_backup`: a physical copy of the source, next to the target's data directory.
+///
+/// The target's server goes on as it was until the copy is whole: a backup that fails has cost nothing.
+struct BaseBackupStep: Step {
+  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
+    let target = try await context.server(.target)
+    let host = context.migration.target.name
+    let source = context.migration.source
+    return [
+      .init(
+        host: host, .file(old: nil, new: nil),
+         "write \(target.dataDirectory).pgconvoy-passfile (0600, removed after the hand-off)"),
+      .init(
+        host: source.name, .command,  "create physical slot pgconvoy_<nonce>_physical (by pg_basebackup -C)"),
+      .init(
+        host: host, .command,
+         "as \(target.user): "
+          + shellQuoted(
+            arguments(target, source: source, settings: context.migration.baseBackup, slot: "pgconvoy_<nonce>_physical"))),
+    ]
+  }
+
+  func isDone(_ context: MigrationContext) async throws -> Bool {
+    guard let record = try await context.record(), let handOff = record.handOff else { return false }
+    if ![.none, .prepared, .copying].contains(record.state) { return true }
+    return try await context.fact(FactKey.backupComplete, as: String.self) == handOff.names.nonce
+  }
+
+  func run(_ context: MigrationContext) async throws -> StepResult {
+    let migration = context.migration
+    let target = try await context.server(.target)
+    try await removeLeftovers(context, target)
+    let names = HandOffNames.random()
+    let bytes = try await beginHandOff(context, names: names)
+    try await writePassfile(context, target)
+    try await context.setFact(FactKey.targetWasRunning, try await target.isRunning())
+    try await context.setState(.copying)
+    let watcher = BackupProgress(report: context.progress)
+    let began = ContinuousClock.now
+    var command = RemoteCommand(
+      arguments(target, source: migration.source, settings: migration.baseBackup, slot: names.physicalSlot),
+      environment: ["PGPASSFILE": target.passfile, "LC_ALL": "C"], user: target.user)
+    command.label = "pg_basebackup"
+    command.onOutput = { stream, bytes in if stream == .standardError { watcher.feed(bytes) } }
+    do {
+      try await target.remote.runChecked(command)
+    } catch {
+      // Nothing of the target has been touched; only what we made goes away again.
+      let cleanUp = Task { try await removeLeftovers(context, target) }
+      _ = try? await cleanUp.value
+      throw error
+    }
+    try await context.setFact(FactKey.backupComplete, names.nonce)
+    let seconds = (ContinuousClock.now - began).milliseconds
+    return StepResult(
+      changed: true, "copied in \(seconds) ms, about \(bytes) bytes", figures: [.init("bytes", bytes, .bytes)])
+  }
+
+  func undo(_ context: MigrationContext) async throws -> UndoResult {
+    try await removeLeftovers(context, try await context.server(.target))
+    return .undone("removed the copy, its password file and its slot")
+  }
+
+  // MARK: pieces
+
+  private func arguments(
+    _ target: ServerControl, source: Inventory.Host, settings: BaseBackupSettings, slot: String
+  ) -> [String] {
+    var list = [
+      target.program("pg_basebackup"), "-D", target.copyDirectory, "-X", "stream", "-C", "-S", slot,
+      "-d", Quarantine.connectionString(source.replicationKeywords), "--no-password",
+      "--checkpoint=\(settings.checkpoint.rawValue)", "--progress", "--verbose", "--label", "pgconvoy",
+    ]
+    if let rate = settings.maxRate { list.append("--max-rate=\(max(32, rate / 1024))") }
+    if let compress = settings.compress { list += ["-F", "plain", "--compress=\(compress)"] }
+    if let directory = settings.walDirectory { list.append("--waldir=\(directory)") }
+    for (old, new) in settings.tablespaceMapping.sorted(by: { $0.key < $1.key }) {
+      list.append("--tablespace-mapping=\(old)=\(new)")
+    }
+    return list
+  }
+
+  private func beginHandOff(_ context: MigrationContext, names: HandOffNames) async throws -> UInt64 {
+    let source = try await context.session(.source)
+    let row = try await source.query(
+      """
+      SELECT system_identifier, pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)
+        FROM pg_catalog.pg_control_system()
+      """
+    ).rows[0]
+    let databases = try await context.selectedDatabases()
+    guard !databases.isEmpty else {
+      throw ConvoyError(
+        "migration.no-databases", "the inventory selects no database of the source",
+        at: context.place("base_backup", .source), hint: "compare 'databases' and 'except' with \\l on the source")
+    }
+    let record = HandOffRecord(
+      names: names, began: .now, sourceSystemIdentifier: UInt64(row.string(0)) ?? 0,
+      sourceTimeline: UInt32(row.string(1), radix: 16) ?? 0,
+      databases: databases.map { HandOffDatabase(name: $0.name, oid: $0.oid, names: names) })
+    let migration = context.migration
+    try await context.journal.perform { file throws(ConvoyError) in
+      try file.registerMigration(migration.name, source: migration.source.name, target: migration.target.name)
+      try file.beginHandOff(record, migration: migration.name)
+    }
+    return databases.reduce(0) { $0 + $1.bytes }
+  }
+
+  /// The password of our role travels by a file that only the server's user can read.
+  private func writePassfile(_ context: MigrationContext, _ target: ServerControl) async throws {
+    let source = context.migration.source.postgres
+    let password = try await context.session(.source).passwordInUse() ?? ""
+    try await target.upload(
+      Quarantine.passfileLine(
+        host: source.address, port: source.port, database: "*", user: source.user, password: password),
+      to: target.passfile)
+  }
+
+  /// Removes what an earlier attempt of this migration may have left behind: its copy, its password file, its slot.
+  private func removeLeftovers(_ context: MigrationContext, _ target: ServerControl) async throws {
+    try await target.check(
+      "rm -rf -- \"$1\" \"$2\"", [target.copyDirectory, target.passfile], label: "removing an unfinished copy",
+      deadline: .seconds(600))
+    guard let record = try await context.record()?.handOff else { return }
+    try await dropSlots(context, .source, names: [record.names.physicalSlot])
+  }
+}
+
+extension ServerControl {
+  /// Where the copy grows, next to the data directory so that a rename puts it in place.
+  var copyDirectory: String { dataDirectory + ".pgconvoy-copy" }
+  var passfile: String { dataDirectory + ".pgconvoy-passfile" }
+  func oldDirectory(_ names: HandOffNames) -> String { dataDirectory + ".pgconvoy-old-\(names.nonce)" }
+}
+
+extension Inventory.Host {
+  /// How a standby of this host reaches it; the password comes from a file.
+  var replicationKeywords: [(String, String)] {
+    [
+      ("host", postgres.address), ("port", String(postgres.port)), ("user", postgres.user),
+      ("sslmode", postgres.sslMode.rawValue), ("application_name", "pgconvoy"),
+    ]
+  }
+}
+
+/// Drops slots that exist, waiting for the walsender of one that has just been left.
+func dropSlots(_ context: MigrationContext, _ side: Side, names: [String]) async throws {
+  let session = try await context.session(side)
+  for name in names {
+    try await waitUntil(
+      within: .seconds(30),
+      orThrow: {
+        ConvoyError(
+          "slot.in-use", "slot \(name) is still in use", at: .host(context.migration.host(side).name),
+          hint: "is a pg_basebackup, a standby or a sync worker of an earlier run still connected?")
+      }
+    ) {
+      let row = try await session.query(
+        "SELECT active FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [name]
+      ).rows.first
+      guard let row else { return true }
+      if row.bool(0) { return false }
+      try await session.query("SELECT pg_catalog.pg_drop_replication_slot($1)", [name])
+      return true
+    }
+  }
+}
+
+/// Reads pg_basebackup's progress from its standard error and passes on whole percents.
+final class BackupProgress: Sendable {
+  private let report: @Sendable (String) -> Void
+  private let last = LastValue()
+
+  init(report: @escaping @Sendable (String) -> Void) {
+    self.report = report
+  }
+
+  /// `12345/67890 kB (18%), 0/1 tablespace`, rewritten in place with carriage returns.
+  func feed(_ bytes: [UInt8]) {
+    let lines = String(decoding: bytes, as: UTF8.self).split { $0 == "\r" || $0 == "\n" || $0 == "\r\n" }
+    for line in lines {
+      guard let kilobytes = line.firstRange(of: " kB ("),
+        let percent = Int(line[kilobytes.upperBound...].prefix { $0.isNumber })
+      else { continue }
+      if last.replace(with: percent / 5) {
+        report("base backup \(percent) %, " + line[..<kilobytes.lowerBound].drop { $0 == " " } + " kB")
+      }
+    }
+  }
+}

@@ -1,0 +1,138 @@
+import RemoteHost
+import ReplicationModel
+
+/// The configuration files of a cluster that live inside its data directory: they must be carried over to the copy.
+/// Those outside (as Debian has them) stay where they are.
+struct ConfigurationFiles: Equatable {
+  /// Relative to the data directory, sorted.
+  var inside: [String]
+  /// Absolute when it lies outside, relative when inside.
+  var hba: String
+
+  /// Settings that name one file.
+  private static let fileSettings = [
+    "hba_file", "ident_file", "ssl_cert_file", "ssl_key_file", "ssl_ca_file", "ssl_crl_file", "ssl_dh_params_file",
+    "krb_server_keyfile",
+  ]
+
+  /// Nil when there is no cluster to keep anything of.
+  static func find(_ server: ServerControl) async throws -> ConfigurationFiles? {
+    guard try await server.exists(server.dataDirectory + "/PG_VERSION") else { return nil }
+    let configFile = server.configFile ?? server.dataDirectory + "/postgresql.conf"
+    guard try await server.exists(configFile) else {
+      throw ConvoyError(
+        "host.no-configuration", "the target's cluster has no \(configFile)", at: .host(server.host.name),
+        hint: "where the configuration lies outside the data directory, set postgres.config_file in the inventory")
+    }
+    var inside: Set<String> = []
+    var hba = "pg_hba.conf"
+    func add(_ path: String) -> String {
+      guard let relative = relativePath(path, to: server.dataDirectory) else { return path }
+      inside.insert(relative)
+      return relative
+    }
+    _ = add(configFile)
+    for setting in fileSettings {
+      let value = try await server.configuredValue(setting)
+      guard !value.isEmpty else { continue }
+      let path = value.hasPrefix("/") ? value : server.dataDirectory + "/" + value
+      guard try await server.exists(path) else { continue }
+      let found = add(path)
+      if setting == "hba_file" { hba = found }
+    }
+    var seen: Set<String> = []
+    for path in try await includedFiles(server, from: configFile, seen: &seen) { _ = add(path) }
+    return ConfigurationFiles(inside: inside.sorted(), hba: hba)
+  }
+
+  /// Every file that the configuration includes, directly or not. Relative paths count from the including file.
+  private static func includedFiles(
+    _ server: ServerControl, from path: String, seen: inout Set<String>
+  ) async throws -> [String] {
+    guard seen.insert(path).inserted, try await server.exists(path) else { return [] }
+    let parsed = ConfigurationText(parsing: try await server.download(path))
+    let directory = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
+    var found: [String] = []
+    for include in parsed.includes {
+      let full = include.path.hasPrefix("/") ? include.path : directory + "/" + include.path
+      var files = [full]
+      if include.isDirectory {
+        let listing = try await server.remote.run(
+          server.shell("for f in \"$1\"/*.conf; do [ -f \"$f\" ] && printf '%s\\n' \"$f\"; done; true", [full]))
+        files = listing.text.split(separator: "\n").map(String.init)
+      }
+      for file in files {
+        if try await server.exists(file) { found.append(file) }
+        found += try await includedFiles(server, from: file, seen: &seen)
+      }
+    }
+    return found
+  }
+
+  static func relativePath(_ path: String, to directory: String) -> String? {
+    let prefix = directory.hasSuffix("/") ? directory : directory + "/"
+    return path.hasPrefix(prefix) ? String(path.dropFirst(prefix.count)) : nil
+  }
+}
+
+/// A server's pg_hba.conf on its host.
+struct HBAFile {
+  let server: ServerControl
+  /// Absolute.
+  let path: String
+
+  func read() async throws -> HostBasedAuthentication {
+    HostBasedAuthentication(try await server.download(path))
+  }
+
+  /// Puts the block on top; owner and mode stay.
+  func fence(for role: String, note: String) async throws {
+    let fenced = try await read().fenced(for: role, note: note)
+    try await server.remote.replace(path, with: Array(fenced.text.utf8), as: server.user)
+  }
+
+  /// Takes the block out again. Nothing happens when there is none.
+  func lift() async throws {
+    let current = try await read()
+    guard current.isFenced else { return }
+    try await server.remote.replace(path, with: Array(current.unfenced.text.utf8), as: server.user)
+  }
+}
+
+extension Quarantine {
+  static let comment = """
+    Written by pgconvoy: the quarantine of a physical copy. It is rewritten at the hand-off and lifted at the
+    cutover; ALTER SYSTEM would be lost.
+    """
+
+  /// Settings that a standby must not have lower than its source.
+  private static let standbyMinimums = [
+    "max_connections", "max_worker_processes", "max_wal_senders", "max_prepared_transactions",
+    "max_locks_per_transaction",
+  ]
+
+  /// Reads what the quarantine depends on: the kept settings, the target's own values, the source's.
+  static func assemble(
+    _ context: MigrationContext, _ target: ServerControl, directory: String
+  ) async throws -> Quarantine {
+    let kept = ConfigurationText(parsing: try await target.download("\(directory)/\(ServerControl.keptSettings)"))
+    let source = try await context.session(.source)
+    let databases = try await context.handOff().databases.count
+    var minimums: [ConfigurationText.Setting] = []
+    for name in standbyMinimums + ["max_replication_slots"] {
+      let theirs = Int(try await source.query("SELECT current_setting($1)", [name]).first ?? "") ?? 0
+      let configured = try await target.configuredValue(name, directory: directory)
+      let ours = Int(kept[name] ?? configured) ?? 0
+      var value = max(theirs, ours)
+      // An origin and a slot for the way back for every database, and some to spare.
+      if name == "max_replication_slots" { value = max(value, 2 * databases + 4) }
+      if name == "max_wal_senders" { value = max(value, databases + 4) }
+      minimums.append(.init(name: name, value: String(value)))
+    }
+    let preload =
+      try await kept["shared_preload_libraries"]
+      ?? target.configuredValue("shared_preload_libraries", directory: directory)
+    return Quarantine(
+      kept: kept, minimums: minimums, preloadLibraries: preload, serverVersion: await source.serverVersion)
+  }
+}

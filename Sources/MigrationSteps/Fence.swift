@@ -1,0 +1,254 @@
+import Inventory
+import Journal
+import Playbook
+import PostgresClient
+import RemoteHost
+import ReplicationModel
+
+/// Keeps every writer out of a server but pgconvoy's own role, superusers included.
+///
+/// Three parts: reject records on top of pg_hba.conf (so that nobody comes in), subscriptions off (so that nobody
+/// writes from inside), and a sweep of those who are in already. The block in pg_hba.conf is the record of the fence:
+/// any machine with the inventory can see and lift it.
+struct Fence {
+  let context: MigrationContext
+  let side: Side
+
+  private var place: ConvoyError.Place { context.place("fence", side) }
+  private var role: String { context.migration.host(side).postgres.user }
+
+  func raise(deadline: Duration) async throws {
+    let server = try await context.server(side)
+    let session = try await context.session(side)
+    let file = try await hbaFile(server, session)
+    let before = try await file.read()
+    try await file.fence(for: role, note: "migration \(context.migrationName)")
+    do {
+      try await reload(session)
+      let disabled = try await disableAllSubscriptions(context, side)
+      if !disabled.isEmpty {
+        let known = try await context.fact(FactKey.fencedSubscriptions, as: [InheritedSubscription].self) ?? []
+        try await context.setFact(FactKey.fencedSubscriptions, known + disabled)
+      }
+      try await sweep(server, session, deadline: deadline)
+    } catch {
+      let cleanUp = Task {
+        try await server.remote.replace(file.path, with: Array(before.unfenced.text.utf8), as: server.user)
+        try await lift()
+      }
+      _ = try? await cleanUp.value
+      throw error
+    }
+  }
+
+  func lift() async throws {
+    let server = try await context.server(side)
+    let session = try await context.session(side)
+    try await hbaFile(server, session).lift()
+    try await reload(session)
+    for subscription in try await context.fact(FactKey.fencedSubscriptions, as: [InheritedSubscription].self) ?? [] {
+      let session = try await context.session(side, database: subscription.database)
+      try await session.script("ALTER SUBSCRIPTION \(quotedIdentifier(subscription.name)) ENABLE")
+    }
+    try await context.removeFact(FactKey.fencedSubscriptions)
+  }
+
+  func isUp() async throws -> Bool {
+    try await hbaFile(try await context.server(side), try await context.session(side)).read().isFenced
+  }
+
+  private func hbaFile(_ server: ServerControl, _ session: PostgresSession) async throws -> HBAFile {
+    HBAFile(server: server, path: try await session.query("SHOW hba_file").first ?? "")
+  }
+
+  /// Has the server read its pg_hba.conf, and makes sure that it has: a broken file "reloads" without an error, and
+  /// the postmaster reads it only when it gets to it.
+  private func reload(_ session: PostgresSession) async throws {
+    let broken = try await session.query(
+      "SELECT line_number, error FROM pg_catalog.pg_hba_file_rules WHERE error IS NOT NULL LIMIT 1")
+    if let row = broken.rows.first {
+      throw ConvoyError(
+        "fence.broken-hba", "pg_hba.conf line \(row.string(0)): \(row.string(1))", at: place,
+        hint: "mend that line; the server would go on with its old rules without a word")
+    }
+    let asked = try await session.query("SELECT pg_catalog.clock_timestamp(), pg_catalog.pg_reload_conf()").first ?? ""
+    try await waitUntil(
+      within: .seconds(10), interval: .milliseconds(50),
+      orThrow: {
+        ConvoyError("fence.not-reloaded", "the server did not reload its configuration within 10 s", at: place)
+      }
+    ) {
+      // A new backend has the postmaster's own load time.
+      let probe = try await context.newSession(side)
+      let loaded = try await probe.query("SELECT pg_catalog.pg_conf_load_time() >= $1::timestamptz", [asked]).first
+      await probe.close()
+      return loaded == "t"
+    }
+  }
+
+  // MARK: the sweep
+
+  /// Ends foreign sessions until a look at everything finds nothing twice in a row.
+  private func sweep(_ server: ServerControl, _ session: PostgresSession, deadline: Duration) async throws {
+    var cleanLooks = 0
+    var found: [String] = []
+    try await waitUntil(
+      within: deadline, interval: .milliseconds(20),
+      orThrow: {
+        ConvoyError(
+          "fence.not-clean", "writers are left behind the fence: " + found.joined(separator: "; "), at: place,
+          hint: "end them by hand, then run the cutover again")
+      }
+    ) {
+      found = try await endForeignSessions(session)
+      found += try await endHalfOpenLogins(server, session)
+      found += try await foreignTransactions(session)
+      cleanLooks = found.isEmpty ? cleanLooks + 1 : 0
+      return cleanLooks >= 2
+    }
+  }
+
+  /// Client backends of any role but ours. Physical walsenders (other standbys) only read.
+  private func endForeignSessions(_ session: PostgresSession) async throws -> [String] {
+    try await session.query(
+      """
+      SELECT pid, coalesce(usename, '?'), coalesce(datname, '?'), coalesce(application_name, ''),
+             pg_catalog.pg_terminate_backend(pid)
+        FROM pg_catalog.pg_stat_activity a
+       WHERE backend_type NOT IN ('autovacuum launcher', 'autovacuum worker', 'background writer', 'checkpointer',
+               'walwriter', 'archiver', 'logical replication launcher', 'startup', 'walreceiver', 'slotsync worker',
+               'io worker', 'walsummarizer')
+         AND NOT (backend_type = 'walsender' AND EXISTS (
+               SELECT FROM pg_catalog.pg_replication_slots s WHERE s.active_pid = a.pid AND s.slot_type = 'physical'))
+         AND NOT (backend_type = 'walsender' AND usename IS DISTINCT FROM $1 AND datname IS NULL)
+         AND (usename IS DISTINCT FROM $1 OR application_name NOT LIKE 'pgconvoy%')
+         AND leader_pid IS NULL
+      """, [role]
+    ).rows.map { "pid \($0.string(0)) of \($0.string(1)) in \($0.string(2))" }
+  }
+
+  /// Connections that are halfway through their login appear in no view; on the host they are children of the
+  /// postmaster whose title is neither a background process's nor that of a session that the views know.
+  private func endHalfOpenLogins(_ server: ServerControl, _ session: PostgresSession) async throws -> [String] {
+    let known = Set(
+      try await session.query("SELECT pid FROM pg_catalog.pg_stat_activity").rows.map { $0.string(0) })
+    let directory = try await session.query("SHOW data_directory").first ?? server.dataDirectory
+    let listing = try await server.remote.runChecked(
+      server.shell("ps -o pid=,args= --ppid \"$(head -n 1 -- \"$1/postmaster.pid\")\"", [directory]))
+    var found: [String] = []
+    for line in listing.text.split(separator: "\n") {
+      let words = line.split(separator: " ", omittingEmptySubsequences: true)
+      guard let pid = words.first.map(String.init), !known.contains(pid) else { continue }
+      let title = words.dropFirst().joined(separator: " ")
+      if PostmasterChild(title: title).isBackground { continue }
+      // A session that has begun or ended since the first look is found by the next one.
+      found.append("pid \(pid), \(title)")
+      _ = try await server.remote.run(server.shell("kill -TERM \"$1\"", [pid]))
+    }
+    return found
+  }
+
+  /// Transactions that hold a transaction id and are not ours: prepared ones, which no sweep can end.
+  private func foreignTransactions(_ session: PostgresSession) async throws -> [String] {
+    try await session.query(
+      """
+      SELECT pg_catalog.format('prepared transaction %L in %s', gid, database) FROM pg_catalog.pg_prepared_xacts
+      UNION ALL
+      SELECT pg_catalog.format('transaction of pid %s', l.pid) FROM pg_catalog.pg_locks l
+        LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+       WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted AND l.pid IS NOT NULL
+         AND (a.usename IS DISTINCT FROM $1 OR a.application_name NOT LIKE 'pgconvoy%')
+         AND a.backend_type IS DISTINCT FROM 'autovacuum worker'
+      """, [role]
+    ).rows.map { $0.string(0) }
+  }
+}
+
+/// A child of the postmaster as the process list shows it.
+struct PostmasterChild {
+  /// `postgres: checkpointer`, `postgres: lab: app bifrost 127.0.0.1(5000) authentication`.
+  let title: String
+
+  private static let background = [
+    "checkpointer", "background writer", "walwriter", "autovacuum launcher", "autovacuum worker", "archiver",
+    "stats collector", "logger", "startup", "walreceiver", "logical replication launcher", "slotsync worker",
+    "io worker", "walsummarizer", "walsender",
+  ]
+
+  /// Whether it is one of the server's own processes and no client's.
+  ///
+  /// A backend that has just been forked still shows the postmaster's own command line; that is a client too.
+  var isBackground: Bool {
+    guard let prefix = title.firstRange(of: "postgres: ") else { return false }
+    var name = title[prefix.upperBound...]
+    // cluster_name stands before the process's own title.
+    if let separator = name.firstRange(of: ": ") { name = name[separator.upperBound...] }
+    return Self.background.contains { name.hasPrefix($0) }
+  }
+}
+
+/// `fence`: every writer is kept out of one side until the fence is lifted.
+struct FenceStep: Step {
+  let side: Side
+  let deadline: Duration
+
+  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
+    let host = context.migration.host(side)
+    let file = try await context.session(side).query("SHOW hba_file").first ?? "pg_hba.conf"
+    let server = try await context.server(side)
+    let text = try await HBAFile(server: server, path: file).read()
+    let fenced = try text.fenced(for: host.postgres.user, note: "migration \(context.migrationName)")
+    return [
+      .init(host: host.name, .file(old: text.text, new: fenced.text), file),
+      .init(host: host.name, .sql(database: host.postgres.maintenanceDatabase), "SELECT pg_reload_conf()"),
+      .init(
+        host: host.name, .sql(database: host.postgres.maintenanceDatabase),
+        "disable enabled subscriptions; pg_terminate_backend() every session but those of role \(host.postgres.user)"),
+    ]
+  }
+
+  func isDone(_ context: MigrationContext) async throws -> Bool {
+    [.fenced, .drained, .cutOver].contains(try await context.state())
+  }
+
+  func run(_ context: MigrationContext) async throws -> StepResult {
+    if try await context.fact(FactKey.downtimeBegan, as: UInt64.self) == nil {
+      try await context.setFact(FactKey.downtimeBegan, millisecondsSince1970())
+    }
+    try await Fence(context: context, side: side).raise(deadline: deadline)
+    try await context.setState(.fenced)
+    return StepResult(changed: true, "only role \(context.migration.host(side).postgres.user) gets in")
+  }
+
+  func undo(_ context: MigrationContext) async throws -> UndoResult {
+    try await Fence(context: context, side: side).lift()
+    if [.fenced, .drained].contains(try await context.state()) { try await context.setState(.handedOff) }
+    try await context.removeFact(FactKey.downtimeBegan)
+    return .undone("lifted the fence")
+  }
+}
+
+/// `unfence`: lifts a fence that was left standing, from any machine with the inventory.
+struct UnfenceStep: Step {
+  let side: Side
+
+  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
+    [.init(host: context.migration.host(side).name, .note, "take pgconvoy's block out of pg_hba.conf and reload")]
+  }
+
+  func isDone(_ context: MigrationContext) async throws -> Bool {
+    try await !Fence(context: context, side: side).isUp()
+  }
+
+  func run(_ context: MigrationContext) async throws -> StepResult {
+    let state = try await context.state()
+    if side == .source, state == .cutOver {
+      throw ConvoyError(
+        "fence.target-is-open", "the target is open: with the source unfenced both would take writes",
+        at: context.place("unfence", side), hint: "roll back first, or finish the migration")
+    }
+    try await Fence(context: context, side: side).lift()
+    if [.fenced, .drained].contains(state) { try await context.setState(.handedOff) }
+    return StepResult(changed: true, "lifted the fence")
+  }
+}

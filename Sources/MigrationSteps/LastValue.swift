@@ -1,0 +1,14 @@
+import Synchronization
+
+/// Remembers a number, to say a thing once.
+final class LastValue: Sendable {
+  private let value = Mutex<Int?>(nil)
+
+  /// True when the number differs from the one before.
+  func replace(with new: Int) -> Bool {
+    value.withLock { old in
+      defer { old = new }
+      return old != new
+    }
+  }
+}

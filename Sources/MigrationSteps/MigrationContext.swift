@@ -1,0 +1,184 @@
+public import Inventory
+public import Journal
+public import Logging
+public import Playbook
+public import PostgresClient
+public import RemoteHost
+public import ReplicationModel
+
+/// What the steps of one migration work with: its inventory entry, connections that are made when first needed, the
+/// journal, and a voice.
+public actor MigrationContext: StepContext {
+  public nonisolated let migration: Inventory.Migration
+  public nonisolated let journal: Journal
+  public nonisolated let environment: RunEnvironment
+  public nonisolated let logger: Logger
+  /// One line of progress for whoever watches.
+  public nonisolated let progress: @Sendable (String) -> Void
+
+  private var remotes: [Side: any RemoteHost] = [:]
+  private var sessions: [SessionKey: PostgresSession] = [:]
+  private var passwords: [Side: String] = [:]
+  private var controls: [Side: ServerControl] = [:]
+
+  private struct SessionKey: Hashable {
+    var side: Side
+    var database: String
+  }
+
+  public nonisolated var migrationName: String { migration.name }
+
+  public init(
+    migration: Inventory.Migration, journal: Journal, environment: RunEnvironment, logger: Logger,
+    progress: @escaping @Sendable (String) -> Void
+  ) {
+    self.migration = migration
+    self.journal = journal
+    self.environment = environment
+    var logger = logger
+    logger[metadataKey: "migration"] = "\(migration.name)"
+    self.logger = logger
+    self.progress = progress
+  }
+
+  // MARK: hosts
+
+  /// The host's command channel, connected on first use.
+  public func remote(_ side: Side) async throws -> any RemoteHost {
+    if let known = remotes[side] { return known }
+    let host = migration.host(side)
+    let made = try await connect(host)
+    if let raced = remotes[side] {
+      await made.close()
+      return raced
+    }
+    remotes[side] = made
+    return made
+  }
+
+  /// How to start, stop and find the host's PostgreSQL.
+  func server(_ side: Side) async throws -> ServerControl {
+    if let known = controls[side] { return known }
+    let made = try await ServerControl.find(host: migration.host(side), remote: remote(side), context: self)
+    controls[side] = made
+    return made
+  }
+
+  // MARK: PostgreSQL
+
+  /// Where and as whom to connect; the password is fetched once.
+  public func parameters(_ side: Side, database: String? = nil) async throws -> ConnectionParameters {
+    let settings = migration.host(side).postgres
+    var parameters = ConnectionParameters(
+      host: settings.address, port: settings.port, user: settings.user,
+      database: database ?? settings.maintenanceDatabase, sslmode: settings.sslMode.rawValue,
+      applicationName: "pgconvoy \(migration.name)",
+      connectTimeout: Double(settings.connectTimeout.components.seconds))
+    parameters.settings = ["client_encoding": "UTF8"]
+    switch settings.password {
+    case .none: break
+    case .passfile(let path): parameters.passfile = path
+    case .command, .environment, .inline:
+      if passwords[side] == nil { passwords[side] = try await password(from: settings.password, side: side) }
+      parameters.password = passwords[side]
+    }
+    return parameters
+  }
+
+  /// A session that is kept for the whole play; `search_path` empty and text output canonical.
+  public func session(_ side: Side, database: String? = nil) async throws -> PostgresSession {
+    let name = database ?? migration.host(side).postgres.maintenanceDatabase
+    let key = SessionKey(side: side, database: name)
+    if let known = sessions[key] {
+      if await known.isOpen { return known }
+      sessions[key] = nil
+      await known.close()
+    }
+    let made = try await newSession(side, database: name)
+    if let raced = sessions[key] {
+      await made.close()
+      return raced
+    }
+    sessions[key] = made
+    return made
+  }
+
+  /// A session of the caller's own, which the caller closes.
+  public func newSession(_ side: Side, database: String? = nil) async throws -> PostgresSession {
+    var parameters = try await parameters(side, database: database)
+    parameters.settings.merge(canonicalTextSettings) { _, canonical in canonical }
+    parameters.settings.merge(
+      [
+        "statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "default_transaction_read_only": "off",
+        "row_security": "off", "synchronous_commit": "on", "default_transaction_isolation": "read committed",
+      ]
+    ) { _, pinned in pinned }
+    do {
+      return try await PostgresSession.connect(parameters)
+    } catch let error as PostgresError {
+      throw error.convoyError(at: .host(migration.host(side).name))
+    }
+  }
+
+  /// Ends the kept sessions of one side, before its server is stopped or its clients are swept.
+  public func closeSessions(_ side: Side) async {
+    for (key, session) in sessions where key.side == side {
+      sessions[key] = nil
+      await session.close()
+    }
+  }
+
+  /// Ends one kept session, where there are many databases.
+  func closeSession(_ side: Side, database: String) async {
+    guard let session = sessions.removeValue(forKey: SessionKey(side: side, database: database)) else { return }
+    await session.close()
+  }
+
+  public func close() async {
+    for side in Side.allCases { await closeSessions(side) }
+    for (side, remote) in remotes {
+      remotes[side] = nil
+      await remote.close()
+    }
+  }
+
+  private func password(from source: PasswordSource, side: Side) async throws -> String {
+    switch source {
+    case .inline(let secret): return secret.value
+    case .environment(let name):
+      guard let value = environment.variables[name] else {
+        throw ConvoyError(
+          "postgres.no-password", "environment variable \(name) is not set", at: .host(migration.host(side).name),
+          hint: "export it before you run pgconvoy, or use a passfile")
+      }
+      return value
+    case .command(let command):
+      let here = try await localHost()
+      let result = try await here.runChecked(.shell(command, deadline: .seconds(60), label: "password_command"))
+      return result.text
+    case .none, .passfile: return ""
+    }
+  }
+}
+
+/// What a run knows of the process that it runs in.
+public struct RunEnvironment: Sendable {
+  /// The inventory's file, as given; the sync process is started with it.
+  public var inventoryPath: String
+  public var stateDirectory: StateDirectory
+  /// This program, to start the sync process with.
+  public var program: String
+  public var variables: [String: String]
+  public var version: String
+
+  public init(
+    inventoryPath: String, stateDirectory: StateDirectory, program: String, variables: [String: String],
+    version: String
+  ) {
+    self.inventoryPath = inventoryPath
+    self.stateDirectory = stateDirectory
+    self.program = program
+    self.variables = variables
+    self.version = version
+  }
+}

@@ -1,0 +1,142 @@
+import Inventory
+import Journal
+import Playbook
+import PostgresClient
+import RemoteHost
+import ReplicationModel
+
+/// What follows the promotion and precedes the first worker, on the target. Safe to run again at any point.
+struct Sealing {
+  let context: MigrationContext
+  let target: ServerControl
+  let record: HandOffRecord
+  let handOff: LSN
+
+  func run() async throws {
+    try await checkIdentity()
+    try await disableSubscriptions()
+    try await rollBackPrepared()
+    try await makeOrigins()
+    try await restartInQuarantine()
+    try await dropSlots(context, .source, names: [record.names.physicalSlot])
+    try await target.check("rm -f -- \"$1\"", [target.passfile], label: "removing the password file")
+    try await makeReverseSlots()
+    try await context.setState(.handedOff)
+  }
+
+  private func checkIdentity() async throws {
+    let session = try await context.session(.target)
+    let identifier = try await session.query(
+      "SELECT system_identifier FROM pg_catalog.pg_control_system()"
+    ).first
+    guard identifier == String(record.sourceSystemIdentifier) else {
+      throw ConvoyError(
+        "handoff.wrong-server", "the target is no copy of the source: its system identifier is \(identifier ?? "unknown")",
+        at: context.place("hand_off", .target))
+    }
+    try await context.updateHandOff { $0.targetSystemIdentifier = $0.sourceSystemIdentifier }
+  }
+
+  /// Subscriptions came along with the copy, enabled as they were; no worker could start for them so far.
+  private func disableSubscriptions() async throws {
+    let disabled = try await disableAllSubscriptions(context, .target)
+    guard !disabled.isEmpty else { return }
+    let known = try await context.fact(FactKey.inheritedSubscriptions, as: [InheritedSubscription].self) ?? []
+    try await context.setFact(FactKey.inheritedSubscriptions, known + disabled)
+    context.progress("disabled \(disabled.count) inherited subscriptions")
+  }
+
+  /// Their COMMIT PREPARED will come with the stream, with all of their rows.
+  private func rollBackPrepared() async throws {
+    let prepared = try await context.session(.target).query(
+      "SELECT gid, database FROM pg_catalog.pg_prepared_xacts")
+    for row in prepared.rows {
+      let session = try await context.session(.target, database: row.string(1))
+      try await session.script("ROLLBACK PREPARED \(quotedLiteral(row.string(0)))")
+      context.progress("rolled back prepared transaction \(row.string(0)) on the target")
+    }
+  }
+
+  /// Inherited origins carry the source's own progress, which would make a worker skip everything; ours begin at L.
+  private func makeOrigins() async throws {
+    let session = try await context.session(.target)
+    let ours = record.databases.map(\.originName)
+    let present = try await session.query(
+      """
+      SELECT roname FROM pg_catalog.pg_replication_origin
+       WHERE roname NOT IN (SELECT 'pg_' || oid FROM pg_catalog.pg_subscription)
+      """
+    ).rows.map { $0.string(0) }
+    for origin in present where !ours.contains(origin) {
+      try await session.query("SELECT pg_catalog.pg_replication_origin_drop($1)", [origin])
+      context.progress("dropped inherited replication origin \(origin)")
+    }
+    for origin in ours where !present.contains(origin) {
+      // One transaction: an origin without its position would look like one that has applied nothing since 0/0.
+      try await session.query(
+        """
+        WITH made AS MATERIALIZED (SELECT pg_catalog.pg_replication_origin_create($1) AS oid)
+        SELECT pg_catalog.pg_replication_origin_advance($1, $2::pg_lsn) FROM made WHERE oid IS NOT NULL
+        """, [origin, handOff.description])
+    }
+    for origin in ours {
+      let progress = try await session.query(
+        "SELECT pg_catalog.pg_replication_origin_progress($1, true)", [origin]
+      ).first.flatMap { LSN($0) }
+      guard let progress, progress >= handOff else {
+        throw ConvoyError(
+          "handoff.origin-not-set", "replication origin \(origin) stands at \(progress?.description ?? "nothing")",
+          at: context.place("hand_off", .target), hint: "run the playbook again")
+      }
+    }
+  }
+
+  /// Leaves recovery's settings behind. Done here, so that the cutover needs a reload only.
+  private func restartInQuarantine() async throws {
+    let quarantine = try await Quarantine.assemble(context, target, directory: target.dataDirectory)
+    let wanted = quarantine.configuration(for: .synchronising).rendered(comment: Quarantine.comment)
+    let path = target.dataDirectory + "/postgresql.auto.conf"
+    if try await target.download(path) == wanted, try await target.isRunning() { return }
+    await context.closeSessions(.target)
+    context.progress("restarting the promoted target")
+    // Written while the server is down: a file that is as wanted then says that the server has read it.
+    try await target.stop()
+    try await target.upload(wanted, to: path)
+    try await target.start()
+  }
+
+  /// While nobody writes on the target these need not wait for anything.
+  private func makeReverseSlots() async throws {
+    for database in record.databases {
+      let name = record.names.reverseSlot(databaseOID: database.oid)
+      let session = try await context.session(.target, database: database.name)
+      let exists = try await session.query(
+        "SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [name])
+      if exists.rowCount == 0 {
+        try await session.query(
+          "SELECT lsn FROM pg_catalog.pg_create_logical_replication_slot($1, 'test_decoding')", [name],
+          within: .seconds(60))
+      }
+    }
+    let lsn = try await context.session(.target).query("SELECT pg_catalog.pg_current_wal_lsn()").first.flatMap { LSN($0) }
+    try await context.updateHandOff { $0.reverseLSN = lsn }
+    for database in record.databases where database.name != context.migration.target.postgres.maintenanceDatabase {
+      await context.closeSession(.target, database: database.name)
+    }
+  }
+}
+
+/// Disables every enabled subscription of a server; returns what was disabled.
+func disableAllSubscriptions(_ context: MigrationContext, _ side: Side) async throws -> [InheritedSubscription] {
+  let enabled = try await context.session(side).query(
+    """
+    SELECT d.datname, s.subname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
+     WHERE s.subenabled ORDER BY 1, 2
+    """
+  ).rows.map { InheritedSubscription(database: $0.string(0), name: $0.string(1)) }
+  for subscription in enabled {
+    let session = try await context.session(side, database: subscription.database)
+    try await session.script("ALTER SUBSCRIPTION \(quotedIdentifier(subscription.name)) DISABLE")
+  }
+  return enabled
+}

@@ -1,0 +1,142 @@
+import Inventory
+import PostgresClient
+import RemoteHost
+import ReplicationModel
+
+/// A host's PostgreSQL as an operating-system thing: its programs, its data directory, its life.
+///
+/// Everything runs as the server's own operating-system user.
+struct ServerControl: Sendable {
+  let host: Inventory.Host
+  let remote: any RemoteHost
+  /// Absolute, on the host.
+  let dataDirectory: String
+  let binDirectory: String
+  /// Nil: `postgresql.conf` in the data directory.
+  let configFile: String?
+
+  var user: String { host.postgres.osUser }
+
+  /// Works out what the inventory leaves open: the programs by the usual places, the directories by asking the
+  /// server.
+  static func find(
+    host: Inventory.Host, remote: any RemoteHost, context: MigrationContext
+  ) async throws -> ServerControl {
+    let settings = host.postgres
+    var dataDirectory = settings.dataDirectory
+    var configFile = settings.configFile
+    if dataDirectory == nil {
+      let side: Side = host.name == context.migration.source.name ? .source : .target
+      let session = try await context.session(side)
+      let row = try await session.query(
+        "SELECT current_setting('data_directory'), current_setting('config_file')"
+      ).rows[0]
+      dataDirectory = row.string(0)
+      if configFile == nil, row.string(1) != row.string(0) + "/postgresql.conf" { configFile = row.string(1) }
+    }
+    guard let dataDirectory, dataDirectory.hasPrefix("/") else {
+      throw ConvoyError(
+        "host.no-data-directory", "the data directory of host \(host.name) is not known", at: .host(host.name),
+        hint: "set postgres.data_directory for that host in the inventory")
+    }
+    let binDirectory: String
+    if let given = settings.binDirectory {
+      binDirectory = given
+    } else {
+      let found = try await remote.run(
+        .shell(
+          """
+          for d in "$(cat "$1/PG_VERSION" 2>/dev/null)"; do v=$d; done
+          for d in "/usr/lib/postgresql/$v/bin" "/usr/pgsql-$v/bin" "$(pg_config --bindir 2>/dev/null)"; do
+            if [ -x "$d/pg_ctl" ]; then printf '%s' "$d"; exit 0; fi
+          done
+          exit 1
+          """, arguments: [dataDirectory], user: settings.osUser, deadline: .seconds(30)))
+      guard found.succeeded else {
+        throw ConvoyError(
+          "host.no-postgres-programs", "pg_ctl was not found on host \(host.name)", at: .host(host.name),
+          hint: "set postgres.bin_directory for that host in the inventory")
+      }
+      binDirectory = found.text
+    }
+    return ServerControl(
+      host: host, remote: remote, dataDirectory: dataDirectory, binDirectory: binDirectory, configFile: configFile)
+  }
+
+  func program(_ name: String) -> String { binDirectory + "/" + name }
+
+  func shell(
+    _ script: String, _ arguments: [String] = [], environment: [String: String] = [:], deadline: Duration = .seconds(60)
+  ) -> RemoteCommand {
+    .shell(script, arguments: arguments, environment: environment, user: user, deadline: deadline)
+  }
+
+  @discardableResult
+  func check(_ script: String, _ arguments: [String] = [], label: String, deadline: Duration = .seconds(60)) async throws
+    -> String
+  {
+    var command = shell(script, arguments, deadline: deadline)
+    command.label = label
+    return try await remote.runChecked(command).text
+  }
+
+  func exists(_ path: String) async throws -> Bool {
+    try await remote.run(shell("[ -e \"$1\" ]", [path])).succeeded
+  }
+
+  /// Whether a postmaster runs on the directory.
+  func isRunning(_ directory: String? = nil) async throws -> Bool {
+    let result = try await remote.run(
+      RemoteCommand(
+        [program("pg_ctl"), "status", "-D", directory ?? dataDirectory], user: user, deadline: .seconds(30)))
+    return result.exitStatus == 0
+  }
+
+  /// A clean stop. Nothing to do when it does not run.
+  func stop(within limit: Duration = .seconds(120)) async throws {
+    guard try await isRunning() else { return }
+    try await remote.runChecked(
+      RemoteCommand(
+        [
+          program("pg_ctl"), "stop", "-D", dataDirectory, "-m", "fast", "-w", "-t", String(limit.components.seconds),
+        ], user: user, deadline: limit + .seconds(15)))
+  }
+
+  /// Starts the server and waits until it takes connections.
+  func start(within limit: Duration = .seconds(120)) async throws {
+    if try await isRunning() { return }
+    let log = host.postgres.logFile ?? dataDirectory + ".pgconvoy-start.log"
+    let options = configFile.map { "-c config_file=" + shellQuoted($0) } ?? ""
+    let result = try await remote.run(
+      shell(
+        """
+        if [ -n "$5" ]; then
+          "$1" start -D "$2" -l "$3" -w -t "$4" -o "$5" >/dev/null 2>&1 </dev/null
+        else
+          "$1" start -D "$2" -l "$3" -w -t "$4" >/dev/null 2>&1 </dev/null
+        fi
+        """, [program("pg_ctl"), dataDirectory, log, String(limit.components.seconds), options],
+        deadline: limit + .seconds(15)))
+    guard result.succeeded else {
+      let tail = try await remote.run(shell("tail -n 5 -- \"$1\"", [log])).text
+      throw ConvoyError(
+        "host.postgres-start-failed", "PostgreSQL on \(dataDirectory) did not start", at: .host(host.name),
+        hint: "look at \(log) on that host", cause: tail)
+    }
+  }
+
+  /// A setting as the configuration files have it, whether the server runs or not.
+  func configuredValue(_ name: String, directory: String? = nil) async throws -> String {
+    var arguments = [program("postgres"), "-D", directory ?? dataDirectory, "-C", name]
+    if let configFile { arguments += ["-c", "config_file=\(configFile)"] }
+    return try await remote.runChecked(RemoteCommand(arguments, user: user, deadline: .seconds(30))).text
+  }
+
+  func download(_ path: String) async throws -> String {
+    String(decoding: try await remote.download(path, as: user).content, as: UTF8.self)
+  }
+
+  func upload(_ text: String, to path: String, mode: UInt16 = 0o600) async throws {
+    try await remote.upload(Array(text.utf8), to: path, mode: mode, owner: nil, as: user)
+  }
+}

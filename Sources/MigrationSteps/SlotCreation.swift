@@ -1,0 +1,152 @@
+import Inventory
+import Journal
+import Playbook
+import PostgresClient
+import ReplicationModel
+
+/// The source's half of the hand-off: a logical slot in every database, then the restore point behind them all.
+struct SlotCreation {
+  let context: MigrationContext
+  let record: HandOffRecord
+
+  /// Returns the record with L in it.
+  func run() async throws -> HandOffRecord {
+    let source = try await context.session(.source)
+    try await checkDatabases(source)
+    // Left over from an attempt that ended before its restore point: such a slot has no hand-off and is made anew.
+    try await dropSlots(context, .source, names: record.databases.map(\.slotName))
+    try await createSlots()
+    // A name of its own for every attempt: with two restore points of one name recovery stops at the first.
+    let restorePoint = "\(record.names.restorePoint)_\(HandOffNames.random().nonce)"
+    guard
+      let handOff = try await source.query("SELECT pg_catalog.pg_create_restore_point($1)", [restorePoint]).first
+        .flatMap({ LSN($0) })
+    else {
+      throw ConvoyError("handoff.no-restore-point", "the source returned no position for the restore point")
+    }
+    // A transaction behind it, whose commit flushes the WAL: a restore point alone may stay in memory.
+    try await source.query("SELECT pg_catalog.pg_logical_emit_message(true, 'pgconvoy.flush', '')")
+    try await assertSlots(source, handOff)
+    return try await context.updateHandOff { record in
+      record.restorePoint = restorePoint
+      record.handOffLSN = handOff
+      for index in record.databases.indices { record.databases[index].state = .active }
+    }
+  }
+
+  /// The databases must be those of the base backup, under the same oids.
+  private func checkDatabases(_ source: PostgresSession) async throws {
+    let present = try await context.allDatabases(.source)
+    for database in record.databases {
+      guard present.contains(where: { $0.name == database.name && $0.oid == database.oid }) else {
+        throw ConvoyError(
+          "handoff.database-gone", "database \(database.name) was dropped or replaced since the base backup",
+          at: context.place("hand_off", .source), hint: "take it out of the inventory, or make a new base backup")
+      }
+    }
+    for database in present where context.migration.databases.matches(database.name) {
+      guard record.databases.contains(where: { $0.oid == database.oid }) else {
+        throw ConvoyError(
+          "handoff.new-database", "database \(database.name) is newer than the base backup's list",
+          at: context.place("hand_off", .source), hint: "except it in the inventory, or make a new base backup")
+      }
+    }
+  }
+
+  /// All databases at once: each slot waits for the transactions that are open when it begins, so waiting for one is
+  /// waiting for all.
+  private func createSlots() async throws {
+    let watcher = Task { try await reportBlockers() }
+    defer { watcher.cancel() }
+    let width = 8
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      var pending = record.databases[...]
+      for _ in 0..<min(width, pending.count) {
+        let database = pending.removeFirst()
+        group.addTask { try await createSlot(database) }
+      }
+      while try await group.next() != nil {
+        if let database = pending.popFirst() { group.addTask { try await createSlot(database) } }
+      }
+    }
+  }
+
+  private func createSlot(_ database: HandOffDatabase) async throws {
+    let session = try await context.newSession(.source, database: database.name)
+    let limits = context.migration.handOff
+    do {
+      // The creation waits on the transaction locks of everyone else; statement_timeout would not do for a walsender.
+      try await session.query(
+        "SELECT pg_catalog.set_config('lock_timeout', $1, false)", [String(limits.lockTimeout.milliseconds)])
+      try await session.query(
+        "SELECT lsn FROM pg_catalog.pg_create_logical_replication_slot($1, 'test_decoding')", [database.slotName],
+        within: limits.deadline)
+      await session.close()
+    } catch let error as PostgresError {
+      await session.close()
+      guard error.sqlState == .lockNotAvailable || error.reason == .deadline else {
+        throw error.convoyError(at: .database(migration: context.migrationName, name: database.name))
+      }
+      let blockers = try await self.blockers()
+      throw ConvoyError(
+        "handoff.slot-blocked",
+        "slot creation waited longer than \(limits.lockTimeout.components.seconds) s for open transactions"
+          + (blockers.isEmpty ? "" : ": " + blockers.joined(separator: "; ")),
+        at: .database(migration: context.migrationName, name: database.name),
+        hint: "end those transactions, or raise hand_off.lock_timeout; nothing has changed and the standby goes on")
+    }
+  }
+
+  /// Says what the creation waits for, as long as it waits.
+  private func reportBlockers() async throws {
+    var said: [String] = []
+    while !Task.isCancelled {
+      try await Task.sleep(for: .seconds(2))
+      let blockers = try await self.blockers()
+      if blockers != said, !blockers.isEmpty {
+        context.progress("slot creation waits for: " + blockers.joined(separator: "; "))
+      }
+      said = blockers
+    }
+  }
+
+  /// Open transactions that write, the oldest first, and prepared ones, which have no process.
+  private func blockers() async throws -> [String] {
+    try await openTransactions(try await context.session(.source), olderThan: 1)
+  }
+
+  /// A slot that began behind L would have skipped what lies between.
+  private func assertSlots(_ source: PostgresSession, _ handOff: LSN) async throws {
+    for database in record.databases {
+      let row = try await source.query(
+        "SELECT confirmed_flush_lsn, datoid FROM pg_catalog.pg_replication_slots WHERE slot_name = $1",
+        [database.slotName]
+      ).rows.first
+      guard let confirmed = row?[0].flatMap({ LSN($0) }), confirmed <= handOff,
+        row?[1].flatMap({ UInt32($0) }) == database.oid
+      else {
+        throw ConvoyError(
+          "handoff.slot-beyond", "slot \(database.slotName) does not begin before the hand-off at \(handOff)",
+          at: .database(migration: context.migrationName, name: database.name), hint: "run the playbook again")
+      }
+    }
+  }
+}
+
+/// One line for each transaction that has written something and is still open, prepared ones included.
+func openTransactions(_ session: PostgresSession, olderThan seconds: Int) async throws -> [String] {
+  try await session.query(
+    """
+    SELECT pg_catalog.format('pid %s, database %s, %s s, %s', pid, datname,
+             extract(epoch FROM pg_catalog.clock_timestamp() - xact_start)::int,
+             pg_catalog.left(pg_catalog.regexp_replace(query, '\\s+', ' ', 'g'), 60))
+      FROM pg_catalog.pg_stat_activity
+     WHERE backend_xid IS NOT NULL AND pid <> pg_catalog.pg_backend_pid()
+       AND xact_start < pg_catalog.clock_timestamp() - $1 * interval '1 second'
+    UNION ALL
+    SELECT pg_catalog.format('prepared transaction %L, database %s, %s s', gid, database,
+             extract(epoch FROM pg_catalog.clock_timestamp() - prepared)::int)
+      FROM pg_catalog.pg_prepared_xacts
+    """, [String(seconds)]
+  ).rows.map { $0.string(0) }
+}

@@ -1,0 +1,127 @@
+public import FoundationEssentials
+
+/// Where a migration stands. Recorded by the steps that bring it there; a step asks the servers, not this, whether
+/// its work is done.
+public enum MigrationState: String, Sendable, Codable, CaseIterable {
+  /// Known to the inventory, nothing done yet.
+  case none
+  /// The source has its settings, role and entries in pg_hba.conf.
+  case prepared
+  /// The base backup is under way.
+  case copying
+  /// The target runs as a standby of the source.
+  case standby
+  /// The target was promoted at the hand-off; changes travel by logical replication.
+  case handedOff = "handed_off"
+  /// Every writer is kept out of the source.
+  case fenced
+  /// Every database has applied its marker behind the fence.
+  case drained
+  /// The target is open.
+  case cutOver = "cut_over"
+  /// The source is open again after a cutover.
+  case rolledBack = "rolled_back"
+  /// Slots, origins, markers, fences and kept data are gone.
+  case finished
+}
+
+/// All that `pgconvoy status` shows: one value, made at one moment, that every renderer takes.
+///
+/// Documented and versioned in docs/reference/status-json.md.
+public struct ConvoyStatus: Sendable, Equatable {
+  /// The version of the schema that this code writes.
+  public static let currentVersion = 1
+
+  /// The process that applies changes.
+  public struct Sync: Sendable, Codable, Equatable {
+    public var running: Bool
+    /// Its process id, when it runs on this machine and has said so.
+    public var pid: Int32?
+
+    public init(running: Bool, pid: Int32? = nil) {
+      self.running = running
+      self.pid = pid
+    }
+  }
+
+  /// One source, one target, and the databases between them.
+  public struct Migration: Sendable, Codable, Equatable {
+    public var name: String
+    /// The source's host name in the inventory.
+    public var source: String
+    /// The target's host name in the inventory.
+    public var target: String
+    public var state: MigrationState
+    /// The hand-off position; nil before the hand-off.
+    public var handOffLSN: LSN?
+    public var databases: [DatabaseStatus]
+
+    public init(
+      name: String, source: String, target: String, state: MigrationState, handOffLSN: LSN? = nil,
+      databases: [DatabaseStatus] = []
+    ) {
+      self.name = name
+      self.source = source
+      self.target = target
+      self.state = state
+      self.handOffLSN = handOffLSN
+      self.databases = databases
+    }
+
+    enum CodingKeys: String, CodingKey {
+      case name, source, target, state
+      case handOffLSN = "hand_off_lsn"
+      case databases
+    }
+  }
+
+  public var version: Int
+  /// When the value was made; whole seconds survive the text form.
+  public var generatedAt: Date
+  public var sync: Sync
+  public var migrations: [Migration]
+
+  public init(generatedAt: Date, sync: Sync, migrations: [Migration]) {
+    version = Self.currentVersion
+    self.generatedAt = generatedAt
+    self.sync = sync
+    self.migrations = migrations
+  }
+}
+
+extension ConvoyStatus: Codable {
+  enum CodingKeys: String, CodingKey {
+    case version
+    case generatedAt = "generated_at"
+    case sync, migrations
+  }
+
+  public init(from decoder: any Decoder) throws {
+    let container = try decoder.container(keyedBy: CodingKeys.self)
+    version = try container.decode(Int.self, forKey: .version)
+    generatedAt = try container.decodeISO8601(forKey: .generatedAt)
+    sync = try container.decode(Sync.self, forKey: .sync)
+    migrations = try container.decode([Migration].self, forKey: .migrations)
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(version, forKey: .version)
+    try container.encode(generatedAt.formatted(.iso8601), forKey: .generatedAt)
+    try container.encode(sync, forKey: .sync)
+    try container.encode(migrations, forKey: .migrations)
+  }
+}
+
+extension KeyedDecodingContainer {
+  /// A date as ISO-8601 text, whatever strategy the decoder has for dates.
+  func decodeISO8601(forKey key: Key) throws -> Date {
+    let text = try decode(String.self, forKey: key)
+    do {
+      return try Date(text, strategy: .iso8601)
+    } catch {
+      throw DecodingError.dataCorruptedError(
+        forKey: key, in: self, debugDescription: "not an ISO-8601 date and time: \(text)")
+    }
+  }
+}

@@ -1,0 +1,72 @@
+import FoundationEssentials
+public import ReplicationModel
+
+/// The closing report as JSON; `MigrationReport` decodes it. The schema is documented in docs/reference/status-json.md.
+public enum MigrationReportJSON {
+  /// One document, every key always there, in the documented order, what was not measured null.
+  public static func render(_ report: MigrationReport) -> String {
+    JSONText.object([
+      ("version", .integer(report.version)),
+      ("generated_at", .string(report.generatedAt.formatted(.iso8601))),
+      ("migration", .string(report.migration)),
+      ("source", .string(report.source)),
+      ("target", .string(report.target)),
+      ("outcome", .string(report.outcome.rawValue)),
+      (
+        "versions",
+        .object([
+          ("pgconvoy", .string(report.versions.pgconvoy)),
+          ("source", .string(report.versions.source)),
+          ("target", .string(report.versions.target)),
+          ("application", .string(report.versions.application)),
+        ])
+      ),
+      ("hand_off_lsn", .lsn(report.handOffLSN)),
+      ("downtime_ms", .integer(report.downtimeMilliseconds)),
+      (
+        "phases",
+        .array(report.phases.map { .object([("name", .string($0.name)), ("ms", .integer($0.milliseconds))]) })
+      ),
+      ("databases", .array(report.databases.map(database))),
+      (
+        "markers",
+        .array(
+          report.markers.map { marker in
+            .object([
+              ("database", .string(marker.database)), ("name", .string(marker.name)), ("lsn", .lsn(marker.lsn)),
+              ("changes_before", .integer(marker.changesBefore)),
+            ])
+          })
+      ),
+      (
+        "findings",
+        .array(
+          report.findings.map { finding in
+            .object([
+              ("severity", .string(finding.severity.rawValue)), ("database", .string(finding.database)),
+              ("text", .string(finding.text)),
+            ])
+          })
+      ),
+    ]).document
+  }
+
+  private static func database(_ database: MigrationReport.Database) -> JSONText {
+    .object([
+      ("name", .string(database.name)),
+      ("hand_off_lsn", .lsn(database.handOffLSN)),
+      ("transactions_applied", .integer(database.transactionsApplied)),
+      ("rows_applied", .integer(database.rowsApplied)),
+      ("sequences_set", .integer(database.sequencesSet)),
+      ("tables_verified", .integer(database.tablesVerified)),
+      ("source", side(database.source)),
+      ("target", side(database.target)),
+      ("equal", database.isEqual.map { .bool($0) } ?? .null),
+    ])
+  }
+
+  private static func side(_ side: MigrationReport.Side?) -> JSONText {
+    guard let side else { return .null }
+    return .object([("rows", .integer(side.rows)), ("checksum", .string(side.checksum))])
+  }
+}

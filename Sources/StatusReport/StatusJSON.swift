@@ -1,0 +1,51 @@
+import FoundationEssentials
+public import ReplicationModel
+
+/// The status as JSON; the schema is documented in docs/reference/status-json.md.
+public enum StatusJSON {
+  /// One document, every key always there, in the documented order, unknown values null; ended by a newline.
+  public static func render(_ status: ConvoyStatus) -> String {
+    JSONText.object([
+      ("version", .integer(status.version)),
+      ("generated_at", .string(status.generatedAt.formatted(.iso8601))),
+      (
+        "sync",
+        .object([
+          ("running", .bool(status.sync.running)), ("pid", .integer(status.sync.pid.map { UInt64(max(0, $0)) })),
+        ])
+      ),
+      ("migrations", .array(status.migrations.map(migration))),
+    ]).document
+  }
+
+  private static func migration(_ migration: ConvoyStatus.Migration) -> JSONText {
+    .object([
+      ("name", .string(migration.name)),
+      ("source", .string(migration.source)),
+      ("target", .string(migration.target)),
+      ("state", .string(migration.state.rawValue)),
+      ("hand_off_lsn", .lsn(migration.handOffLSN)),
+      ("databases", .array(migration.databases.map(database))),
+    ])
+  }
+
+  private static func database(_ database: DatabaseStatus) -> JSONText {
+    .object([
+      ("migration", .string(database.migration)),
+      ("database", .string(database.database)),
+      ("phase", .string(database.phase.rawValue)),
+      ("lag_bytes", .integer(database.lagBytes)),
+      ("lag_seconds", .decimal(database.lagSeconds)),
+      ("transactions_applied", .integer(database.transactionsApplied)),
+      ("rows_applied", .integer(database.rowsApplied)),
+      // Not optional in the schema, unlike a lag: a worker that does nothing does 0.
+      ("rows_per_second", .decimal(database.rowsPerSecond.isFinite ? database.rowsPerSecond : 0)),
+      ("missed_rows", .integer(database.missedRows)),
+      ("hand_off_lsn", .lsn(database.handOffLSN)),
+      ("applied_lsn", .lsn(database.appliedLSN)),
+      ("confirmed_flush_lsn", .lsn(database.confirmedFlushLSN)),
+      ("source_lsn", .lsn(database.sourceLSN)),
+      ("last_error", .string(database.lastError)),
+    ])
+  }
+}

@@ -1,0 +1,81 @@
+public import ReplicationModel
+
+/// The status as a table: one row per database, a summary below.
+public enum StatusTable {
+  /// - Returns: lines, each ended by a newline; nothing that a terminal would act on, except colours where asked for.
+  public static func render(_ status: ConvoyStatus, style: TextStyle = .plain) -> String {
+    var table = TextTable([
+      .init(title: "MIGRATION", shrinksTo: 10), .init(title: "DATABASE", shrinksTo: 10), .init(title: "PHASE"),
+      .init(title: "LAG", right: true), .init(title: "BEHIND", right: true), .init(title: "TX", right: true),
+      .init(title: "ROWS", right: true), .init(title: "ROWS/S", right: true),
+      .init(title: "LAST ERROR", shrinksTo: 12),
+    ])
+    for migration in status.migrations {
+      table.rows += migration.databases.map { row($0, of: migration) }
+      if migration.databases.isEmpty { table.rows.append(emptyRow(migration)) }
+    }
+    var lines = table.lines(style)
+    lines.append("")
+    lines.append(summary(status, style))
+    return lines.joined(separator: "\n") + "\n"
+  }
+
+  private static func row(_ database: DatabaseStatus, of migration: ConvoyStatus.Migration) -> [TextTable.Cell] {
+    let counts = database.hasStream
+    return [
+      .init(DisplayText.visible(migration.name)),
+      .init(DisplayText.visible(database.database)),
+      .init(database.phase.rawValue, ink(database.phase)),
+      .init(HumanFormat.bytes(database.lagBytes)),
+      .init(HumanFormat.duration(seconds: database.lagSeconds)),
+      .init(HumanFormat.count(counts ? database.transactionsApplied : nil)),
+      .init(HumanFormat.count(counts ? database.rowsApplied : nil)),
+      .init(HumanFormat.rate(counts ? database.rowsPerSecond : nil)),
+      .init(DisplayText.visible(database.lastError ?? ""), .red),
+    ]
+  }
+
+  /// A migration of which no database is known yet.
+  private static func emptyRow(_ migration: ConvoyStatus.Migration) -> [TextTable.Cell] {
+    let unknown = TextTable.Cell(HumanFormat.unknown)
+    return [.init(DisplayText.visible(migration.name)), unknown, .init(migration.state.rawValue)]
+      + Array(repeating: unknown, count: 5) + [.init("")]
+  }
+
+  private static func ink(_ phase: DatabasePhase) -> TextStyle.Ink? {
+    switch phase {
+    case .parked: .red
+    case .stopped, .draining: .yellow
+    case .streaming, .drained, .cutOver: .green
+    case .copying, .handedOff, .catchingUp: .cyan
+    case .pending: .dim
+    }
+  }
+
+  private static func summary(_ status: ConvoyStatus, _ style: TextStyle) -> String {
+    let databases = status.migrations.flatMap(\.databases)
+    let parked = databases.count { $0.phase == .parked }
+    let missed = databases.reduce(UInt64(0)) { $0.addingReportingOverflow($1.missedRows).partialValue }
+    var parts = [
+      HumanFormat.counted(UInt64(databases.count), "database"),
+      "worst lag \(HumanFormat.bytes(databases.compactMap(\.lagBytes).max()))",
+      style.paint("\(parked) parked", parked > 0 ? .red : nil),
+    ]
+    if missed > 0 { parts.append(style.paint(HumanFormat.counted(missed, "missed row"), .red)) }
+    let sync =
+      status.sync.running
+      ? "sync is running" + (status.sync.pid.map { " (pid \($0))" } ?? "")
+      : style.paint("sync is not running", .yellow)
+    return (parts + [sync]).joined(separator: ", ")
+  }
+}
+
+extension DatabaseStatus {
+  /// Whether a worker has ever counted for this database; before that its counts say nothing.
+  var hasStream: Bool {
+    switch phase {
+    case .pending, .copying, .handedOff: false
+    case .catchingUp, .streaming, .draining, .drained, .parked, .stopped, .cutOver: true
+    }
+  }
+}
