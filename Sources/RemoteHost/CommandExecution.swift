@@ -155,7 +155,7 @@ final class CommandExecution {
     }
     return ConvoyError(
       "host.sudo-refused", "\(login.user) cannot run a command as \(user): \(words)", at: place,
-      hint: "log in as \(user) or root, or allow it without a password in sudoers: "
+      hint: "log in as \(user == "root" ? user : "\(user) or root"), or allow it without a password in sudoers: "
         + "\(login.user) ALL=(\(user)) NOPASSWD: ALL")
   }
 }

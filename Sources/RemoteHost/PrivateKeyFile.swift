@@ -23,7 +23,8 @@ struct PrivateKeyFile: Sendable {
     do {
       bytes = try contentOfFile(self.path)
     } catch {
-      throw unreadable(error.words, hint: "identity_file must name the private key, readable for the user who runs this")
+      throw unreadable(
+        error.words, hint: "identity_file must name the private key, readable for the user who runs this")
     }
     content = bytes + [0]
     let text = String(decoding: bytes, as: UTF8.self)

@@ -48,7 +48,8 @@ struct SSHAuthentication {
     if let identity, identity.file.isEncrypted, identity.passphrase == nil {
       throw session.failure(
         "ssh.key-encrypted", "the private key \(identity.file.displayName) is encrypted, and there is no passphrase",
-        hint: "give the host a passphrase source, or add the key to the agent: ssh-add \(shellQuoted(identity.file.path))")
+        hint:
+          "give the host a passphrase source, or add the key to the agent: ssh-add \(shellQuoted(identity.file.path))")
     }
     throw refused(offered)
   }

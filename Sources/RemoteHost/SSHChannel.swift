@@ -40,6 +40,9 @@ final class SSHChannel {
   /// When to give up waiting for the channel of a command that was ended.
   var lingerUntil = Deadline.never
 
+  /// When to take a refusal for the last word.
+  private var refusalEnds: Deadline?
+
   init(
     command: CommandExecution, identifier: UInt64,
     completion: @escaping (Result<CommandResult, any Error>) -> Void
@@ -64,6 +67,13 @@ final class SSHChannel {
 
   var occupiesSession: Bool { phase != .waiting && phase != .freed }
   var isComplete: Bool { completion == nil && plainCompletion == nil }
+
+  /// The server refused to open it; true for the next five seconds.
+  func mayBeRefusedAgain() -> Bool {
+    let end = refusalEnds ?? .after(.seconds(5))
+    refusalEnds = end
+    return !end.hasPassed
+  }
 
   func fail(_ error: any Error) {
     completion?(.failure(error))

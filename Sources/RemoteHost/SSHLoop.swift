@@ -18,6 +18,8 @@ final class SSHLoop {
   /// The closed channel of the first command. Reading from it is how the connection is listened to while no other
   /// channel is open; libssh2 has no call for that.
   private var listener: SSHChannel?
+  /// No channel is opened before this: the server has refused one while none of ours was open.
+  private var retryOpening: Deadline?
   private var closing: [CheckedContinuation<Void, Never>?] = []
 
   init(_ session: SSHSession, mailbox: SSHMailbox) {
@@ -57,7 +59,9 @@ final class SSHLoop {
       let fields = line.split(separator: UInt8(ascii: " ")).map { String(decoding: $0, as: UTF8.self) }
       if fields.count == 3 { return LoginIdentity(user: fields[2], isRoot: fields[1] == "0") }
     }
-    let words = lastLine(of: result.errors) ?? lastLine(of: result.output) ?? "no answer"
+    // sshd's own remark about the home directory would hide what the shell has to say.
+    let complaint = lastLine(of: result.errors).flatMap { $0.hasPrefix("Could not chdir to home") ? nil : $0 }
+    let words = complaint ?? lastLine(of: result.output) ?? lastLine(of: result.errors) ?? "no answer"
     throw session.failure(
       "host.launch-failed", "the login shell of \(parameters.user) did not start a command: \(words)",
       hint: "the account needs a POSIX shell, and its start-up files must not end a shell that is not interactive")
@@ -80,7 +84,7 @@ final class SSHLoop {
       var seconds: Int32 = 0
       libssh2_keepalive_send(session.handle, &seconds)
       socket.flush()
-      var wake = Deadline.after(.seconds(Int64(max(1, seconds))))
+      var wake = min(Deadline.after(.seconds(Int64(max(1, seconds)))), retryOpening ?? .never)
       for channel in channels {
         wake = min(wake, channel.lingerUntil)
         if let execution = channel.execution, execution.endReason == nil { wake = min(wake, execution.deadline) }
@@ -223,6 +227,10 @@ final class SSHLoop {
   }
 
   private func advanceOpening() -> Bool {
+    if let moment = retryOpening {
+      guard moment.hasPassed else { return false }
+      retryOpening = nil
+    }
     if opening == nil && !tunnels.isOpening {
       let occupied = channels.count { $0.occupiesSession }
       opening = channels.first { channel in
@@ -246,6 +254,12 @@ final class SSHLoop {
     if code == LIBSSH2_ERROR_EAGAIN { return false }
     opening = nil
     let others = channels.count { $0.occupiesSession && $0 !== channel }
+    if code == LIBSSH2_ERROR_CHANNEL_FAILURE && others == 0 && channel.mayBeRefusedAgain() {
+      // The channel of the last command is closed, but sshd counts its session until the process is reaped.
+      channel.phase = .waiting
+      retryOpening = .after(.milliseconds(20))
+      return false
+    }
     if code == LIBSSH2_ERROR_CHANNEL_FAILURE && others > 0 && channel.execution != nil {
       // The server allows fewer than we thought: wait for one of the others to end.
       maximumSessions = min(maximumSessions, others)

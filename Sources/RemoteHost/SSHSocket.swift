@@ -38,13 +38,13 @@ final class SSHSocket {
   init(_ parameters: SSHParameters, until deadline: Deadline, control: ConnectControl) throws {
     fileDescriptor = try Self.connect(parameters, until: deadline, control: control)
     let on: Int32 = 1
-    setOption(IPPROTO_TCP_NUMBER, TCP_NODELAY, on)
+    setOption(tcpLevel, TCP_NODELAY, on)
     // A peer that has vanished is noticed within about 45 seconds, whether we are sending or not.
     setOption(SOL_SOCKET, SO_KEEPALIVE, on)
-    setOption(IPPROTO_TCP_NUMBER, TCP_KEEPIDLE, 15)
-    setOption(IPPROTO_TCP_NUMBER, TCP_KEEPINTVL, 5)
-    setOption(IPPROTO_TCP_NUMBER, TCP_KEEPCNT, 6)
-    setOption(IPPROTO_TCP_NUMBER, TCP_USER_TIMEOUT, 45_000)
+    setOption(tcpLevel, TCP_KEEPIDLE, 15)
+    setOption(tcpLevel, TCP_KEEPINTVL, 5)
+    setOption(tcpLevel, TCP_KEEPCNT, 6)
+    setOption(tcpLevel, TCP_USER_TIMEOUT, 45_000)
   }
 
   deinit {
@@ -153,14 +153,15 @@ final class SSHSocket {
     hints.ai_flags = AI_ADDRCONFIG
     var list: UnsafeMutablePointer<addrinfo>?
     var code = getaddrinfo(parameters.host, String(parameters.port), &hints, &list)
-    if code == EAI_NONAME || code == EAI_ADDRFAMILY_NUMBER {
+    if code == EAI_NONAME || code == noAddressOfThatFamily {
       // On a machine without a configured interface, AI_ADDRCONFIG hides even loopback addresses.
       hints.ai_flags = 0
       code = getaddrinfo(parameters.host, String(parameters.port), &hints, &list)
     }
     guard code == 0, let list else {
       throw ConvoyError(
-        "ssh.unreachable", "the name \(parameters.host) cannot be resolved: \(String(cString: gai_strerror(code)))"
+        "ssh.unreachable",
+        "the name \(parameters.host) cannot be resolved: \(String(cString: gai_strerror(code)))"
           .lowercased(), at: place, hint: "correct the host's address in the inventory, or the name service")
     }
     defer { freeaddrinfo(list) }
@@ -215,7 +216,6 @@ final class SSHSocket {
   }
 }
 
-private let IPPROTO_TCP_NUMBER = Int32(IPPROTO_TCP)
+private let tcpLevel = Int32(IPPROTO_TCP)
 /// GNU extensions of netdb.h that Swift's Glibc module may leave out.
-private let EAI_ADDRFAMILY_NUMBER: Int32 = -9
-
+private let noAddressOfThatFamily: Int32 = -9

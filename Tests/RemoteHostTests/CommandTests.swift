@@ -122,7 +122,8 @@ struct CommandTests {
     try await Self.on(transport) { host in
       let result = try await host.run(
         .shell(
-          "cat /proc/*/cmdline | tr '\\0' ' ' | grep -c 'SECRE[T]-IN'; : SECRET-IN-SCRIPT", arguments: ["SECRET-IN-ARG"],
+          "cat /proc/*/cmdline | tr '\\0' ' ' | grep -c 'SECRE[T]-IN'; : SECRET-IN-SCRIPT",
+          arguments: ["SECRET-IN-ARG"],
           environment: ["PASSWORD": "SECRET-IN-ENVIRONMENT"], standardInput: Array("SECRET-IN-INPUT".utf8)))
       #expect(result.text == "0")
     }
@@ -194,7 +195,9 @@ struct CommandTests {
   }
 
   private static func processes(_ marker: String) -> Int {
-    let list = runProgram(["sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -c '^600.\(marker)$'"])
+    let list = runProgram([
+      "sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -c '^600.\(marker)$'",
+    ])
     return list.output.split(separator: "\n").first.flatMap { Int($0) } ?? -1
   }
 
@@ -251,7 +254,8 @@ struct CommandTests {
   func asAnotherUserFromRoot(_ transport: Transport) async throws {
     try await Self.on(transport) { host in
       let result = try await host.run(
-        .shell("id -un; pwd; printf %s \"$SECRET\"; cat", environment: ["SECRET": "s'e"], user: "postgres",
+        .shell(
+          "id -un; pwd; printf %s \"$SECRET\"; cat", environment: ["SECRET": "s'e"], user: "postgres",
           standardInput: Array("in".utf8)))
       #expect(result.text == "postgres\n/\ns'ein")
       #expect(try await host.run(RemoteCommand(["id", "-un"], user: "root")).text == "root")
@@ -266,6 +270,36 @@ struct CommandTests {
           entry does not contain all the required fields [host.user-refused]
           hint: does the user exist on the host? try: runuser -u no-such-user -- id
           """)
+    }
+  }
+
+  /// Where postgres may use sudo to become nobody without a password: `postgres ALL=(nobody) NOPASSWD: ALL`.
+  private static let mayUseSudo =
+    geteuid() == 0
+    && runProgram(["runuser", "-u", "postgres", "--", "sudo", "-n", "-u", "nobody", "--", "true"]).status == 0
+
+  @Test(.enabled(if: mayUseSudo))
+  func asAnotherUserThroughSudo() async throws {
+    let server = try SSHServer()
+    try await withHost(server, user: "postgres") { host in
+      let result = try await host.run(
+        .shell(
+          "id -un; pwd; printf %s \"$SECRET\"; cat; exit 4", environment: ["SECRET": "s'e"], user: "nobody",
+          standardInput: Array("in".utf8)))
+      #expect(result.text == "nobody\n/\ns'ein")
+      #expect(result.exitStatus == 4)
+      let marker = String(Int.random(in: 100_000_000...999_999_999))
+      var command = Self.stubbornTree(marker)
+      command.user = "nobody"
+      command.deadline = .seconds(1)
+      do {
+        let result = try await host.run(command)
+        Issue.record("not ended: \(result)")
+      } catch let error as ConvoyError {
+        #expect(error.code == "host.deadline")
+      }
+      #expect(Self.processes(marker) == 0)
+      try await host.runChecked(RemoteCommand(["true"]))
     }
   }
 }

@@ -83,8 +83,16 @@ final class BackgroundProgram: Sendable {
     for argument in arguments { words.append(strdup(argument)) }
     words.append(nil)
     defer { for word in words { free(word) } }
+    // Swift's own threads block signals, and a child would inherit that.
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+    var signals = sigset_t()
+    sigemptyset(&signals)
+    posix_spawnattr_setsigmask(&attributes, &signals)
     var process: pid_t = 0
-    let code = posix_spawn(&process, arguments[0], &actions, nil, &words, environ)
+    let code = posix_spawn(&process, arguments[0], &actions, &attributes, &words, environ)
     guard code == 0 else { throw TestFailure("cannot start \(arguments[0]): \(code)") }
     processID = process
   }
