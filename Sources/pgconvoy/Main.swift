@@ -12,9 +12,8 @@ enum Main {
   static func main() async {
     Interrupts.install()
     do {
-      var command = try Pgconvoy.parseAsRoot()
-      let task = Task { @Sendable [command] in
-        var command = command
+      let task = Task {
+        var command = try Pgconvoy.parseAsRoot()
         if var asynchronous = command as? any AsyncParsableCommand {
           try await asynchronous.run()
         } else {
@@ -22,8 +21,6 @@ enum Main {
         }
       }
       Interrupts.onInterrupt { task.cancel() }
-      _ = command
-      command = Pgconvoy()
       try await task.value
     } catch {
       exit(Outcome.report(error))

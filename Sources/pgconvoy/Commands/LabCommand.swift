@@ -22,7 +22,8 @@ struct LabCommand: ParsableCommand {
     var databases: String?
     @Option(help: ArgumentHelp("The directory of PostgreSQL's server programs.", valueName: "dir"))
     var pgBin: String?
-    @Option(help: ArgumentHelp("The application's transactions a second; 0 for as many as it can.", valueName: "number"))
+    @Option(
+      help: ArgumentHelp("The application's transactions a second; 0 for as many as it can.", valueName: "number"))
     var rate: Double = 40
 
     func run() async throws {

@@ -55,7 +55,7 @@ struct PlayCommand: AsyncParsableCommand {
       throw error
     }
     await locks.release()
-    try await end(journal, run, recap.isInterrupted ? .interrupted : recap.exitStatus == 0 ? .succeeded : .failed)
+    try await end(journal, run, recap.isInterrupted ? .interrupted : recap.exitStatus == 0 ? .done : .failed)
     if !check { try await printReports(bound, recap, inventory, factory) }
     Terminal.output(RecapText.render(recap))
     if recap.exitStatus != 0 { throw ExitCode(recap.exitStatus) }
@@ -71,7 +71,8 @@ struct PlayCommand: AsyncParsableCommand {
     _ factory: ContextFactory
   ) async throws {
     guard playbook.plays.contains(where: { $0.steps.contains { $0.name == "report" } }) else { return }
-    for migration in inventory.migrations where recap.migrations.contains(where: { $0.name == migration.name && $0.outcome == .ok }) {
+    for migration in inventory.migrations
+    where recap.migrations.contains(where: { $0.name == migration.name && $0.outcome == .ok }) {
       let context = factory.context(for: migration)
       if let report = try await ClosingReport.latest(context) {
         Terminal.output(MigrationReportText.render(report, style: Terminal.style))

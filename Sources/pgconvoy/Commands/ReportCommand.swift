@@ -31,7 +31,8 @@ struct ReportCommand: AsyncParsableCommand {
           "report.none", "migration \(migration.name) has no report yet", hint: "a cutover writes one")
       }
       Terminal.output(
-        format == .json ? MigrationReportJSON.render(report) : MigrationReportText.render(report, style: Terminal.style))
+        format == .json ? MigrationReportJSON.render(report) : MigrationReportText.render(report, style: Terminal.style)
+      )
       await context.close()
     }
   }
