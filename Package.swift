@@ -72,13 +72,19 @@ let package = Package(
     tests("BlockingIOTests", ["BlockingIO"]),
     tests("PostgresClientTests", ["PostgresClient", "Lab"]),
     tests("LogicalDecodingTests", ["LogicalDecoding", "ReplicationModel"]),
-    tests("ReplicationStreamTests", ["ReplicationStream", "ReplicationModel"]),
-    tests("ChangeApplyTests", ["ChangeApply", "LogicalDecoding", "ReplicationModel"]),
+    tests("ReplicationStreamTests", ["ReplicationStream", "ReplicationModel", "BlockingIO", "PostgresClient"]),
+    tests("ChangeApplyTests", ["ChangeApply", "LogicalDecoding", "ReplicationModel", "PostgresClient"]),
+    tests("DatabaseSyncTests", ["DatabaseSync", "ReplicationModel"]),
     tests("RemoteHostTests", ["RemoteHost", "ReplicationModel"]),
     tests("InventoryTests", ["Inventory", "ReplicationModel"]),
     tests("PlaybookTests", ["Playbook", "Inventory", "ReplicationModel"]),
     tests("JournalTests", ["Journal", "BlockingIO", "ReplicationModel"]),
-    tests("MigrationStepsTests", ["MigrationSteps", "ReplicationModel", "Inventory", "Playbook"]),
+    tests(
+      "MigrationStepsTests",
+      [
+        "MigrationSteps", "ReplicationModel", "Inventory", "Playbook", "Journal", "PostgresClient", "RemoteHost",
+        logging,
+      ]),
     tests("StatusReportTests", ["StatusReport", "ReplicationModel"]),
     tests("LabTests", ["Lab", "ReplicationModel", "PostgresClient", "BlockingIO", "LabProgram"]),
     .executableTarget(
