@@ -22,8 +22,9 @@ struct ConfigurationText: Equatable {
 
   /// Reads a file; what is no setting is passed over, as the server would have refused to start with it.
   init(parsing text: String) {
-    for line in text.split(separator: "\n") {
-      guard let (name, value) = Self.parse(line) else { continue }
+    // By scalars: to `String` a carriage return and a newline are one character, which no newline matches.
+    for line in text.unicodeScalars.split(separator: "\n") {
+      guard let (name, value) = Self.parse(Substring(line)) else { continue }
       switch name.lowercased() {
       case "include", "include_if_exists": includes.append(Include(path: value, isDirectory: false))
       case "include_dir": includes.append(Include(path: value, isDirectory: true))
@@ -43,21 +44,38 @@ struct ConfigurationText: Equatable {
       let value = rest.prefix { $0 != "#" && $0 != " " && $0 != "\t" && $0 != "\r" }
       return value.isEmpty ? nil : (String(name), String(value))
     }
-    var value = ""
-    var index = rest.index(after: rest.startIndex)
-    while index < rest.endIndex {
-      let character = rest[index]
-      let next = rest.index(after: index)
-      if character == "'" {
-        guard next < rest.endIndex, rest[next] == "'" else { return (String(name), value) }
+    return quoted(rest.unicodeScalars.dropFirst()).map { (String(name), $0) }
+  }
+
+  /// What stands between quotes, as the server reads it: `''` is a quote, and backslash escapes are C's.
+  private static func quoted(_ text: Substring.UnicodeScalarView) -> String? {
+    var rest = text
+    var value = String.UnicodeScalarView()
+    while let scalar = rest.popFirst() {
+      switch scalar {
+      case "'":
+        guard rest.first == "'" else { return String(value) }
+        rest.removeFirst()
         value.append("'")
-        index = rest.index(after: next)
-      } else if character == "\\", next < rest.endIndex {
-        value.append(rest[next])
-        index = rest.index(after: next)
-      } else {
-        value.append(character)
-        index = next
+      case "\\":
+        guard let escaped = rest.popFirst() else { return nil }
+        switch escaped {
+        case "b": value.append("\u{8}")
+        case "f": value.append("\u{c}")
+        case "n": value.append("\n")
+        case "r": value.append("\r")
+        case "t": value.append("\t")
+        case "0"..."7":
+          var number = escaped.value - 48
+          for _ in 0..<2 {
+            guard let digit = rest.first, ("0"..."7").contains(digit) else { break }
+            rest.removeFirst()
+            number = number * 8 + digit.value - 48
+          }
+          value.append(Unicode.Scalar(UInt8(number & 0xFF)))
+        default: value.append(escaped)
+        }
+      default: value.append(scalar)
       }
     }
     return nil
@@ -81,12 +99,12 @@ struct ConfigurationText: Equatable {
   func rendered(comment: String) -> String {
     var text = comment.split(separator: "\n").map { "# \($0)\n" }.joined()
     for setting in settings {
-      var value = ""
-      for character in setting.value {
-        if character == "'" || character == "\\" { value.append(character) }
-        value.append(character)
+      var value = String.UnicodeScalarView()
+      for scalar in setting.value.unicodeScalars {
+        if scalar == "'" || scalar == "\\" { value.append(scalar) }
+        value.append(scalar)
       }
-      text += "\(setting.name) = '\(value)'\n"
+      text += "\(setting.name) = '\(String(value))'\n"
     }
     return text
   }

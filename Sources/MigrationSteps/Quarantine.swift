@@ -106,12 +106,12 @@ struct Quarantine: Equatable {
   /// `host=… port=…`, each value in quotes where it needs them.
   static func connectionString(_ keywords: [(String, String)]) -> String {
     keywords.map { name, value in
-      var escaped = ""
-      for character in value {
-        if character == "'" || character == "\\" { escaped.append("\\") }
-        escaped.append(character)
+      var escaped = String.UnicodeScalarView()
+      for scalar in value.unicodeScalars {
+        if scalar == "'" || scalar == "\\" { escaped.append("\\") }
+        escaped.append(scalar)
       }
-      return "\(name)='\(escaped)'"
+      return "\(name)='\(String(escaped))'"
     }.joined(separator: " ")
   }
 
@@ -120,10 +120,11 @@ struct Quarantine: Equatable {
     [host, String(port), database, user, password].map { field in
       field == "*"
         ? "*"
-        : field.reduce(into: "") { text, character in
-          if character == ":" || character == "\\" { text.append("\\") }
-          text.append(character)
-        }
+        : String(
+          field.unicodeScalars.reduce(into: String.UnicodeScalarView()) { text, scalar in
+            if scalar == ":" || scalar == "\\" { text.append("\\") }
+            text.append(scalar)
+          })
     }.joined(separator: ":") + "\n"
   }
 }
