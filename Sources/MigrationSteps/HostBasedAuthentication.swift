@@ -39,40 +39,52 @@ struct HostBasedAuthentication: Equatable {
   var isFenced: Bool { text.contains(Self.beginMark) }
 
   /// The file without the block of an earlier fence.
+  ///
+  /// Where someone took the block's last line away, it ends with the last rejection: what follows is the admin's own.
   var unfenced: HostBasedAuthentication {
-    var kept: [Substring] = []
-    var isInside = false
-    for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
-      if line.hasPrefix(Self.beginMark) { isInside = true }
-      if !isInside { kept.append(line) }
-      if line.hasPrefix(Self.endMark) { isInside = false }
+    var kept: [String] = []
+    var block: [String]?
+    for line in Self.lines(of: text) {
+      if line.hasPrefix(Self.beginMark) { block = [] }
+      if block == nil { kept.append(line) } else { block?.append(line) }
+      if line.hasPrefix(Self.endMark) { block = nil }
+    }
+    if let block {
+      let last = block.lastIndex { line in Self.rejections.contains { line.hasPrefix($0) } } ?? 0
+      kept += block[(last + 1)...]
     }
     return HostBasedAuthentication(kept.joined(separator: "\n"))
   }
 
-  /// The file with the block on top: the role's own records first, with their methods, then a rejection of everyone.
+  private static let rejections = [
+    "local all all reject", "local replication all reject", "host all all 0.0.0.0/0 reject",
+    "host all all ::/0 reject", "host replication all 0.0.0.0/0 reject", "host replication all ::/0 reject",
+  ]
+
+  /// By scalars: to `String` a carriage return and a newline are one character, which no newline matches.
+  private static func lines(of text: String) -> [String] {
+    text.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).map { String($0) }
+  }
+
+  /// The file with the block on top: the records that concern the role first, with their methods and those that reject
+  /// it, in their order; then a rejection of everyone.
   ///
   /// - Parameter note: goes into the block's first line, for whoever reads the file.
   /// - Throws: `fence.no-own-record` when no record lets the role in: the block would lock pgconvoy out too.
   func fenced(for role: String, note: String) throws(ConvoyError) -> HostBasedAuthentication {
     let base = unfenced
-    let own = base.records.filter { $0.admits(role) }.map { record in
+    let records = base.records.filter { $0.concerns(role) }
+    let own = records.map { record in
       ([record.type, record.databases, quotedIdentifier(role)] + record.rest).joined(separator: " ")
     }
-    guard !own.isEmpty else {
+    guard records.contains(where: { $0.method != "reject" }) else {
       throw ConvoyError(
         "fence.no-own-record", "no record of pg_hba.conf lets role \(role) in, so a fence would lock pgconvoy out too",
         hint: "add a record for that role to pg_hba.conf itself (included files are not looked into)")
     }
     let block =
       ["\(Self.beginMark): \(note)", "# Only role \(role) gets in. pgconvoy put this here and removes it."]
-      + own
-      + [
-        "local all all reject", "local replication all reject",
-        "host all all 0.0.0.0/0 reject", "host all all ::/0 reject",
-        "host replication all 0.0.0.0/0 reject", "host replication all ::/0 reject",
-        Self.endMark,
-      ]
+      + own + Self.rejections + [Self.endMark]
     return HostBasedAuthentication(block.joined(separator: "\n") + "\n" + base.text)
   }
 
@@ -80,9 +92,10 @@ struct HostBasedAuthentication: Equatable {
   private var logicalLines: [String] {
     var lines: [String] = []
     var pending = ""
-    for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+    for var line in Self.lines(of: text) {
+      while line.unicodeScalars.last == "\r" { line.unicodeScalars.removeLast() }
       if line.hasSuffix("\\") {
-        pending += line.dropLast() + " "
+        pending += line.dropLast()
         continue
       }
       lines.append(pending + line)
@@ -144,13 +157,15 @@ struct HostBasedAuthentication: Equatable {
 }
 
 extension HostBasedAuthentication.Record {
-  /// Whether the record may admit the role. A group (`+name`), a file (`@name`) or an expression (`/re`) is taken to
-  /// do so: the block names the role itself, and its method still has to let it in.
-  func admits(_ role: String) -> Bool {
-    guard rest.last.map({ !$0.isEmpty }) ?? false, method != "reject" else { return false }
+  /// Whether the record may be the one that decides about the role. A group (`+name`), a file (`@name`) or an expression (`/re`) is taken to
+  /// be: the block names the role itself, and its method still has to let it in.
+  func concerns(_ role: String) -> Bool {
+    // A group that is rejected must not keep out a role which is no member of it.
+    let groupsCount = method != "reject"
     return users.contains { user in
       if user.hasPrefix("\"") { return user == quotedIdentifier(role) }
-      return user == "all" || user == role || user.hasPrefix("+") || user.hasPrefix("@") || user.hasPrefix("/")
+      if user == "all" || user == role { return true }
+      return groupsCount && (user.hasPrefix("+") || user.hasPrefix("@") || user.hasPrefix("/"))
     }
   }
 
