@@ -25,11 +25,7 @@ struct Fence {
     try await file.fence(for: role, note: "migration \(context.migrationName)")
     do {
       try await reload(session)
-      let disabled = try await disableAllSubscriptions(context, side)
-      if !disabled.isEmpty {
-        let known = try await context.fact(FactKey.fencedSubscriptions, as: [InheritedSubscription].self) ?? []
-        try await context.setFact(FactKey.fencedSubscriptions, known + disabled)
-      }
+      try await disableAllSubscriptions(context, side, recordedAs: FactKey.fencedSubscriptions(side))
       try await sweep(server, session, deadline: deadline)
     } catch {
       let cleanUp = Task {
@@ -46,11 +42,12 @@ struct Fence {
     let session = try await context.session(side)
     try await hbaFile(server, session).lift()
     try await reload(session)
-    for subscription in try await context.fact(FactKey.fencedSubscriptions, as: [InheritedSubscription].self) ?? [] {
+    let disabled = try await context.fact(FactKey.fencedSubscriptions(side), as: [InheritedSubscription].self) ?? []
+    for subscription in disabled {
       let session = try await context.session(side, database: subscription.database)
       try await session.script("ALTER SUBSCRIPTION \(quotedIdentifier(subscription.name)) ENABLE")
     }
-    try await context.removeFact(FactKey.fencedSubscriptions)
+    try await context.removeFact(FactKey.fencedSubscriptions(side))
   }
 
   func isUp() async throws -> Bool {
@@ -172,18 +169,23 @@ struct PostmasterChild {
   private static let background = [
     "checkpointer", "background writer", "walwriter", "autovacuum launcher", "autovacuum worker", "archiver",
     "stats collector", "logger", "startup", "walreceiver", "logical replication launcher", "slotsync worker",
-    "io worker", "walsummarizer", "walsender",
+    "io worker", "walsummarizer",
   ]
 
   /// Whether it is one of the server's own processes and no client's.
   ///
-  /// A backend that has just been forked still shows the postmaster's own command line; that is a client too.
+  /// A backend that has just been forked still shows the postmaster's own command line; that is a client too. So is a
+  /// walsender on its way in: one of a database takes SQL. Roles may be called `logger` or `startup`; only a client's
+  /// title says where it comes from, `[local]` or an address with a port.
   var isBackground: Bool {
     guard let prefix = title.firstRange(of: "postgres: ") else { return false }
     var name = title[prefix.upperBound...]
+    let words = name.split(separator: " ")
+    if words.contains(where: { $0 == "[local]" || ($0.hasSuffix(")") && $0.contains("(")) }) { return false }
     // cluster_name stands before the process's own title.
     if let separator = name.firstRange(of: ": ") { name = name[separator.upperBound...] }
-    return Self.background.contains { name.hasPrefix($0) }
+    while name.last == " " { name = name.dropLast() }
+    return Self.background.contains { name == $0 || name.hasPrefix($0 + " ") }
   }
 }
 

@@ -173,7 +173,8 @@ struct ConfirmFenceStep: Step {
       }
       guard marker.changes == before.changes else {
         throw ConvoyError(
-          "fence.leaked", "\(marker.changes - before.changes) changes came through behind the fence",
+          "fence.leaked",
+          "\(marker.changes &- min(before.changes, marker.changes)) changes came through behind the fence",
           at: .database(migration: context.migrationName, name: marker.database),
           hint: "find the writer that the fence did not keep out, then run the cutover again")
       }

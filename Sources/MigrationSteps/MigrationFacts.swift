@@ -8,14 +8,19 @@ import ReplicationModel
 enum FactKey {
   /// Bool: the target's PostgreSQL ran before it was replaced.
   static let targetWasRunning = "target_was_running"
+  /// ServerDirectories: where the target's server lives, for a run that finds it down.
+  static let targetDirectories = "target_directories"
   /// String: where the old data directory went, on the target.
   static let oldDataDirectory = "old_data_directory"
   /// String: the nonce whose base backup is complete.
   static let backupComplete = "backup_complete"
   /// [InheritedSubscription]: what was disabled on the copy.
   static let inheritedSubscriptions = "inherited_subscriptions"
-  /// [InheritedSubscription]: what the fence disabled on the source.
-  static let fencedSubscriptions = "fenced_subscriptions"
+  /// [InheritedSubscription]: what the fence of one side disabled there. Those of the source are never enabled on the
+  /// target, which would take up their publishers' streams a second time.
+  static func fencedSubscriptions(_ side: Side) -> String {
+    side == .source ? "fenced_subscriptions" : "fenced_subscriptions_\(side.rawValue)"
+  }
   /// Milliseconds since 1970: when the source's writers were first held up.
   static let downtimeBegan = "downtime_began_ms"
   /// Milliseconds since 1970: when the target opened.
@@ -24,6 +29,13 @@ enum FactKey {
   static let report = "report"
   /// [DrainMarker] by name: what the markers found.
   static let markers = "markers"
+}
+
+/// What a server that does not run cannot be asked.
+struct ServerDirectories: Codable, Sendable, Equatable {
+  var data: String
+  var programs: String
+  var configFile: String?
 }
 
 struct InheritedSubscription: Codable, Sendable, Equatable {

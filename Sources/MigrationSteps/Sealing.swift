@@ -40,11 +40,8 @@ struct Sealing {
 
   /// Subscriptions came along with the copy, enabled as they were; no worker could start for them so far.
   private func disableSubscriptions() async throws {
-    let disabled = try await disableAllSubscriptions(context, .target)
-    guard !disabled.isEmpty else { return }
-    let known = try await context.fact(FactKey.inheritedSubscriptions, as: [InheritedSubscription].self) ?? []
-    try await context.setFact(FactKey.inheritedSubscriptions, known + disabled)
-    context.progress("disabled \(disabled.count) inherited subscriptions")
+    let disabled = try await disableAllSubscriptions(context, .target, recordedAs: FactKey.inheritedSubscriptions)
+    if disabled > 0 { context.progress("disabled \(disabled) inherited subscriptions") }
   }
 
   /// Their COMMIT PREPARED will come with the stream, with all of their rows.
@@ -129,17 +126,24 @@ struct Sealing {
   }
 }
 
-/// Disables every enabled subscription of a server; returns what was disabled.
-func disableAllSubscriptions(_ context: MigrationContext, _ side: Side) async throws -> [InheritedSubscription] {
+/// Disables every enabled subscription of a server; returns how many. What is about to be disabled is recorded before:
+/// a run that is killed in between must not leave one that nobody enables again.
+@discardableResult
+func disableAllSubscriptions(
+  _ context: MigrationContext, _ side: Side, recordedAs key: String
+) async throws -> Int {
   let enabled = try await context.session(side).query(
     """
     SELECT d.datname, s.subname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
      WHERE s.subenabled ORDER BY 1, 2
     """
   ).rows.map { InheritedSubscription(database: $0.string(0), name: $0.string(1)) }
+  guard !enabled.isEmpty else { return 0 }
+  let known = try await context.fact(key, as: [InheritedSubscription].self) ?? []
+  try await context.setFact(key, known + enabled.filter { !known.contains($0) })
   for subscription in enabled {
     let session = try await context.session(side, database: subscription.database)
     try await session.script("ALTER SUBSCRIPTION \(quotedIdentifier(subscription.name)) DISABLE")
   }
-  return enabled
+  return enabled.count
 }
