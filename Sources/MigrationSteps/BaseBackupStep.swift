@@ -41,6 +41,9 @@ struct BaseBackupStep: Step {
     try await removeLeftovers(context, target)
     let names = HandOffNames.random()
     let bytes = try await beginHandOff(context, names: names)
+    try await context.setFact(
+      FactKey.targetDirectories,
+      ServerDirectories(data: target.dataDirectory, programs: target.binDirectory, configFile: target.configFile))
     try await writePassfile(context, target)
     try await context.setFact(FactKey.targetWasRunning, try await target.isRunning())
     try await context.setState(.copying)
@@ -66,6 +69,7 @@ struct BaseBackupStep: Step {
   }
 
   func undo(_ context: MigrationContext) async throws -> UndoResult {
+    try await context.removeFact(FactKey.backupComplete)
     try await removeLeftovers(context, try await context.server(.target))
     return .undone("removed the copy, its password file and its slot")
   }

@@ -83,6 +83,7 @@ struct HandOffStep: Step {
   private func promote(
     _ context: MigrationContext, _ target: ServerControl, _ record: HandOffRecord, _ handOff: LSN
   ) async throws {
+    try await stopFollowing(context, target, record, handOff)
     if try await !target.isRunning() {
       let quarantine = try await Quarantine.assemble(context, target, directory: target.dataDirectory)
       let stage = Quarantine.Stage.recovery(
@@ -106,6 +107,34 @@ struct HandOffStep: Step {
       try await session.query("SELECT pg_catalog.pg_is_in_recovery()").first == "f"
     }
     try await checkSwitchPoint(context, session, record, handOff)
+  }
+
+  /// A host that was restarted after the restore point was made has started the standby without the end that it is to
+  /// recover to. It is stopped if it has not gone too far.
+  private func stopFollowing(
+    _ context: MigrationContext, _ target: ServerControl, _ record: HandOffRecord, _ handOff: LSN
+  ) async throws {
+    guard try await target.isRunning() else { return }
+    let row = try await context.session(.target).query(
+      """
+      SELECT pg_catalog.pg_is_in_recovery(), current_setting('recovery_target_name')
+      """
+    ).rows[0]
+    guard row.bool(0), row.string(1) != record.restorePoint else { return }
+    await context.closeSessions(.target)
+    try await target.stop()
+    let control = try await target.check(
+      "LC_ALL=C \"$1\" -D \"$2\"", [target.program("pg_controldata"), target.dataDirectory],
+      label: "reading the control file")
+    let minimum = ControlData(control).minimumRecoveryEnd
+    guard let minimum, minimum <= handOff else {
+      throw ConvoyError(
+        "handoff.passed",
+        "the standby cannot end at the hand-off at \(handOff) any more: it needs WAL up to "
+          + "\(minimum?.description ?? "an unknown position")",
+        at: context.place("hand_off", .target),
+        hint: "it was started by something else than pgconvoy: run the playbook again with --start-at base_backup")
+    }
   }
 
   /// The last line of the new timeline's history file says where it left the old one: that must be L.
@@ -134,6 +163,23 @@ func currentTimeline(_ session: PostgresSession) async throws -> String {
   try await session.query(
     "SELECT pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)"
   ).first ?? ""
+}
+
+/// What pg_controldata prints in the C locale.
+struct ControlData {
+  let text: String
+
+  init(_ text: String) { self.text = text }
+
+  /// Recovery of a standby cannot end before it; 0/0 for a server that was no standby.
+  var minimumRecoveryEnd: LSN? { value("Minimum recovery ending location").flatMap { LSN($0) } }
+
+  private func value(_ name: String) -> String? {
+    for line in text.split(separator: "\n") where line.hasPrefix(name + ":") {
+      return String(line.dropFirst(name.count + 1).drop { $0 == " " })
+    }
+    return nil
+  }
 }
 
 /// A `.history` file: parent timeline, switch point and reason on each line.

@@ -25,14 +25,23 @@ struct ServerControl: Sendable {
     let settings = host.postgres
     var dataDirectory = settings.dataDirectory
     var configFile = settings.configFile
+    let side: Side = host.name == context.migration.source.name ? .source : .target
+    // A run that was killed may have left the target down, or its data directory halfway through a swap.
+    let known =
+      side == .target ? try await context.fact(FactKey.targetDirectories, as: ServerDirectories.self) : nil
     if dataDirectory == nil {
-      let side: Side = host.name == context.migration.source.name ? .source : .target
-      let session = try await context.session(side)
-      let row = try await session.query(
-        "SELECT current_setting('data_directory'), current_setting('config_file')"
-      ).rows[0]
-      dataDirectory = row.string(0)
-      if configFile == nil, row.string(1) != row.string(0) + "/postgresql.conf" { configFile = row.string(1) }
+      do {
+        let session = try await context.session(side)
+        let row = try await session.query(
+          "SELECT current_setting('data_directory'), current_setting('config_file')"
+        ).rows[0]
+        dataDirectory = row.string(0)
+        if configFile == nil, row.string(1) != row.string(0) + "/postgresql.conf" { configFile = row.string(1) }
+      } catch {
+        guard let known else { throw error }
+        dataDirectory = known.data
+        configFile = configFile ?? known.configFile
+      }
     }
     guard let dataDirectory, dataDirectory.hasPrefix("/") else {
       throw ConvoyError(
@@ -52,12 +61,12 @@ struct ServerControl: Sendable {
           done
           exit 1
           """, arguments: [dataDirectory], user: settings.osUser, deadline: .seconds(30)))
-      guard found.succeeded else {
+      guard let programs = found.succeeded ? found.text : known?.programs else {
         throw ConvoyError(
           "host.no-postgres-programs", "pg_ctl was not found on host \(host.name)", at: .host(host.name),
           hint: "set postgres.bin_directory for that host in the inventory")
       }
-      binDirectory = found.text
+      binDirectory = programs
     }
     return ServerControl(
       host: host, remote: remote, dataDirectory: dataDirectory, binDirectory: binDirectory, configFile: configFile)

@@ -38,6 +38,8 @@ struct StandbyStep: Step {
     let state = try await context.state()
     guard ![.none, .prepared, .copying].contains(state) else { return false }
     if state != .standby { return true }
+    // Once the hand-off has its LSN, the standby must not follow the source beyond it: only hand_off starts it again.
+    if try await context.handOff().handOffLSN != nil { return true }
     return try await context.server(.target).isRunning()
   }
 
@@ -108,8 +110,12 @@ struct StandbyStep: Step {
           label: "keeping \(file)")
       }
       try await target.check(
-        "if [ -e \"$1/postgresql.auto.conf\" ]; then cp -a -- \"$1/postgresql.auto.conf\" \"$2/\(ServerControl.keptSettings)\";"
-          + " else : > \"$2/\(ServerControl.keptSettings)\"; fi", [target.dataDirectory, copy],
+        // A copy of an earlier attempt holds the settings that it had kept; its own are that quarantine's.
+        """
+        if [ -e "$1/$3" ]; then cp -a -- "$1/$3" "$2/$3"
+        elif [ -e "$1/postgresql.auto.conf" ]; then cp -a -- "$1/postgresql.auto.conf" "$2/$3"
+        else : > "$2/$3"; fi
+        """, [target.dataDirectory, copy, ServerControl.keptSettings],
         label: "keeping postgresql.auto.conf")
     } else {
       // No cluster of its own: the source's configuration came along, and must not claim the source's address.
@@ -137,7 +143,7 @@ struct StandbyStep: Step {
 
   private func putBack(_ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames) async throws {
     let old = target.oldDirectory(names)
-    guard try await target.exists(old) else { return }
+    guard try await target.exists(old) else { return try await liftOutsideFence(target) }
     context.progress("putting the old data directory back")
     await context.closeSessions(.target)
     try await target.stop()
@@ -146,11 +152,15 @@ struct StandbyStep: Step {
       if [ -e "$1" ]; then mv -T -- "$1" "$2"; fi
       if rmdir -- "$3" 2>/dev/null; then :; else mv -T -- "$3" "$1"; fi
       """, [target.dataDirectory, target.copyDirectory, old], label: "putting the old data directory back")
-    if let files = try await ConfigurationFiles.find(target), files.hba.hasPrefix("/") {
-      try await HBAFile(server: target, path: files.hba).lift()
-    }
+    try await liftOutsideFence(target)
     try await context.setState(.copying)
     if try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false { try await target.start() }
+  }
+
+  /// A pg_hba.conf outside the data directory is fenced before the directories are swapped, and is the old server's too.
+  private func liftOutsideFence(_ target: ServerControl) async throws {
+    guard let files = try await ConfigurationFiles.find(target), files.hba.hasPrefix("/") else { return }
+    try await HBAFile(server: target, path: files.hba).lift()
   }
 
   /// Waits until the standby has what the source had when this was called.
