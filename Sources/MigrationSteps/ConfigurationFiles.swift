@@ -121,7 +121,8 @@ extension Quarantine {
     let kept = ConfigurationText(parsing: try await target.download("\(directory)/\(ServerControl.keptSettings)"))
     let source = try await context.session(.source)
     let databases = try await context.handOff().databases.count
-    let names = standbyMinimums + ["max_replication_slots"]
+    var names = standbyMinimums + ["max_replication_slots"]
+    if await source.serverVersion >= 180000 { names.append("max_active_replication_origins") }
     let theirs = try await source.query(
       "SELECT name, setting FROM pg_catalog.pg_settings WHERE name = ANY ($1::text[])",
       ["{" + names.joined(separator: ",") + "}"])
@@ -132,7 +133,7 @@ extension Quarantine {
       var value = max(source, (kept[name] ?? configured[name]).flatMap { Int($0) } ?? 0)
       // An origin and a slot for the way back for every database, and some to spare.
       if name == "max_replication_slots" { value = max(value, 2 * databases + 4) }
-      if name == "max_wal_senders" { value = max(value, databases + 4) }
+      if name == "max_wal_senders" || name == "max_active_replication_origins" { value = max(value, databases + 4) }
       minimums.append(.init(name: name, value: String(value)))
     }
     let preload = kept["shared_preload_libraries"] ?? configured["shared_preload_libraries"] ?? ""
