@@ -232,8 +232,9 @@ public final class ChangeApplier<Parser: RecordParser> {
       guard !relations.isEmpty else { return }
       let sql = truncateStatement(relations, restartIdentity: restartIdentity)
       try openGroupIfNeeded()
-      try guarding { () throws(PostgresError) in try connection.pipelineQuery(sql) }
-      expectations.append(.truncate(number: numbers[0], lsn: lsn, xid: sourceTransaction))
+      try sendingUTF8(expecting: .truncate(number: numbers[0], lsn: lsn, xid: sourceTransaction)) {
+        () throws(PostgresError) in try connection.pipelineQuery(sql)
+      }
       try countChange(bytes: sql.utf8.count)
     default: return
     }
@@ -276,7 +277,7 @@ public final class ChangeApplier<Parser: RecordParser> {
     if let known = layouts[number] {
       layout = known
     } else {
-      layout = try loadLayout(parser.relationName(number))
+      layout = try loadLayout(number)
       layouts[number] = layout
     }
     if layout.relation.kind == .materializedView {
@@ -286,25 +287,49 @@ public final class ChangeApplier<Parser: RecordParser> {
     return layout
   }
 
-  private func loadLayout(_ name: RelationName) throws(ApplyFailure) -> RelationLayout {
+  private func loadLayout(_ number: RelationNumber) throws(ApplyFailure) -> RelationLayout {
     // The catalogs are read in the open group's own transaction: a pipeline must be empty for that.
     try synchronize()
     var relation: TargetRelation?
     try guarding { () throws(PostgresError) in
       try connection.leavePipeline()
-      relation = try TargetRelation.load(name, from: connection, until: .after(.seconds(60)))
+      let (schema, table) = parser.relationNameBytes(number)
+      if let switching = session.encodingSwitch { try connection.query(switching.toUTF8) }
+      relation = try TargetRelation.load(
+        schema: schema, table: table, from: connection, until: .after(.seconds(60)))
+      if let switching = session.encodingSwitch { try connection.query(switching.back) }
       try connection.enterPipeline()
     }
-    guard let relation else { throw ApplyFailure(.drift, "table \(name) does not exist on the target") }
+    guard let relation else {
+      throw ApplyFailure(.drift, "table \(parser.relationName(number)) does not exist on the target")
+    }
     return RelationLayout(relation: relation)
   }
 
   private func prepare(_ statement: ChangeStatement) throws(ApplyFailure) -> String {
     preparedCount += 1
     let name = "pgconvoy_\(preparedCount)"
-    try guarding { () throws(PostgresError) in try connection.pipelinePrepare(name: name, sql: statement.sql) }
-    expectations.append(.prepare(lsn: position, xid: sourceTransaction))
+    try sendingUTF8(expecting: .prepare(lsn: position, xid: sourceTransaction)) {
+      () throws(PostgresError) in try connection.pipelinePrepare(name: name, sql: statement.sql)
+    }
     return name
+  }
+
+  /// Sends a statement whose text is UTF-8, as Swift's strings are, in a session whose client encoding is the
+  /// database's own for the sake of the values.
+  private func sendingUTF8(
+    expecting expectation: ExpectationQueue.Entry, _ send: () throws(PostgresError) -> Void
+  ) throws(ApplyFailure) {
+    if let switching = session.encodingSwitch {
+      try guarding { () throws(PostgresError) in try connection.pipelineQuery(switching.toUTF8) }
+      expectations.append(.plain)
+    }
+    try guarding(send)
+    expectations.append(expectation)
+    if let switching = session.encodingSwitch {
+      try guarding { () throws(PostgresError) in try connection.pipelineQuery(switching.back) }
+      expectations.append(.plain)
+    }
   }
 
   // MARK: groups

@@ -151,8 +151,10 @@ private struct TupleLayout {
     targets.removeAll(keepingCapacity: true)
     isEmpty = true
     for column in columns {
-      let name = unquotedIdentifier(column.name, in: record)
-      guard let target = relation.column(named: name) else {
+      var name: [UInt8] = []
+      appendUnquotedIdentifier(column.name, of: record, to: &name)
+      guard let target = relation.column(encodedName: name) else {
+        let name = unquotedIdentifier(column.name, in: record)
         throw ApplyFailure(.drift, "column \(name) of table \(relation.name) does not exist on the target")
       }
       names.append(contentsOf: UnsafeRawBufferPointer(rebasing: record[column.name.start..<column.name.end]))

@@ -15,6 +15,8 @@ public struct TargetRelation: Sendable, Equatable {
 
   public struct Column: Sendable, Equatable {
     public var name: String
+    /// The name in the database's encoding, as the stream has it.
+    public var encodedName: [UInt8]
     /// `format_type` with its modifier, schema-qualified: `character(5)`.
     public var type: String
     public var isGenerated: Bool
@@ -23,8 +25,13 @@ public struct TargetRelation: Sendable, Equatable {
     /// Some btree or hash index has it as a key column, so comparing it with `=` can be quick.
     public var isIndexed: Bool
 
-    public init(name: String, type: String, isGenerated: Bool, isIdentityAlways: Bool, isIndexed: Bool) {
+    /// - Parameter encodedName: nil for a name that is UTF-8 in the database too.
+    public init(
+      name: String, encodedName: [UInt8]? = nil, type: String, isGenerated: Bool, isIdentityAlways: Bool,
+      isIndexed: Bool
+    ) {
       self.name = name
+      self.encodedName = encodedName ?? Array(name.utf8)
       self.type = type
       self.isGenerated = isGenerated
       self.isIdentityAlways = isIdentityAlways
@@ -48,26 +55,35 @@ public struct TargetRelation: Sendable, Equatable {
   public func column(named name: String) -> Int? {
     columns.firstIndex { $0.name == name }
   }
+
+  func column(encodedName: [UInt8]) -> Int? {
+    columns.firstIndex { $0.encodedName == encodedName }
+  }
 }
 
 extension TargetRelation {
   /// Reads one relation from the target's catalogs; nil when there is none of that name.
   ///
+  /// The names come in the database's encoding and are looked up as bytes, so that the session must have
+  /// client_encoding UTF8 only for what it returns.
+  ///
   /// A primary key counts as the default identity only when the server itself would take it: valid, not partial, not
   /// deferrable.
   public static func load(
-    _ name: RelationName, from connection: PostgresConnection, until deadline: Deadline = .never
+    schema: [UInt8], table: [UInt8], from connection: PostgresConnection, until deadline: Deadline = .never
   ) throws(PostgresError) -> TargetRelation? {
     let head = try connection.query(
       """
-      SELECT c.oid, c.relkind, c.relreplident
+      SELECT c.oid, c.relkind, c.relreplident, n.nspname, c.relname
         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-       WHERE n.nspname = $1 AND c.relname = $2
-      """, [name.schema, name.name], until: deadline)
+       WHERE pg_catalog.convert_to(n.nspname, pg_catalog.getdatabaseencoding()) = $1::bytea
+         AND pg_catalog.convert_to(c.relname, pg_catalog.getdatabaseencoding()) = $2::bytea
+      """, [hexadecimalBytea(schema), hexadecimalBytea(table)], until: deadline)
     guard let row = head.rows.first, let oid = row[0] else { return nil }
     let columns = try connection.query(
       """
-      SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attgenerated <> '', a.attidentity = 'a',
+      SELECT a.attname, pg_catalog.convert_to(a.attname, pg_catalog.getdatabaseencoding()),
+             pg_catalog.format_type(a.atttypid, a.atttypmod), a.attgenerated <> '', a.attidentity = 'a',
              EXISTS (SELECT FROM pg_catalog.pg_index i
                        JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
                        JOIN pg_catalog.pg_am am ON am.oid = ic.relam AND am.amname IN ('btree', 'hash')
@@ -91,13 +107,27 @@ extension TargetRelation {
     let identity: ReplicaIdentity =
       row[2] == "f" ? .full : key.rowCount == 0 ? .nothing : .key(key.rows.map { $0.string(0) })
     return TargetRelation(
-      name: name, kind: Kind(relkind: row.string(1)), identity: identity,
+      name: RelationName(schema: row.string(3), name: row.string(4)), kind: Kind(relkind: row.string(1)),
+      identity: identity,
       columns: columns.rows.map { column in
         Column(
-          name: column.string(0), type: column.string(1), isGenerated: column.bool(2),
-          isIdentityAlways: column.bool(3), isIndexed: column.bool(4))
+          name: column.string(0), encodedName: bytes(hexadecimalBytea: column.string(1)), type: column.string(2),
+          isGenerated: column.bool(3), isIdentityAlways: column.bool(4), isIndexed: column.bool(5))
       })
   }
+}
+
+/// `\x6162`, the text form of a bytea.
+func hexadecimalBytea(_ bytes: [UInt8]) -> String {
+  let digits = Array("0123456789abcdef".utf8)
+  var text: [UInt8] = Array("\\x".utf8)
+  for byte in bytes { text += [digits[Int(byte >> 4)], digits[Int(byte & 15)]] }
+  return String(decoding: text, as: UTF8.self)
+}
+
+private func bytes(hexadecimalBytea text: String) -> [UInt8] {
+  let digits = text.utf8.dropFirst(2).compactMap { Character(UnicodeScalar($0)).hexDigitValue }
+  return stride(from: 0, to: digits.count - 1, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
 }
 
 extension TargetRelation.Kind {

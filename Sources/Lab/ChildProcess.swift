@@ -28,13 +28,13 @@ enum ChildProcess {
     var words = [program] + arguments
     if let user, geteuid() == 0, user.uid != 0 { words = ["/usr/sbin/runuser", "-u", user.name, "--"] + words }
     var ends: [Int32] = [-1, -1]
+    defer { if ends[0] >= 0 { close(ends[0]) } }
     let pid = try spawnLock.withLock {
       guard pipe(&ends) == 0 else { throw systemError("make a pipe for", program) }
       for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
       defer { close(ends[1]) }
       return try spawn(words, environment: environment, output: ends[1])
     }
-    defer { close(ends[0]) }
     let output = readAll(ends[0]) ?? []
     var status: Int32 = 0
     while waitpid(pid, &status, 0) < 0 && errno == EINTR {}

@@ -12,7 +12,7 @@ struct LabFiles: Sendable {
   }
 
   /// `NAME='value'` lines, for a shell's `.` and for `parseEnvironment`.
-  private var environment: String {
+  var environment: String {
     var text = ""
     for host in lab.hosts {
       let name = host.name == LabDescription.sourceName ? "LAB_SOURCE" : "LAB_TARGET"
@@ -24,13 +24,13 @@ struct LabFiles: Sendable {
   }
 
   /// <https://www.postgresql.org/docs/15/libpq-pgpass.html>
-  private var passfile: String {
+  var passfile: String {
     lab.hosts.flatMap { host in
       ["replication", "*"].map { "\(host.address):\(host.postgresPort):\($0):pgconvoy:\(passwords.pgconvoy)\n" }
     }.joined()
   }
 
-  private var inventory: String {
+  var inventory: String {
     var text = """
       # The pgconvoy lab. Made by 'pgconvoy lab up', gone with 'pgconvoy lab down'.
       hosts:

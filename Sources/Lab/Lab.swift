@@ -29,7 +29,7 @@ public enum Lab {
         "lab.missing-programs", "the services need the pgconvoy program, which is not at this path",
         at: .path(options.program), kind: .usage)
     }
-    let directory = try LabDirectory.openForStart(options.directory)
+    let directory = try await onDedicatedThread("lab-open") { try LabDirectory.openForStart(options.directory) }
     if let old = try directory.read() {
       try await onDedicatedThread("lab-clean") { try clearRemains(of: old, progress: progress) }
     }
@@ -79,7 +79,7 @@ public enum Lab {
   public static func down(
     directory: String, progress: @escaping @Sendable (String) -> Void = { _ in }
   ) async throws {
-    let opened = try LabDirectory.open(directory)
+    let opened = try await onDedicatedThread("lab-open") { try LabDirectory.open(directory) }
     guard let lab = try opened.read() else { return }
     try await onDedicatedThread("lab-down") { try LabTeardown(lab: lab, progress: progress).removeAll() }
     withExtendedLifetime(opened) {}

@@ -1,3 +1,4 @@
+import BlockingIO
 import FoundationEssentials
 import Glibc
 import ReplicationModel
@@ -17,7 +18,7 @@ final class LabDirectory: Sendable {
 
   deinit { close(lock) }
 
-  /// Opens the directory, making it where it is missing, and locks it.
+  /// Opens the directory, making it where it is missing, and locks it. Blocks for up to two seconds.
   ///
   /// Refuses one that holds anything else than a lab.
   static func openForStart(_ path: String) throws -> LabDirectory {
@@ -32,7 +33,7 @@ final class LabDirectory: Sendable {
     return directory
   }
 
-  /// Opens and locks a lab's directory; refuses one that is not a lab.
+  /// Opens and locks a lab's directory; refuses one that is not a lab. Blocks for up to two seconds.
   static func open(_ path: String) throws -> LabDirectory {
     guard let real = realPath(path) else {
       throw ConvoyError("lab.not-a-lab", "there is no such directory", at: .path(path), kind: .usage)
@@ -45,7 +46,8 @@ final class LabDirectory: Sendable {
     guard let real = realPath(path) else { throw systemError("find", path) }
     let file = Glibc.open(real, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard file >= 0 else { throw systemError("open", real) }
-    guard flock(file, LOCK_EX | LOCK_NB) == 0 else {
+    // A command that was killed a moment ago may hold the lock until the last of its threads has ended.
+    guard waitUntil(.after(.seconds(2)), { flock(file, LOCK_EX | LOCK_NB) == 0 }) else {
       close(file)
       throw ConvoyError(
         "lab.busy", "another pgconvoy lab command works on this directory", at: .path(real),

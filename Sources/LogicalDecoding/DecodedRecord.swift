@@ -91,5 +91,8 @@ public protocol RecordParser {
   var newColumns: [DecodedColumn]? { get }
   /// The key of the last update or delete; nil where the record said `(no-tuple-data)`.
   var oldColumns: [DecodedColumn]? { get }
+  /// For messages; bytes that are not UTF-8 are replaced.
   func relationName(_ number: RelationNumber) -> RelationName
+  /// Both parts unquoted, in the database's encoding: what to look the relation up by.
+  func relationNameBytes(_ number: RelationNumber) -> (schema: [UInt8], table: [UInt8])
 }

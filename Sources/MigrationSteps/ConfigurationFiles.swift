@@ -35,9 +35,9 @@ struct ConfigurationFiles: Equatable {
       return relative
     }
     _ = add(configFile)
+    let configured = try await server.configuredValues(fileSettings)
     for setting in fileSettings {
-      let value = try await server.configuredValue(setting)
-      guard !value.isEmpty else { continue }
+      guard let value = configured[setting], !value.isEmpty else { continue }
       let path = value.hasPrefix("/") ? value : server.dataDirectory + "/" + value
       guard try await server.exists(path) else { continue }
       let found = add(path)
@@ -121,19 +121,21 @@ extension Quarantine {
     let kept = ConfigurationText(parsing: try await target.download("\(directory)/\(ServerControl.keptSettings)"))
     let source = try await context.session(.source)
     let databases = try await context.handOff().databases.count
+    let names = standbyMinimums + ["max_replication_slots"]
+    let theirs = try await source.query(
+      "SELECT name, setting FROM pg_catalog.pg_settings WHERE name = ANY ($1::text[])",
+      ["{" + names.joined(separator: ",") + "}"])
+    let configured = try await target.configuredValues(names + ["shared_preload_libraries"], directory: directory)
     var minimums: [ConfigurationText.Setting] = []
-    for name in standbyMinimums + ["max_replication_slots"] {
-      let theirs = Int(try await source.query("SELECT current_setting($1)", [name]).first ?? "") ?? 0
-      let configured = try await target.configuredValue(name, directory: directory)
-      let ours = Int(kept[name] ?? configured) ?? 0
-      var value = max(theirs, ours)
+    for name in names {
+      let source = theirs.rows.first { $0[0] == name }?.int(1) ?? 0
+      var value = max(source, (kept[name] ?? configured[name]).flatMap { Int($0) } ?? 0)
       // An origin and a slot for the way back for every database, and some to spare.
       if name == "max_replication_slots" { value = max(value, 2 * databases + 4) }
       if name == "max_wal_senders" { value = max(value, databases + 4) }
       minimums.append(.init(name: name, value: String(value)))
     }
-    let configured = try await target.configuredValue("shared_preload_libraries", directory: directory)
-    let preload = kept["shared_preload_libraries"] ?? configured
+    let preload = kept["shared_preload_libraries"] ?? configured["shared_preload_libraries"] ?? ""
     return Quarantine(
       kept: kept, minimums: minimums, preloadLibraries: preload, serverVersion: await source.serverVersion)
   }

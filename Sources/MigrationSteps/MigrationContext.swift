@@ -201,4 +201,9 @@ public struct RunEnvironment: Sendable {
     self.variables = variables
     self.version = version
   }
+
+  /// The arguments of the sync process that a play starts: it ends by itself when nothing is left to do.
+  var syncArguments: [String] {
+    ["sync", "-i", inventoryPath, "--state", stateDirectory.path, "--exit-when-done"]
+  }
 }

@@ -150,23 +150,28 @@ struct StopServicesStep: Step {
   }
 }
 
-/// `start_services`: on the target those that were running on the source, in the reverse of the order in which they
-/// were stopped.
+/// `start_services`: on the target those that were running on the source when they were stopped; on the source those
+/// that were stopped there. In the reverse of the order in which they stop.
 struct StartServicesStep: Step {
   let side: Side
 
-  /// Which of the side's services the source had running; all of them where the source has none of that name.
-  private func wanted(_ context: MigrationContext) async throws -> [ServiceControl] {
+  /// What this step started may be serving already.
+  var isUndoneAfterItsOwnFailure: Bool { false }
+
+  private func records(_ context: MigrationContext) async throws -> [ServiceRecord] {
     let name = context.migrationName
     let source = context.migration.source.name
-    let records = try await context.journal.perform { file throws(ConvoyError) in
+    return try await context.journal.perform { file throws(ConvoyError) in
       try file.stoppedServices(migration: name, host: source)
     }
+  }
+
+  /// A service of the target that the source does not have is started in any case.
+  private func wanted(_ context: MigrationContext) async throws -> [ServiceControl] {
+    let records = try await records(context)
     return try await context.serviceControls(side).reversed().filter { control in
-      guard let record = records.first(where: { $0.name == control.service.name }) else {
-        return !control.service.on.contains(.source)
-      }
-      return record.wasRunning
+      if let record = records.first(where: { $0.name == control.service.name }) { return record.wasRunning }
+      return side == .target && !control.service.on.contains(.source)
     }
   }
 
@@ -182,20 +187,28 @@ struct StartServicesStep: Step {
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
-    guard try await context.state() == .cutOver else { return false }
+    if side == .target, try await context.state() != .cutOver { return false }
     for control in try await wanted(context) where try await !control.isRunning() { return false }
     return true
   }
 
   func run(_ context: MigrationContext) async throws -> StepResult {
+    let name = context.migrationName
     var started: [String] = []
-    for control in try await wanted(context) where try await !control.isRunning() {
-      context.progress("starting \(control.service.name)")
-      try await control.start()
-      started.append(control.service.name)
+    for control in try await wanted(context) {
+      if try await !control.isRunning() {
+        context.progress("starting \(control.service.name)")
+        try await control.start()
+        started.append(control.service.name)
+      }
+      guard side == .source else { continue }
+      let (host, service, manager) = (control.host.name, control.service.name, control.service.manager.rawValue)
+      try await context.journal.perform { file throws(ConvoyError) in
+        try file.serviceStarted(migration: name, host: host, name: service, manager: manager)
+      }
     }
+    if side == .source { try await context.removeFact(FactKey.downtimeBegan) }
     return StepResult(
-      changed: !started.isEmpty,
-      started.isEmpty ? "none was running before" : "started " + started.joined(separator: ", "))
+      changed: !started.isEmpty, started.isEmpty ? "nothing to start" : "started " + started.joined(separator: ", "))
   }
 }

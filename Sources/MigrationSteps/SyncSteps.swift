@@ -22,7 +22,7 @@ struct StartSyncStep: Step {
     return [
       .init(
         .command,
-        "\(environment.program) sync -i \(environment.inventoryPath) --state \(environment.stateDirectory.path)"),
+        shellQuoted([environment.program] + environment.syncArguments)),
       .init(.wait, "until every database's worker streams"),
     ]
   }
@@ -48,7 +48,7 @@ struct StartSyncStep: Step {
       let log = environment.stateDirectory.path + "/sync.log"
       context.progress("starting the sync process, log in \(log)")
       try await startDetached(
-        environment.program, ["sync", "-i", environment.inventoryPath, "--state", environment.stateDirectory.path],
+        environment.program, environment.syncArguments,
         log: log)
     }
     try await waitUntil(

@@ -16,12 +16,17 @@ func withLab(
   let directory = try temporaryDirectory()
   let lab = try await Lab.up(
     LabOptions(directory: directory, databases: databases, program: labProgram, appRate: appRate))
-  do { try await body(lab) } catch {
+  try await endingLab(in: directory) { try await body(lab) }
+  if fileExists(directory) { try await Lab.down(directory: directory) }
+  expectNothingLeft(of: lab)
+}
+
+/// Ends what a failed body leaves of a lab.
+func endingLab(in directory: String, _ body: () async throws -> Void) async throws {
+  do { try await body() } catch {
     try? await Lab.down(directory: directory)
     throw error
   }
-  if fileExists(directory) { try await Lab.down(directory: directory) }
-  expectNothingLeft(of: lab)
 }
 
 func temporaryDirectory() throws -> String {

@@ -171,28 +171,30 @@ struct LabTests {
     let log = directory + ".log"
     let pidFile = directory + ".pid"
     defer { for path in [log, pidFile] { unlink(path) } }
-    try ChildProcess.startDaemon(
-      labProgram, ["up", "--dir", directory, "--databases", "general"], environment: [:], pidFile: pidFile, log: log)
-    let pid = try #require(try pid_t(readText(pidFile).trimmingLineEnds()))
-    let reached = try waitUntil(.after(.seconds(30)), every: 2) { try readText(log).contains(step) }
-    #expect(reached)
-    kill(pid, SIGKILL)
-    let process = ProcessEntry(pid: pid)
-    #expect(waitUntil(.after(.seconds(5))) { process?.isAlive != true })
-    let killed = try Lab.describe(directory: directory)
-    #expect(killed.phase == .starting)
+    try await endingLab(in: directory) {
+      try ChildProcess.startDaemon(
+        labProgram, ["up", "--dir", directory, "--databases", "general"], environment: [:], pidFile: pidFile, log: log)
+      let pid = try #require(try pid_t(readText(pidFile).trimmingLineEnds()))
+      let reached = try waitUntil(.after(.seconds(30)), every: 2) { try readText(log).contains(step) }
+      #expect(reached)
+      kill(pid, SIGKILL)
+      let process = ProcessEntry(pid: pid)
+      #expect(waitUntil(.after(.seconds(5))) { process?.isAlive != true })
+      let killed = try Lab.describe(directory: directory)
+      #expect(killed.phase == .starting)
 
-    if step != "starting sshd" {
-      let lab = try await Lab.up(LabOptions(directory: directory, databases: ["general"], program: labProgram))
-      #expect(lab.id != killed.id && lab.phase == .up)
-      let status = try await Lab.status(directory: directory)
-      #expect(status.hosts.flatMap(\.components).filter { $0.pid == nil }.count == 2)
-      try await Lab.down(directory: directory)
-      expectNothingLeft(of: lab)
-    } else {
-      try await Lab.down(directory: directory)
+      if step != "starting sshd" {
+        let lab = try await Lab.up(LabOptions(directory: directory, databases: ["general"], program: labProgram))
+        #expect(lab.id != killed.id && lab.phase == .up)
+        let status = try await Lab.status(directory: directory)
+        #expect(status.hosts.flatMap(\.components).filter { $0.pid == nil }.count == 2)
+        try await Lab.down(directory: directory)
+        expectNothingLeft(of: lab)
+      } else {
+        try await Lab.down(directory: directory)
+      }
+      expectNothingLeft(of: killed)
     }
-    expectNothingLeft(of: killed)
   }
 
   @Test(.enabled(if: geteuid() == 0 && Account.named("postgres") != nil))
@@ -205,26 +207,29 @@ struct LabTests {
     let program = parent + "/LabProgram"
     try ChildProcess.check("/bin/cp", [labProgram, program])
     let directory = parent + "/lab"
-    try ChildProcess.check(program, ["up", "--dir", directory, "--databases", "general"], as: user)
-    let lab = try Lab.describe(directory: directory)
-    #expect(lab.osUser == "postgres" && lab.sshUser == "postgres")
-    let owners = Set(
-      ProcessTable.snapshot().processes(of: lab).map { entry -> uid_t in
-        var info = stat()
-        return stat("/proc/\(entry.pid)", &info) == 0 ? info.st_uid : user.uid
-      })
-    // (sshd and its kind hide their owner behind root.)
-    #expect(owners.isSubset(of: [0, user.uid]))
-    let login = try ChildProcess.run(
-      "/usr/bin/ssh",
-      [
-        "-F", "none", "-i", lab.identityFile, "-o", "UserKnownHostsFile=\(lab.knownHosts)", "-o", "BatchMode=yes", "-p",
-        "10022", "postgres@\(try #require(lab.target).address)", "id -un",
-      ], as: user)
-    #expect(login.output == "postgres")
-    #expect(waitUntil(.after(.seconds(10))) { fileExists(lab.acknowledgedLog(host: "lab-source")) })
-    try ChildProcess.check(program, ["down", "--dir", directory], as: user)
-    expectNothingLeft(of: lab)
+    try await endingLab(in: directory) {
+      try ChildProcess.check(program, ["up", "--dir", directory, "--databases", "general"], as: user)
+      let lab = try Lab.describe(directory: directory)
+      #expect(lab.osUser == "postgres" && lab.sshUser == "postgres")
+      let owners = Set(
+        ProcessTable.snapshot().processes(of: lab).map { entry -> uid_t in
+          var info = stat()
+          return stat("/proc/\(entry.pid)", &info) == 0 ? info.st_uid : user.uid
+        })
+      // (sshd and its kind hide their owner behind root.)
+      #expect(owners.isSubset(of: [0, user.uid]))
+      let login = try ChildProcess.run(
+        "/usr/bin/ssh",
+        [
+          "-F", "none", "-i", lab.identityFile, "-o", "UserKnownHostsFile=\(lab.knownHosts)", "-o", "BatchMode=yes",
+          "-p",
+          "10022", "postgres@\(try #require(lab.target).address)", "id -un",
+        ], as: user)
+      #expect(login.output == "postgres")
+      #expect(waitUntil(.after(.seconds(10))) { fileExists(lab.acknowledgedLog(host: "lab-source")) })
+      try ChildProcess.check(program, ["down", "--dir", directory], as: user)
+      expectNothingLeft(of: lab)
+    }
   }
 
   @Test func storageMovesWhereThePathCannotHoldIt() async throws {
@@ -232,10 +237,12 @@ struct LabTests {
     defer { try? removeTree(parent) }
     // Closed to PostgreSQL's user when root runs this, and too long for a socket in any case.
     let directory = parent + "/it's \"long\" " + String(repeating: "x", count: 60)
-    let lab = try await Lab.up(LabOptions(directory: directory, databases: ["general"], program: labProgram))
-    #expect(lab.storage == "/var/tmp/pgconvoy-lab-\(lab.id)")
-    #expect(waitUntil(.after(.seconds(10))) { fileExists(lab.acknowledgedLog(host: "lab-source")) })
-    try await Lab.down(directory: directory)
-    expectNothingLeft(of: lab)
+    try await endingLab(in: directory) {
+      let lab = try await Lab.up(LabOptions(directory: directory, databases: ["general"], program: labProgram))
+      #expect(lab.storage == "/var/tmp/pgconvoy-lab-\(lab.id)")
+      #expect(waitUntil(.after(.seconds(10))) { fileExists(lab.acknowledgedLog(host: "lab-source")) })
+      try await Lab.down(directory: directory)
+      expectNothingLeft(of: lab)
+    }
   }
 }

@@ -95,3 +95,31 @@ struct LabTextTests {
     #expect(parseEnvironment("A='1'\n# no\nB='x=y z'\nC=3\nD='\n") == ["A": "1", "B": "x=y z"])
   }
 }
+
+/// The sample in the repository is what a lab writes.
+struct LabInventoryTests {
+  @Test func inventoryOfALabInTmp() throws {
+    var lab = LabDescription(
+      id: "0123456789ab", phase: .up, directory: "/tmp/lab", storage: "/tmp/lab", databases: [], osUser: "postgres",
+      sshUser: "root", program: "/usr/bin/pgconvoy", pgBin: "/usr/lib/postgresql/15/bin", appConnections: 2,
+      appRate: 40)
+    for (name, address) in [("lab-source", "127.0.1.1"), ("lab-target", "127.0.1.2")] {
+      lab.hosts.append(
+        LabHost(
+          name: name, address: address, sshPort: 10022, postgresPort: 15432, directory: "/tmp/lab/hosts/\(name)"))
+    }
+    let files = LabFiles(lab: lab, passwords: LabPasswords(pgconvoy: "p", app: "a"))
+    let root = #filePath.dropLastComponent().dropLastComponent().dropLastComponent()
+    let sample = try readText(root + "/inventory/lab-sample.yml").split(separator: "\n").dropFirst()
+    #expect(files.inventory.split(separator: "\n").dropFirst() == sample)
+    #expect(
+      files.passfile == """
+        127.0.1.1:15432:replication:pgconvoy:p
+        127.0.1.1:15432:*:pgconvoy:p
+        127.0.1.2:15432:replication:pgconvoy:p
+        127.0.1.2:15432:*:pgconvoy:p
+
+        """)
+    #expect(parseEnvironment(files.environment)["LAB_TARGET_APP_URI"] == "postgresql://app:a@127.0.1.2:15432")
+  }
+}

@@ -1,0 +1,209 @@
+import BlockingIO
+public import DatabaseSync
+public import Inventory
+public import Journal
+public import Logging
+import PostgresClient
+import ReplicationModel
+
+/// Runs the workers that the journal wants to run, until it is told to stop.
+///
+/// One supervisor works on a state directory (its process holds the sync lock). What should run is read from the
+/// journal again whenever its generation has moved, so that a play in another process starts and stops workers by
+/// writing there.
+public actor SyncSupervisor {
+  private let inventory: FleetInventory
+  private let migrations: [Inventory.Migration]
+  private let journal: Journal
+  private let environment: RunEnvironment
+  private let logger: Logger
+  private var running: [String: Convoy] = [:]
+  private var generations: [String: Int64] = [:]
+  private var refused: [String: String] = [:]
+
+  private struct Convoy {
+    var nonce: String
+    var workers: [DatabaseWorker]
+    var keeper: Task<Void, Never>
+  }
+
+  public init(
+    inventory: FleetInventory, migrations: [Inventory.Migration], journal: Journal, environment: RunEnvironment,
+    logger: Logger
+  ) {
+    self.inventory = inventory
+    self.migrations = migrations
+    self.journal = journal
+    self.environment = environment
+    self.logger = logger
+  }
+
+  /// How often the journal is looked at; what a play waits for at most before a worker starts to stop.
+  private static let pollInterval = Duration.milliseconds(100)
+  private static let statusInterval = Duration.milliseconds(500)
+  /// How long nothing may have been wanted before a process that was started for a migration ends by itself.
+  private static let idleGrace = Duration.seconds(20)
+
+  /// Runs until the task is cancelled, or, when asked to, until nothing is left to do.
+  public func run(exitWhenDone: Bool) async throws {
+    var nextStatus = Deadline.now()
+    var idleSince: Deadline?
+    do {
+      while !Task.isCancelled {
+        try await adjust()
+        if nextStatus.hasPassed {
+          try await recordStatuses()
+          nextStatus = .after(Self.statusInterval)
+        }
+        if running.isEmpty {
+          let since = idleSince ?? .after(Self.idleGrace)
+          idleSince = since
+          if exitWhenDone && since.hasPassed {
+            logger.info("nothing left to synchronise")
+            break
+          }
+        } else {
+          idleSince = nil
+        }
+        try await Task.sleep(for: Self.pollInterval)
+      }
+    } catch is CancellationError {
+      // Asked to stop: the ordinary end of a service.
+    } catch {
+      await stopAll()
+      throw error
+    }
+    await stopAll()
+  }
+
+  /// The workers' own words, for tests and for a live view in the same process.
+  public var snapshots: [WorkerSnapshot] { running.values.flatMap { $0.workers.map(\.snapshot) } }
+
+  // MARK: what should run
+
+  private func adjust() async throws {
+    let current = try await journal.perform { file throws(ConvoyError) in try file.generations() }
+    for migration in migrations {
+      guard let generation = current[migration.name], generations[migration.name] != generation else { continue }
+      let record = try await journal.perform { [name = migration.name] file throws(ConvoyError) in
+        try file.migration(name)
+      }
+      guard let record else { continue }
+      try await adjust(migration, to: record)
+      generations[migration.name] = generation
+    }
+  }
+
+  private func adjust(_ migration: Inventory.Migration, to record: MigrationRecord) async throws {
+    let wanted = record.desiredSync == .forward ? record.handOff : nil
+    if let convoy = running[migration.name], convoy.nonce != wanted?.names.nonce {
+      running[migration.name] = nil
+      await stop(convoy)
+      try await recordLast(convoy)
+      logger.info("workers stopped", metadata: ["migration": "\(migration.name)"])
+    }
+    guard running[migration.name] == nil, let handOff = wanted, let lsn = handOff.handOffLSN,
+      let targetTimeline = handOff.targetTimeline
+    else { return }
+    let context = MigrationContext(
+      migration: migration, journal: journal, environment: environment, logger: logger, progress: { _ in })
+    let source = try await context.parameters(.source)
+    let target = try await context.parameters(.target)
+    let earlier = try await context.recordedStatuses()
+    let workers = handOff.databases.map { database in
+      DatabaseWorker(
+        WorkerAssignment(
+          migration: migration.name, database: database.name, databaseOID: database.oid,
+          source: source.database(database.name), target: target.database(database.name), slot: database.slotName,
+          origin: database.originName, handOff: lsn, systemIdentifier: String(handOff.sourceSystemIdentifier),
+          sourceTimeline: Int(handOff.sourceTimeline), targetTimeline: Int(targetTimeline)),
+        earlier: earlier.first { $0.status.database == database.name && $0.status.handOffLSN == lsn }
+          .map { WorkerSnapshot($0.status) },
+        logger: logger)
+    }
+    for worker in workers { worker.start() }
+    let keeper = Task { [logger] in await keepReverseSlots(context, handOff, logger: logger) }
+    running[migration.name] = Convoy(nonce: handOff.names.nonce, workers: workers, keeper: keeper)
+    logger.info("workers started", metadata: ["migration": "\(migration.name)", "databases": "\(workers.count)"])
+  }
+
+  // MARK: the end
+
+  private func stop(_ convoy: Convoy) async {
+    convoy.keeper.cancel()
+    for worker in convoy.workers { worker.requestStop() }
+    let workers = convoy.workers
+    let ended = try? await onDedicatedThread("stop-workers") {
+      let deadline = Deadline.after(.seconds(20))
+      return workers.allSatisfy { $0.waitUntilStopped(until: deadline) }
+    }
+    if ended != true { logger.warning("some workers did not stop in time; their connections end with the process") }
+  }
+
+  private func stopAll() async {
+    let convoys = running
+    running = [:]
+    for convoy in convoys.values { await stop(convoy) }
+    for convoy in convoys.values { try? await recordLast(convoy) }
+  }
+
+  // MARK: the journal
+
+  private func recordStatuses() async throws {
+    let statuses = running.values.flatMap { $0.workers.map { DatabaseStatus($0.snapshot, $0.assignment) } }
+    guard !statuses.isEmpty else { return }
+    try await journal.perform { file throws(ConvoyError) in try file.recordStatuses(statuses) }
+  }
+
+  private func recordLast(_ convoy: Convoy) async throws {
+    let statuses = convoy.workers.map { DatabaseStatus($0.snapshot, $0.assignment) }
+    try await journal.perform { file throws(ConvoyError) in try file.recordStatuses(statuses) }
+  }
+}
+
+extension DatabaseStatus {
+  init(_ snapshot: WorkerSnapshot, _ assignment: WorkerAssignment) {
+    self.init(migration: snapshot.migration, database: snapshot.database, phase: snapshot.phase)
+    handOffLSN = assignment.handOff
+    appliedLSN = snapshot.position == .invalid ? nil : snapshot.position
+    transactionsApplied = snapshot.transactions
+    rowsApplied = snapshot.changes
+    rowsPerSecond = snapshot.changesPerSecond
+    missedRows = snapshot.missedRows
+    lagSeconds = snapshot.secondsBehind
+    lastError = snapshot.lastError
+  }
+}
+
+extension WorkerSnapshot {
+  /// What an earlier worker had counted.
+  init(_ status: DatabaseStatus) {
+    self.init(migration: status.migration, database: status.database)
+    transactions = status.transactionsApplied
+    changes = status.rowsApplied
+    missedRows = status.missedRows
+  }
+}
+
+/// Moves the slots for the way back along, so that the target does not keep WAL for them: nothing that they would
+/// carry so far was written by anyone but our own workers.
+private func keepReverseSlots(_ context: MigrationContext, _ handOff: HandOffRecord, logger: Logger) async {
+  while !Task.isCancelled {
+    for database in handOff.databases {
+      do {
+        let session = try await context.newSession(.target, database: database.name)
+        try await session.query(
+          """
+          SELECT pg_catalog.pg_replication_slot_advance(slot_name, pg_catalog.pg_current_wal_flush_lsn())
+            FROM pg_catalog.pg_replication_slots
+           WHERE slot_name = $1 AND NOT active AND confirmed_flush_lsn < pg_catalog.pg_current_wal_flush_lsn()
+          """, [handOff.names.reverseSlot(databaseOID: database.oid)], within: .seconds(60))
+        await session.close()
+      } catch {
+        logger.debug("a slot for the way back was not advanced", metadata: ["error": "\(error)"])
+      }
+      if Task.isCancelled { return }
+    }
+    try? await Task.sleep(for: .seconds(30))
+  }
+}

@@ -1,0 +1,110 @@
+import ArgumentParser
+import BlockingIO
+import Inventory
+import Journal
+import MigrationSteps
+import Playbook
+import ReplicationModel
+import StatusReport
+
+/// `pgconvoy play`: runs a playbook on the inventory's migrations.
+struct PlayCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "play", abstract: "Run a playbook.")
+
+  @Argument(help: ArgumentHelp("The playbook's file.", valueName: "playbook"))
+  var playbook: String
+  @OptionGroup var options: InventoryOptions
+  @Flag(help: "Say exactly what would run, and change nothing.")
+  var check = false
+  @Flag(help: "Show what changes in files, line by line.")
+  var diff = false
+  @Option(help: ArgumentHelp("Only these migrations: names, groups, globs, 'a,!b'.", valueName: "pattern"))
+  var limit: String?
+  @Option(help: ArgumentHelp("How many migrations at once.", valueName: "number"))
+  var forks = 5
+  @Option(name: .customLong("start-at"), help: ArgumentHelp("Begin at this step.", valueName: "step"))
+  var startAt: String?
+  @Flag(help: "Do not ask before steps that destroy something.")
+  var yes = false
+
+  func run() async throws {
+    let inventory = try options.loadInventory()
+    let bound = try StepLibrary<MigrationContext>.migration.load(path: playbook)
+    let journal = try await Journal.open(stateDirectory: options.stateDirectory)
+    let command = CommandLine.arguments.joined(separator: " ")
+    let run = try await journal.perform { file throws(ConvoyError) in try file.beginRun(command: command) }
+    let locks = MigrationLocks(journal: journal, run: run)
+    let factory = ContextFactory(journal: journal, environment: options.environment, logger: options.log.logger)
+    let printer = PlayPrinter(text: PlayEventText(diff: diff))
+    let recorder = JournalRecorder(journal: journal, run: run)
+    let isCheck = check
+    let engine = PlayEngine<MigrationContext>(
+      observer: PlayObservers(isCheck ? [printer] : [recorder, printer]),
+      confirm: { question in await (try? onDedicatedThread("confirm") { Terminal.confirm(question) }) ?? false },
+      makeContext: { migration, reporter in
+        if !isCheck { try await locks.acquire(migration) }
+        return factory.context(for: migration, reporter: reporter)
+      })
+    let recap: PlayRecap
+    do {
+      recap = try await engine.run(
+        bound, inventory: inventory,
+        options: PlayOptions(check: check, diff: diff, limit: limit, forks: forks, startAt: startAt, yes: yes))
+    } catch {
+      try await end(journal, run, .failed)
+      throw error
+    }
+    await locks.release()
+    try await end(journal, run, recap.isInterrupted ? .interrupted : recap.exitStatus == 0 ? .done : .failed)
+    if !check { try await printReports(bound, recap, inventory, factory) }
+    Terminal.output(RecapText.render(recap))
+    if recap.exitStatus != 0 { throw ExitCode(recap.exitStatus) }
+  }
+
+  private func end(_ journal: Journal, _ run: RunID, _ outcome: RunOutcome) async throws {
+    try await journal.perform { file throws(ConvoyError) in try file.endRun(run, outcome: outcome) }
+  }
+
+  /// The closing report of every migration that this playbook has taken to its report step.
+  private func printReports(
+    _ playbook: BoundPlaybook<MigrationContext>, _ recap: PlayRecap, _ inventory: FleetInventory,
+    _ factory: ContextFactory
+  ) async throws {
+    guard playbook.plays.contains(where: { $0.steps.contains { $0.name == "report" } }) else { return }
+    for migration in inventory.migrations
+    where recap.migrations.contains(where: { $0.name == migration.name && $0.outcome == .ok }) {
+      let context = factory.context(for: migration)
+      if let report = try await ClosingReport.latest(context) {
+        Terminal.output(MigrationReportText.render(report, style: Terminal.style))
+      }
+      await context.close()
+    }
+  }
+}
+
+/// One run at a time on a migration; the lock is held until the run's end.
+actor MigrationLocks {
+  private let journal: Journal
+  private let run: RunID
+  private var held: [String: MigrationLock] = [:]
+
+  init(journal: Journal, run: RunID) {
+    self.journal = journal
+    self.run = run
+  }
+
+  func acquire(_ migration: Migration) async throws {
+    guard held[migration.name] == nil else { return }
+    let run = self.run
+    let lock = try await journal.perform { file throws(ConvoyError) in
+      try file.registerMigration(migration.name, source: migration.source.name, target: migration.target.name)
+      return try file.acquireLock(migration: migration.name, run: run)
+    }
+    held[migration.name] = lock
+  }
+
+  func release() {
+    for lock in held.values { try? lock.release() }
+    held = [:]
+  }
+}

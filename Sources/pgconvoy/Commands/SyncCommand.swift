@@ -1,0 +1,37 @@
+import ArgumentParser
+import Inventory
+import Journal
+import Logging
+import MigrationSteps
+import ReplicationModel
+
+/// `pgconvoy sync`: runs the workers in this process, until it is told to stop.
+struct SyncCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "sync", abstract: "Run the sync workers here, in the foreground.",
+    discussion: """
+      For a service manager's ExecStart. Which migrations have workers is up to the playbooks; this process follows
+      what they want. Killing it at any moment is safe: the next one goes on where the target says it is.
+      """)
+
+  @OptionGroup var options: InventoryOptions
+  @Option(help: ArgumentHelp("Only these migrations.", valueName: "pattern"))
+  var limit: String?
+  @Flag(help: ArgumentHelp("End when no migration has wanted workers for a while.", visibility: .hidden))
+  var exitWhenDone = false
+
+  func run() async throws {
+    let inventory = try options.loadInventory()
+    let migrations = try inventory.migrations(matching: limit ?? "all")
+    let journal = try await Journal.open(stateDirectory: options.stateDirectory)
+    let directory = options.stateDirectory
+    let lock = try await journal.perform { _ throws(ConvoyError) in try SyncProcessLock(stateDirectory: directory) }
+    defer { lock.release() }
+    let logger = options.log.logger
+    logger.info("sync process started", metadata: ["migrations": "\(migrations.map(\.name).joined(separator: ","))"])
+    let supervisor = SyncSupervisor(
+      inventory: inventory, migrations: migrations, journal: journal, environment: options.environment, logger: logger)
+    try await supervisor.run(exitWhenDone: exitWhenDone)
+    logger.info("sync process ended")
+  }
+}

@@ -1,6 +1,0 @@
-import ArgumentParser
-
-@main
-struct Pgconvoy: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(commandName: "pgconvoy")
-}

@@ -1,0 +1,126 @@
+// Written by scripts/embed-shipped-files; edit inventory/example.yml and playbooks/*.yml instead.
+
+/// The files that `pgconvoy init` hands out.
+enum ShippedFiles {
+  static let all: [(path: String, text: String)] = [
+    (
+      "inventory.yml",
+      #"""
+      # An inventory: which servers there are, and what moves from where to where.
+      # Try it:  pgconvoy inventory list -i inventory/example.yml
+      # Every key, with its type and default, is in docs/reference/inventory.md.
+
+      # What all hosts and migrations share. A host or a migration that says something else wins.
+      defaults:
+        ssh: { user: root, identity_file: ~/.ssh/id_ed25519, known_hosts: ~/.ssh/known_hosts }
+        postgres: { port: 5432, user: postgres, os_user: postgres }
+
+      # The machines. The address is where SSH and PostgreSQL are reached from here.
+      # No password stands here: libpq finds it in ~/.pgpass, or name a source of your own
+      # (passfile, password_command or password_env, under postgres).
+      hosts:
+        chef-old: { address: 10.0.1.10 }
+        chef-new:
+          address: 10.0.1.20
+          postgres:
+            data_directory: /var/lib/postgresql/15/main # on chef-new; the copy replaces what is in it
+            bin_directory: /usr/lib/postgresql/15/bin
+
+      # What moves. The source goes on serving its applications until the cutover.
+      migrations:
+        chef-eu:
+          source: chef-old
+          target: chef-new
+          databases: all # or a list of names and patterns, [opscode_chef, "bifrost*"]; 'except' takes names out
+          # The applications that use the databases, never PostgreSQL itself: stopped in this order for the cutover,
+          # started in the reverse.
+          services:
+            - { name: opscode-erchef, manager: runit }
+            - { name: nginx, manager: systemd, on: [source] } # runs on the source only
+          # Must print the same on both hosts before anything is copied.
+          version_check: "cat /opt/opscode/version-manifest.txt | head -1"
+
+      # Names for several migrations at once: pgconvoy play playbooks/migrate.yml --limit eu
+      groups:
+        eu: [chef-eu]
+
+      """#
+    ),
+    (
+      "playbooks/cutover.yml",
+      #"""
+      # Moves the applications to the target: all databases or none. When a step fails before the target is open, the
+      # steps before it are undone, and the source serves as before.
+      - name: cutover
+        on_failure: undo
+        steps:
+          - wait_for_lag # every database below the thresholds, and no drift
+          - stop_services: { on: source }
+          - fence: { on: source } # no writer gets into the source any more, superusers included
+          - drain # every worker applies its database's marker
+          - copy_sequences # and what else logical decoding does not carry
+          - refresh_materialized_views
+          - verify # rows and checksums of every table
+          - confirm_fence # a second marker: nothing was written since the first
+          - close_forward # the workers end
+          - open_target # the point of no return: the quarantine is lifted
+          - start_services: { on: target }
+          - report
+
+      """#
+    ),
+    (
+      "playbooks/migrate.yml",
+      #"""
+      # Copies the source's server to the target and keeps the copy up to date while applications go on writing.
+      # Nothing changes for the applications. Safe to run again: finished steps are passed over.
+      #   pgconvoy play playbooks/migrate.yml -i INVENTORY --check     what it would do
+      - name: migrate
+        steps:
+          - preflight # everything that would fail or lose data later; changes nothing
+          - base_backup # a physical copy, next to the target's old data directory
+          - start_standby # the copy takes its place, quarantined, and catches up
+          - hand_off # logical slots, restore point L, promotion at L exactly
+          - start_sync # one worker per database, from L on
+
+      """#
+    ),
+    (
+      "playbooks/quiesced-migrate.yml",
+      #"""
+      # As migrate.yml, for sources whose long transactions never let a logical slot be made: the source's services are
+      # stopped while the slots are made, for some seconds. The base backup still runs with the services up.
+      - name: copy
+        steps:
+          - preflight
+          - base_backup
+          - start_standby
+
+      # A play of its own: when the hand-off fails, the services are started again, and the copy stays for the next try.
+      - name: hand off, quiesced
+        on_failure: undo
+        steps:
+          - stop_services: { on: source }
+          - hand_off
+          - start_services: { on: source }
+
+      - name: keep up
+        steps:
+          - start_sync
+
+      """#
+    ),
+    (
+      "playbooks/unfence.yml",
+      #"""
+      # Lifts the fence of a cutover that was interrupted, from this machine or another (the fence is recorded on the source
+      # itself), and starts the services that the cutover had stopped. Refuses when the target is open.
+      - name: lift the fence
+        steps:
+          - unfence: { on: source }
+          - start_services: { on: source }
+
+      """#
+    ),
+  ]
+}

@@ -1,0 +1,44 @@
+import Glibc
+import StatusReport
+
+/// Standard output and standard error, written whole lines at a time.
+enum Terminal {
+  static func output(_ text: String) { write(text, to: STDOUT_FILENO) }
+  static func error(_ text: String) { write(text, to: STDERR_FILENO) }
+
+  static func output(bytes: [UInt8]) { write(bytes, to: STDOUT_FILENO) }
+
+  private static func write(_ text: String, to file: Int32) {
+    write(Array(text.utf8) + (text.hasSuffix("\n") ? [] : [UInt8(ascii: "\n")]), to: file)
+  }
+
+  private static func write(_ bytes: [UInt8], to file: Int32) {
+    bytes.withUnsafeBytes { buffer in
+      var offset = 0
+      while offset < buffer.count {
+        let count = Glibc.write(file, buffer.baseAddress! + offset, buffer.count - offset)
+        if count < 0 && errno == EINTR { continue }
+        // A reader that has gone away wants no more.
+        if count <= 0 { return }
+        offset += count
+      }
+    }
+  }
+
+  /// How to lay text out for whoever reads standard output.
+  static var style: TextStyle {
+    guard isatty(STDOUT_FILENO) == 1 else { return .plain }
+    var size = winsize()
+    let known = ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0
+    let wantsColor = getenv("NO_COLOR") == nil && getenv("TERM").map { String(cString: $0) } != "dumb"
+    return TextStyle(width: known ? Int(size.ws_col) : nil, color: wantsColor)
+  }
+
+  /// Asks on the terminal; no terminal is a no.
+  static func confirm(_ question: String) -> Bool {
+    guard isatty(STDIN_FILENO) == 1 else { return false }
+    output("\(question)\nGo on? [y/N] ")
+    guard let answer = readLine() else { return false }
+    return ["y", "yes"].contains(answer.lowercased())
+  }
+}
