@@ -2,32 +2,13 @@ import BlockingIO
 import FoundationEssentials
 import Glibc
 import Journal
-public import ReplicationModel
+import ReplicationModel
 
 /// The report that was written last, as the journal remembers it.
 struct WrittenReport: Codable, Sendable, Equatable {
   var path: String
   var nonce: String
   var outcome: MigrationReport.Outcome
-}
-
-/// Reading the report of a migration, for the command line to print.
-public enum ClosingReport {
-  /// The report as it was written last; where its file is gone, as the journal has it. Nil when there is none.
-  ///
-  /// - Throws: errors of the journal; `report.unreadable` for a file that is no report.
-  public static func latest(_ context: MigrationContext) async throws -> MigrationReport? {
-    if let path = try await path(context) {
-      let files = ReportFiles(stateDirectory: context.environment.stateDirectory.path)
-      if let report = try await onDedicatedThread("report", { try files.read(path) }) { return report }
-    }
-    return try await context.fact(FactKey.report, as: MigrationReport.self)
-  }
-
-  /// Where the report was written last.
-  public static func path(_ context: MigrationContext) async throws -> String? {
-    try await context.fact(FactKey.writtenReport, as: WrittenReport.self)?.path
-  }
 }
 
 /// The directory of reports. Its files are made once and never changed: `<migration>-<nonce>-<number>.json`.
