@@ -17,13 +17,13 @@ struct ReportFiles: Sendable {
 
   init(stateDirectory: String) { directory = stateDirectory + "/reports" }
 
-  /// Bytes of the migration's name outside `A-Za-z0-9_-` are written as `%XX`.
+  /// Bytes of the migration's name outside `A-Za-z0-9_.-` are written as `%XX`.
   func path(migration: String, nonce: String, number: Int?) -> String {
     var name = ""
     for byte in migration.utf8 {
       switch byte {
       case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-        UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"), UInt8(ascii: "-"):
+        UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"), UInt8(ascii: "-"), UInt8(ascii: "."):
         name.unicodeScalars.append(Unicode.Scalar(byte))
       default:
         let digits = String(byte, radix: 16, uppercase: true)

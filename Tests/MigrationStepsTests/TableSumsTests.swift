@@ -43,7 +43,7 @@ struct TableSumsTests {
     #expect(sums.rows == 3)
   }
 
-  /// Test vectors from the hash's own paper.
+  /// The offset basis and a known vector of FNV-1a.
   @Test func hashOfKnownText() {
     var hash = FNV128()
     #expect(hexadecimal(hash.value) == "6c62272e07bb014262b821756295c58d")

@@ -160,6 +160,12 @@ struct VerificationTests {
     #expect(comparisons[1].source.tables.count == 121)
     #expect(comparisons[1].source.rows == 121)
     try check(comparisons, at: .host("here"))
+    // However the work is shared out.
+    let shared = SideSums(mode: .full, lanes: 3, firstBytes: 100_000) { database in
+      try await servers.session("target", database)
+    } progress: { _ in
+    }
+    #expect(try await shared.run(["one", "two"]) == comparisons.map(\.target))
   }
 
   /// The way for rows that are too long for one text sees the same.

@@ -86,6 +86,8 @@ actor SumSessions {
 struct SideSums: Sendable {
   let mode: SumMode
   let lanes: Int
+  /// What a database's first session reads on top of the catalogs; the rest is shared among the lanes.
+  var firstBytes: UInt64 = 64 << 20
   let connect: @Sendable (String) async throws -> PostgresSession
   /// Called with the number of tables and bytes to come, and with those done.
   let progress: @Sendable (SumProgress) -> Void
@@ -102,39 +104,70 @@ struct SideSums: Sendable {
     }
   }
 
+  /// What one session has read of a database.
   private struct Part: Sendable {
-    var database: Int
-    var tables: [TableSum]
+    var tables: [TableSum] = []
     var largeObjects: LargeObjectSums?
+
+    mutating func add(_ other: Part) {
+      tables += other.tables
+      largeObjects = largeObjects ?? other.largeObjects
+    }
   }
 
+  private struct First: Sendable {
+    var unlogged: [RelationName]
+    var part = Part()
+    var rest: [SumUnit] = []
+  }
+
+  /// The small tables of a database are read by the session that lists them: a fleet has many databases with little in
+  /// them, and a new session costs more than their content. What is large follows, the largest first.
   private func run(_ databases: [String], _ sessions: SumSessions) async throws -> [DatabaseSums] {
-    let catalogs = try await mapConcurrently(databases, limit: lanes) { database in
-      try await sessions.with(database) { session in try await SumQueries(session: session).catalog() }
+    let firsts = try await mapConcurrently(databases, limit: lanes) { database in
+      try await sessions.with(database) { session in try await first(database, session) }
     }
-    let compared = catalogs.map { mode == .off ? [] : $0.tables }
-    let units = databases.indices.flatMap { index in
-      SumUnit.units(
-        database: databases[index], tables: compared[index], largeObjectBytes: catalogs[index].largeObjectBytes
-      ).map { (index, $0) }
-    }.sorted { $0.1.bytes > $1.1.bytes }
-    progress(.toCome(tables: compared.reduce(0) { $0 + $1.count }, bytes: units.reduce(0) { $0 + $1.1.bytes }))
-    let parts = try await mapConcurrently(units, limit: lanes) { index, unit in
-      try await sessions.with(unit.database) { session in
-        let queries = SumQueries(session: session)
-        var part = Part(database: index, tables: [])
-        part.tables = try await queries.sums(unit.tables.map(\.name), countOnly: mode == .counts)
-        if unit.largeObjectBytes != nil { part.largeObjects = try await queries.largeObjects() }
-        progress(.done(tables: unit.tables.count, bytes: unit.bytes))
-        return part
+    let rest = firsts.indices.flatMap { index in firsts[index].rest.map { (index, $0) } }
+      .sorted { $0.1.bytes > $1.1.bytes }
+    let parts = try await mapConcurrently(rest, limit: lanes) { index, unit in
+      (index, try await sessions.with(unit.database) { session in try await read(unit, session) })
+    }
+    var whole = firsts.map(\.part)
+    for (index, part) in parts { whole[index].add(part) }
+    return databases.indices.map { index in
+      DatabaseSums(
+        database: databases[index], tables: whole[index].tables, unlogged: firsts[index].unlogged,
+        largeObjects: whole[index].largeObjects ?? .init())
+    }
+  }
+
+  private func first(_ database: String, _ session: PostgresSession) async throws -> First {
+    let catalog = try await SumQueries(session: session).catalog()
+    let units = SumUnit.units(
+      database: database, tables: mode == .off ? [] : catalog.tables, largeObjectBytes: catalog.largeObjectBytes)
+    progress(
+      .toCome(
+        tables: units.reduce(0) { $0 + $1.tables.count }, bytes: units.reduce(0) { $0 + $1.bytes }))
+    var first = First(unlogged: catalog.unlogged)
+    var bytes: UInt64 = 0
+    for unit in units.reversed() {
+      bytes += unit.bytes
+      if bytes <= firstBytes, unit.bytes <= SumUnit.mostBytes {
+        first.part.add(try await read(unit, session))
+      } else {
+        first.rest.append(unit)
       }
     }
-    return databases.indices.map { index in
-      let own = parts.filter { $0.database == index }
-      return DatabaseSums(
-        database: databases[index], tables: own.flatMap(\.tables), unlogged: catalogs[index].unlogged,
-        largeObjects: own.lazy.compactMap(\.largeObjects).first ?? .init())
-    }
+    return first
+  }
+
+  private func read(_ unit: SumUnit, _ session: PostgresSession) async throws -> Part {
+    let queries = SumQueries(session: session)
+    var part = Part()
+    part.tables = try await queries.sums(unit.tables.map(\.name), countOnly: mode == .counts)
+    if unit.largeObjectBytes != nil { part.largeObjects = try await queries.largeObjects() }
+    progress(.done(tables: unit.tables.count, bytes: unit.bytes))
+    return part
   }
 }
 

@@ -131,7 +131,7 @@ func hexadecimal(_ value: UInt128) -> String {
 }
 
 /// The 128-bit FNV-1a hash. It folds sums that are hashes already into one number to show; nothing is decided by it.
-/// <https://datatracker.ietf.org/doc/html/rfc9923>
+/// <http://www.isthe.com/chongo/tech/comp/fnv/>
 struct FNV128 {
   private(set) var value: UInt128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d
 
