@@ -78,12 +78,11 @@ private func spawn(_ arguments: [String], directory: String) throws -> Int32 {
   posix_spawn_file_actions_init(&actions)
   defer { posix_spawn_file_actions_destroy(&actions) }
   let isWorkspace = directory != "/"
-  posix_spawn_file_actions_addchdir_np(&actions, directory)
-  posix_spawn_file_actions_addopen(&actions, 0, isWorkspace ? ".stdin" : "/dev/null", O_RDONLY, 0)
+  posix_spawn_file_actions_addopen(&actions, 0, isWorkspace ? directory + "/.stdin" : "/dev/null", O_RDONLY, 0)
   let flags = O_WRONLY | O_CREAT | O_TRUNC
-  posix_spawn_file_actions_addopen(&actions, 1, isWorkspace ? ".stdout" : "/dev/null", flags, 0o644)
-  posix_spawn_file_actions_addopen(&actions, 2, isWorkspace ? ".stderr" : "/dev/null", flags, 0o644)
-  var words: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) }
+  posix_spawn_file_actions_addopen(&actions, 1, isWorkspace ? directory + "/.stdout" : "/dev/null", flags, 0o644)
+  posix_spawn_file_actions_addopen(&actions, 2, isWorkspace ? directory + "/.stderr" : "/dev/null", flags, 0o644)
+  var words: [UnsafeMutablePointer<CChar>?] = (["env", "-C", directory] + arguments).map { strdup($0) }
   words.append(nil)
   defer { for word in words { free(word) } }
   // The runner's own settings must not reach the program: COLUMNS, for one, changes how its help is wrapped.
@@ -94,7 +93,7 @@ private func spawn(_ arguments: [String], directory: String) throws -> Int32 {
   environment.append(nil)
   defer { for word in environment { free(word) } }
   var process: pid_t = 0
-  let code = posix_spawnp(&process, arguments[0], &actions, nil, &words, &environment)
+  let code = posix_spawnp(&process, "env", &actions, nil, &words, &environment)
   guard code == 0 else { throw TestFailure("cannot run \(arguments[0]): \(code)") }
   var status: Int32 = 0
   while waitpid(process, &status, 0) < 0 {
