@@ -78,7 +78,12 @@ let package = Package(
     tests("InventoryTests", ["Inventory", "ReplicationModel"]),
     tests("PlaybookTests", ["Playbook", "Inventory", "ReplicationModel"]),
     tests("JournalTests", ["Journal", "BlockingIO", "ReplicationModel"]),
-    tests("MigrationStepsTests", ["MigrationSteps", "ReplicationModel", "Inventory", "Playbook"]),
+    tests(
+      "MigrationStepsTests",
+      [
+        "MigrationSteps", "ReplicationModel", "Inventory", "Playbook", "Journal", "PostgresClient", "RemoteHost", "Lab",
+        logging,
+      ]),
     tests("StatusReportTests", ["StatusReport", "ReplicationModel"]),
     tests("LabTests", ["Lab", "ReplicationModel", "PostgresClient", "BlockingIO", "LabProgram"]),
     .executableTarget(

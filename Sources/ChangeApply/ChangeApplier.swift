@@ -87,6 +87,9 @@ public final class ChangeApplier<Parser: RecordParser> {
   private let strictUntil: LSN
   /// Relations with changes that wait in their batches, in the order of their first one.
   private var pendingBatches: [RelationNumber] = []
+  /// What waits in all of them: bounded, however many tables there are.
+  private var waitingChanges = 0
+  private var waitingBytes = 0
 
   /// - Parameters:
   ///   - start: the origin's progress, where the stream begins.
@@ -393,15 +396,17 @@ public final class ChangeApplier<Parser: RecordParser> {
     groupChanges += 1
     groupBytes += layout.batch.byteCount - bytesBefore
     // A large source transaction is sent in pieces of bounded size, within one target transaction.
-    if layout.batch.changeCount >= limits.changes || layout.batch.byteCount >= limits.bytes {
-      try flushBatch(number, lsn: lsn)
-    }
+    waitingChanges += 1
+    waitingBytes += layout.batch.byteCount - bytesBefore
+    if waitingChanges >= limits.changes || waitingBytes >= limits.bytes { try flushBatches() }
     return true
   }
 
   private func flushBatches() throws(ApplyFailure) {
     for number in pendingBatches { try flushBatch(number, lsn: position) }
     pendingBatches.removeAll(keepingCapacity: true)
+    waitingChanges = 0
+    waitingBytes = 0
   }
 
   /// Deletes, then updates by the columns that they set, then inserts: so that a row that was deleted and inserted

@@ -61,11 +61,17 @@ struct NetChangeBatch {
   var byteCount: Int { bytes.count }
 
   mutating func removeAll() {
-    bytes.removeAll(keepingCapacity: true)
-    rows.removeAll(keepingCapacity: true)
-    values.removeAll(keepingCapacity: true)
+    // A table that was busy once must not hold its buffers for ever.
+    let isSmall = bytes.count < 1 << 20
+    bytes.removeAll(keepingCapacity: isSmall)
+    rows.removeAll(keepingCapacity: isSmall)
+    values.removeAll(keepingCapacity: isSmall)
     changeCount = 0
-    for index in buckets.indices { buckets[index] = -1 }
+    if isSmall {
+      for index in buckets.indices { buckets[index] = -1 }
+    } else {
+      buckets = []
+    }
   }
 
   func value(_ row: Int, _ column: Int) -> Value { values[row * columnCount + column] }
