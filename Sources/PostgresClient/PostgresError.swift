@@ -89,6 +89,9 @@ extension PostgresError {
       if message.contains("passfile") || message.contains("password file") {
         return ("postgres.passfile", "make the passfile readable for its owner only: chmod 0600")
       }
+      if sqlState == .invalidCatalogName {
+        return ("postgres.unknown-database", "compare the name with \\l on that server")
+      }
       return ("postgres.unreachable", "is the server running, and does it listen on that address and port?")
     case .connectionLost: return ("postgres.connection-lost", "look at the server's log")
     case .server: return ("postgres.refused", nil)
