@@ -8,7 +8,7 @@ public struct ApplyCounters: Sendable, Equatable {
   public var transactions: UInt64 = 0
   /// Row changes, and one for each TRUNCATE.
   public var changes: UInt64 = 0
-  /// Updates and deletes that found no row.
+  /// Updates and deletes that found no row, and inserts that stored none.
   public var missedRows: UInt64 = 0
   /// Rows of materialized views, which are rebuilt and not applied.
   public var skippedRows: UInt64 = 0
@@ -269,10 +269,16 @@ public final class ChangeApplier<Parser: RecordParser> {
     try openGroupIfNeeded()
     parameters.reset()
     for position in prepared.positions {
+      let column: DecodedColumn
       switch position {
-      case .new(let index): parameters.append(new[index], of: record)
-      case .old(let index): parameters.append(old![index], of: record)
+      case .new(let index): column = new[index]
+      case .old(let index): column = (old ?? [])[index]
       }
+      guard column.form != .unchangedToast else {
+        let name = unquotedIdentifier(column.name, in: record)
+        throw ApplyFailure(.unreadable, "the stream does not carry the value of column \(name), which is needed here")
+      }
+      parameters.append(column, of: record)
     }
     try execute(
       prepared.name, expecting: .row(operation, number: number, lsn: lsn, xid: sourceTransaction))
@@ -598,8 +604,8 @@ public final class ChangeApplier<Parser: RecordParser> {
       throw ApplyFailure(error).located(
         relation: expectation.number.map { parser.relationName($0) }, operation: expectation.operationName,
         lsn: expectation.lsn, xid: expectation.xid)
-    case (.row(let operation, _, _, _), .done(let affected)):
-      if affected != 1 && operation != .insert { missedInGroup += 1 }
+    case (.row, .done(let affected)):
+      if affected != 1 { missedInGroup += 1 }
     case (.set(let operation, _, let rows, _), .done(let affected)):
       guard affected == rows else {
         throw ApplyFailure(.batchMismatch, "a set of \(rows) rows hit \(affected)")

@@ -100,7 +100,7 @@ extension TargetRelation {
         if let oldKey, !oldKey.contains(column) {
           throw ApplyFailure(.drift, "the old key of a change of \(self.name) lacks column \(name)")
         }
-        terms.append("\(quotedIdentifier(name)) = $\(firstParameter + sources.count)::\(columns[column].type)")
+        terms.append(columns[column].equals(firstParameter + sources.count))
         sources.append(oldKey == nil ? .new(column) : .old(column))
       }
       return (terms.joined(separator: " AND "), sources)
@@ -109,25 +109,36 @@ extension TargetRelation {
 
   /// One row that looks just like the old one, byte by byte in its text form: types without an equality operator
   /// (json, point, …) compare too, and values that are equal without being the same (1.0 and 1.00) do not. A column
-  /// that the old row leaves out is null. `=` on indexed columns lets the planner use an index.
+  /// that the old row leaves out is null, which `format` would take for the empty text. Booleans are the one type that
+  /// the stream does not print as their output function does. `=` on indexed columns lets the planner use an index.
+  /// Generated columns follow from the others. (`IS NULL` would take a composite value of nulls only for a null.)
   private func fullRowCondition(oldKey: [Int], firstParameter: Int) -> (String, [ChangeStatement.Source]) {
     var terms: [String] = []
     var sources: [ChangeStatement.Source] = []
-    for (index, column) in columns.enumerated() {
+    for (index, column) in columns.enumerated() where !column.isGenerated {
       let name = quotedIdentifier(column.name)
       guard oldKey.contains(index) else {
-        terms.append("\(name) IS NULL")
+        terms.append("\(name) IS NOT DISTINCT FROM NULL")
         continue
       }
-      if column.isIndexed {
-        terms.append("\(name) = $\(firstParameter + sources.count)::\(column.type)")
+      if column.isIndexed || column.type == "boolean" {
+        terms.append(column.equals(firstParameter + sources.count))
         sources.append(.old(index))
       }
+      if column.type == "boolean" { continue }
+      terms.append("\(name) IS DISTINCT FROM NULL")
       terms.append("pg_catalog.format('%s', \(name)) = $\(firstParameter + sources.count)::text")
       sources.append(.old(index))
     }
     let filter = terms.isEmpty ? "true" : terms.joined(separator: " AND ")
     return ("ctid = (SELECT ctid FROM ONLY \(name.quoted) WHERE \(filter) LIMIT 1)", sources)
+  }
+}
+
+extension TargetRelation.Column {
+  /// `"id" = $1::integer`, with the operator that the column's index was made for.
+  func equals(_ parameter: Int) -> String {
+    "\(quotedIdentifier(name)) \(equality) $\(parameter)::\(type)"
   }
 }
 

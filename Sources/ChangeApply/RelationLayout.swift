@@ -71,7 +71,7 @@ final class RelationLayout {
   func insert(
     _ columns: [DecodedColumn], in record: UnsafeRawBufferPointer, prepare: Prepare
   ) throws(ApplyFailure) -> PreparedChange {
-    let changed = try new.adopt(columns, in: record, of: relation)
+    let changed = try adoptNew(columns, in: record)
     if !changed, let lastInsert { return lastInsert }
     forgetShortcuts()
     let key = StatementKey(operation: .insert, set: new.targets, old: nil)
@@ -86,7 +86,7 @@ final class RelationLayout {
   func update(
     _ columns: [DecodedColumn], old oldColumns: [DecodedColumn]?, in record: UnsafeRawBufferPointer, prepare: Prepare
   ) throws(ApplyFailure) -> PreparedChange? {
-    var changed = try new.adopt(columns, in: record, of: relation)
+    var changed = try adoptNew(columns, in: record)
     if let oldColumns { changed = try old.adopt(oldColumns, in: record, of: relation) || changed }
     if changed { forgetShortcuts() }
     let hasUnchanged = columns.contains { $0.form == .unchangedToast }
@@ -117,6 +117,16 @@ final class RelationLayout {
     return prepared
   }
 
+  /// True when the new tuple's columns differ from those of the one before. Then every column may stand elsewhere in
+  /// the tuple, also for a statement that sets the same columns as before.
+  private func adoptNew(
+    _ columns: [DecodedColumn], in record: UnsafeRawBufferPointer
+  ) throws(ApplyFailure) -> Bool {
+    guard try new.adopt(columns, in: record, of: relation) else { return false }
+    statements.removeAll()
+    return true
+  }
+
   private func forgetShortcuts() {
     lastInsert = nil
     lastUpdate = nil
@@ -124,8 +134,8 @@ final class RelationLayout {
   }
 
   private func statement(_ key: StatementKey, prepare: Prepare) throws(ApplyFailure) -> PreparedChange? {
-    // The key holds target columns; the positions depend on the tuples' order too, which a table's columns never
-    // change among themselves: PostgreSQL prints them in the order of their numbers.
+    // The key holds target columns; the positions depend on what else is in the new tuple too, which `adoptNew` sees
+    // to. The old tuple's columns are all in the key, in order.
     if let known = statements[key] { return known }
     let statement: ChangeStatement?
     switch key.operation {

@@ -30,11 +30,14 @@ public struct TargetRelation: Sendable, Equatable {
     /// An array literal of the column's type cannot be written the common way: the type is an array itself, or its
     /// arrays have another delimiter.
     public var travelsAsText = false
+    /// The operator that the index knows as equality: `=` for most, `OPERATOR("public".=)` for a type of an extension,
+    /// which the empty search_path would not find.
+    public var equality: String
 
     /// - Parameter encodedName: nil for a name that is UTF-8 in the database too.
     public init(
       name: String, encodedName: [UInt8]? = nil, type: String, isGenerated: Bool, isIdentityAlways: Bool,
-      isIndexed: Bool
+      isIndexed: Bool, equality: String = "="
     ) {
       self.name = name
       self.encodedName = encodedName ?? Array(name.utf8)
@@ -42,6 +45,7 @@ public struct TargetRelation: Sendable, Equatable {
       self.isGenerated = isGenerated
       self.isIdentityAlways = isIdentityAlways
       self.isIndexed = isIndexed
+      self.equality = equality
     }
   }
 
@@ -60,8 +64,9 @@ public struct TargetRelation: Sendable, Equatable {
     self.columns = columns
   }
 
+  /// By bytes: names that are the same to Unicode, and so to `String`, are two for PostgreSQL.
   public func column(named name: String) -> Int? {
-    columns.firstIndex { $0.name == name }
+    columns.firstIndex { $0.name.utf8.elementsEqual(name.utf8) }
   }
 
   func column(encodedName: [UInt8]) -> Int? {
@@ -93,11 +98,19 @@ extension TargetRelation {
       """
       SELECT a.attname, pg_catalog.convert_to(a.attname, pg_catalog.getdatabaseencoding()),
              pg_catalog.format_type(a.atttypid, a.atttypmod), a.attgenerated <> '', a.attidentity = 'a',
-             EXISTS (SELECT FROM pg_catalog.pg_index i
-                       JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
-                       JOIN pg_catalog.pg_am am ON am.oid = ic.relam AND am.amname IN ('btree', 'hash')
-                      WHERE i.indrelid = a.attrelid AND i.indisvalid AND i.indpred IS NULL
-                        AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])),
+             (SELECT CASE WHEN n.nspname = 'pg_catalog' THEN o.oprname
+                          ELSE pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname) END
+                FROM pg_catalog.pg_index i
+                JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
+                JOIN pg_catalog.pg_am am ON am.oid = ic.relam AND am.amname IN ('btree', 'hash')
+                CROSS JOIN LATERAL generate_series(0, i.indnkeyatts - 1) AS k(position)
+                JOIN pg_catalog.pg_opclass oc ON oc.oid = i.indclass[k.position]
+                JOIN pg_catalog.pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amoplefttype = oc.opcintype
+                 AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = CASE am.amname WHEN 'btree' THEN 3 ELSE 1 END
+                JOIN pg_catalog.pg_operator o ON o.oid = ao.amopopr
+                JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+               WHERE i.indrelid = a.attrelid AND i.indisvalid AND i.indpred IS NULL AND i.indkey[k.position] = a.attnum
+               ORDER BY i.indisreplident DESC, i.indisprimary DESC, am.amname, i.indexrelid LIMIT 1),
              t.typtype IN ('b', 'e') AND (t.typtype = 'e' OR t.typname IN (
                  'bool', 'bytea', 'char', 'name', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'uuid', 'date',
                  'timestamp', 'timestamptz', 'time', 'inet', 'cidr', 'macaddr', 'macaddr8', 'pg_lsn')
@@ -135,7 +148,8 @@ extension TargetRelation {
       columns: columns.rows.map { column in
         Column(
           name: column.string(0), encodedName: bytes(hexadecimalBytea: column.string(1)), type: column.string(2),
-          isGenerated: column.bool(3), isIdentityAlways: column.bool(4), isIndexed: column.bool(5))
+          isGenerated: column.bool(3), isIdentityAlways: column.bool(4), isIndexed: column[5] != nil,
+          equality: column[5] ?? "=")
       })
     for (index, column) in columns.rows.enumerated() {
       relation.columns[index].hasOneTextPerValue = column.bool(6)

@@ -55,7 +55,7 @@ public final class DatabaseWorker: Sendable {
 
   private func run() {
     var backOff = BackOff()
-    var failedAt: LSN?
+    var secondLook = SecondLook()
     var strictUntil = LSN.invalid
     while !life.isStopRequested {
       let outcome = attempt(strictUntil: strictUntil, onProgress: { backOff.reset() })
@@ -75,11 +75,7 @@ public final class DatabaseWorker: Sendable {
         }
         life.pause(pause)
       case .parked(let message, let lsn, let mayBeStale):
-        // The catalogs may have changed on both sides in good order: look once more with fresh eyes.
-        if mayBeStale, failedAt == nil || failedAt != lsn {
-          failedAt = lsn
-          continue
-        }
+        if mayBeStale, secondLook.isDue(after: lsn) { continue }
         logger.error("parked", metadata: ["reason": "\(message)"])
         status.withLock {
           $0.phase = .parked
@@ -114,6 +110,7 @@ public final class DatabaseWorker: Sendable {
     } catch let error as ConvoyError {
       return .parked(error.description, nil, mayBeStale: false)
     } catch let error as ApplyFailure {
+      if case .postgres(let cause) = error.reason, cause.reason == .cancelled, life.isStopRequested { return .stopped }
       if error.isTransient { return .transient("\(error)") }
       return .parked("\(error)", error.lsn, mayBeStale: true)
     } catch let error as PostgresError {

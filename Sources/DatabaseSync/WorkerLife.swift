@@ -1,4 +1,5 @@
 import BlockingIO
+import ReplicationModel
 
 /// Whether a worker should run, and whether it does. `@unchecked Sendable`: every property is touched with
 /// `condition` locked only.
@@ -94,4 +95,16 @@ struct BackOff {
   }
 
   mutating func reset() { attempts = 0 }
+}
+
+/// Whether a failure is worth a second look with fresh eyes before the database is parked: the catalogs may have
+/// changed on both sides in good order. Once for each place in the stream, and once for a failure without a place.
+struct SecondLook {
+  private var failed: LSN??
+
+  mutating func isDue(after place: LSN?) -> Bool {
+    if case .some(place) = failed { return false }
+    failed = .some(place)
+    return true
+  }
 }

@@ -1,0 +1,121 @@
+import ChangeApply
+import LogicalDecoding
+import PostgresClient
+import ReplicationModel
+import Testing
+
+/// A source database with a logical slot and a target database that began as its copy, on the suite's server.
+final class DatabasePair {
+  struct Record {
+    var lsn: LSN
+    var bytes: [UInt8]
+
+    init(_ lsn: LSN, _ text: String) {
+      self.lsn = lsn
+      bytes = Array(text.utf8)
+    }
+
+    var text: String { String(decoding: bytes, as: UTF8.self) }
+  }
+
+  let name = "t_" + HandOffNames.random().nonce
+  let cluster: Cluster
+  let source: PostgresConnection
+  let target: PostgresConnection
+  let start: LSN
+  var origin: String { name }
+
+  init(_ schema: String, encoding: String = "UTF8") throws {
+    cluster = try #require(Cluster.current)
+    let admin = try PostgresConnection.connect(cluster.parameters("postgres"))
+    try admin.script(
+      "CREATE DATABASE \(name)_source TEMPLATE template0 ENCODING '\(encoding)' LC_COLLATE 'C' LC_CTYPE 'C'")
+    var parameters = cluster.parameters(name + "_source")
+    parameters.settings = ["client_min_messages": "warning", "client_encoding": "UTF8"]
+    let maker = try PostgresConnection.connect(parameters)
+    try maker.script(schema)
+    maker.close()
+    try admin.script("CREATE DATABASE \(name)_target TEMPLATE \(name)_source")
+    source = try PostgresConnection.connect(parameters)
+    parameters.database = name + "_target"
+    target = try PostgresConnection.connect(parameters)
+    let slot = try source.query("SELECT lsn FROM pg_create_logical_replication_slot($1, 'test_decoding')", [name])
+    start = try #require(slot.first.flatMap { LSN($0) })
+    try admin.query("SELECT pg_replication_origin_create($1)", [origin])
+    try admin.query("SELECT pg_replication_origin_advance($1, $2::pg_lsn)", [origin, start.description])
+  }
+
+  /// What the source has committed since the last call, as a walsender would send it.
+  func changes() throws -> [Record] {
+    var parameters = source.parameters
+    parameters.settings = canonicalTextSettings.merging(["client_encoding": "UTF8"]) { $1 }
+    let reader = try PostgresConnection.connect(parameters)
+    let result = try reader.query(
+      """
+      SELECT lsn, data FROM pg_logical_slot_get_changes($1, NULL, NULL, 'include-xids', 'on',
+        'include-timestamp', 'on')
+      """, [name])
+    return try result.rows.map { Record(try #require(LSN($0.string(0))), $0.string(1)) }
+  }
+
+  func applier(from start: LSN? = nil, limits: BatchLimits = BatchLimits()) throws -> ChangeApplier<TestDecodingParser>
+  {
+    let session = try ApplySession.open(cluster.parameters(name + "_target"), origin: origin)
+    return try ChangeApplier(
+      session: session, parser: TestDecodingParser(), start: start ?? self.start, identity: "test", limits: limits)
+  }
+
+  /// Runs the script on the source, what stands between two `;;` in a transaction of its own, and applies what it
+  /// wrote.
+  @discardableResult
+  func replicate(_ script: String) throws -> ChangeApplier<TestDecodingParser> {
+    for part in script.split(separator: ";;") { try source.script(String(part)) }
+    let applier = try applier(from: try progress())
+    try applier.apply(try changes())
+    try applier.commitGroup()
+    return applier
+  }
+
+  func progress(durable: Bool = false) throws -> LSN {
+    let text = try target.query("SELECT pg_replication_origin_progress($1, $2::bool)", [origin, durable ? "t" : "f"])
+    return try #require(text.first.flatMap { LSN($0) })
+  }
+
+  /// Every table's rows as text, by the table's name.
+  func contents(_ connection: PostgresConnection) throws -> [String: [String]] {
+    let tables = try connection.query(
+      """
+      SELECT c.oid::regclass::text, quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+       WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+      """)
+    var result: [String: [String]] = [:]
+    for table in tables.rows {
+      let rows = try connection.query("SELECT t::text AS row FROM ONLY \(table.string(1)) t ORDER BY 1")
+      result[table.string(0)] = rows.rows.map { $0.string(0) }
+    }
+    return result
+  }
+
+  func expectEqual(_ comment: Comment? = nil, sourceLocation: SourceLocation = #_sourceLocation) throws {
+    let (left, right) = (try contents(source), try contents(target))
+    for (table, rows) in left {
+      #expect(right[table] == rows, "\(comment?.rawValue ?? "") table \(table)", sourceLocation: sourceLocation)
+    }
+  }
+}
+
+extension ChangeApplier {
+  func apply(_ records: [DatabasePair.Record]) throws(ApplyFailure) {
+    for record in records { try apply(record) }
+  }
+
+  func apply(_ record: DatabasePair.Record) throws(ApplyFailure) {
+    let outcome: Result<Void, ApplyFailure> = record.bytes.withUnsafeBytes { bytes in
+      do throws(ApplyFailure) { return .success(try apply(lsn: record.lsn, record: bytes)) } catch {
+        return .failure(error)
+      }
+    }
+    try outcome.get()
+  }
+}
