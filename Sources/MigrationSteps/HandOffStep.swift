@@ -63,10 +63,10 @@ struct HandOffStep: Step {
         // The source must not keep WAL for slots that nobody will read; the standby goes on as before.
         let names = record.databases.map(\.slotName)
         let cleanUp = Task {
-          try await dropSlots(context, .source, names: names)
-          try await target.start()
+          try? await dropSlots(context, .source, names: names)
+          try? await target.start()
         }
-        _ = try? await cleanUp.value
+        await cleanUp.value
         throw error
       }
     }
