@@ -129,7 +129,7 @@ public final class DatabaseWorker: Sendable {
 
   /// One connection's worth of work; returns when asked to stop.
   private func stream(strictUntil: LSN, onProgress: () -> Void) throws {
-    let session = try ApplySession.open(assignment.target, origin: assignment.origin)
+    let session = try openSession()
     life.attach(session.interrupt)
     defer {
       life.detach()
@@ -187,6 +187,16 @@ public final class DatabaseWorker: Sendable {
   private struct BatchFailure: Error {
     var failure: ApplyFailure
     var end: LSN
+  }
+
+  private func openSession() throws -> ApplySession {
+    do throws(PostgresError) {
+      return try ApplySession.open(assignment.target, origin: assignment.origin)
+    } catch {
+      // The origin is gone: the rules say what that means, and which other one may be broken before it.
+      if error.sqlState == .undefinedObject { _ = try checkedStart() }
+      throw error
+    }
   }
 
   private func checkedStart() throws -> LSN {

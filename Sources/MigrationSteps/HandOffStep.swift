@@ -63,10 +63,10 @@ struct HandOffStep: Step {
         // The source must not keep WAL for slots that nobody will read; the standby goes on as before.
         let names = record.databases.map(\.slotName)
         let cleanUp = Task {
-          try await dropSlots(context, .source, names: names)
-          try await target.start()
+          try? await dropSlots(context, .source, names: names)
+          try? await target.start()
         }
-        _ = try? await cleanUp.value
+        await cleanUp.value
         throw error
       }
     }
@@ -83,6 +83,7 @@ struct HandOffStep: Step {
   private func promote(
     _ context: MigrationContext, _ target: ServerControl, _ record: HandOffRecord, _ handOff: LSN
   ) async throws {
+    try await stopEndlessStandby(context, target, record, handOff)
     if try await !target.isRunning() {
       let quarantine = try await Quarantine.assemble(context, target, directory: target.dataDirectory)
       let stage = Quarantine.Stage.recovery(
@@ -106,6 +107,29 @@ struct HandOffStep: Step {
       try await session.query("SELECT pg_catalog.pg_is_in_recovery()").first == "f"
     }
     try await checkSwitchPoint(context, session, record, handOff)
+  }
+
+  /// A standby that was started since L was fixed (by a reboot, say) knows of no end, and is started anew with one,
+  /// unless it has gone beyond.
+  private func stopEndlessStandby(
+    _ context: MigrationContext, _ target: ServerControl, _ record: HandOffRecord, _ handOff: LSN
+  ) async throws {
+    guard try await target.isRunning() else { return }
+    let row = try await context.session(.target).query(
+      """
+      SELECT pg_catalog.pg_is_in_recovery() AND pg_catalog.current_setting('recovery_target_name') <> $1,
+             pg_catalog.pg_last_wal_replay_lsn()
+      """, [record.restorePoint]
+    ).rows[0]
+    guard row.bool(0) else { return }
+    await context.closeSessions(.target)
+    try await target.stop()
+    guard let replayed = row[1].flatMap({ LSN($0) }), replayed <= handOff else {
+      throw ConvoyError(
+        "handoff.standby-beyond", "the standby has replayed up to \(row.string(1)), beyond the hand-off at \(handOff)",
+        at: context.place("hand_off", .target),
+        hint: "this copy cannot be used: undo the migration and run it anew")
+    }
   }
 
   /// The last line of the new timeline's history file says where it left the old one: that must be L.

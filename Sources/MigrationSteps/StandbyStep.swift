@@ -38,6 +38,8 @@ struct StandbyStep: Step {
     let state = try await context.state()
     guard ![.none, .prepared, .copying].contains(state) else { return false }
     if state != .standby { return true }
+    // Once L is fixed the copy must not follow the source without an end: it would go beyond. hand_off starts it.
+    if try await context.record()?.handOff?.handOffLSN != nil { return true }
     return try await context.server(.target).isRunning()
   }
 
