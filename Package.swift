@@ -70,7 +70,7 @@ let package = Package(
       swiftSettings: house),
     tests("ReplicationModelTests", ["ReplicationModel"]),
     tests("BlockingIOTests", ["BlockingIO"]),
-    tests("PostgresClientTests", ["PostgresClient", "Lab"]),
+    tests("PostgresClientTests", ["PostgresClient", "Lab", "BlockingIO", "ReplicationModel"]),
     tests("LogicalDecodingTests", ["LogicalDecoding", "ReplicationModel"]),
     tests("ReplicationStreamTests", ["ReplicationStream", "ReplicationModel"]),
     tests("ChangeApplyTests", ["ChangeApply", "LogicalDecoding", "ReplicationModel"]),
@@ -93,7 +93,7 @@ let package = Package(
       "ScenarioTests",
       [
         "ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding", "ReplicationStream", "ChangeApply",
-        "DatabaseSync", "RemoteHost", "Inventory", "Playbook", "Journal", "MigrationSteps", "Lab",
+        "DatabaseSync", "RemoteHost", "Inventory", "Playbook", "Journal", "MigrationSteps", "Lab", "pgconvoy",
       ]),
   ],
   swiftLanguageModes: [.v6]
