@@ -24,7 +24,30 @@ enum HostChecks {
     },
     PreflightCheck("hosts.clock", "the hosts' clocks agree", clock),
     PreflightCheck("hosts.version-check", "the inventory's version_check prints the same on both", versionCheck),
+    PreflightCheck("inventory.settings", "the inventory asks for nothing that this version cannot do", unsupported),
   ]
+
+  /// Settings that the inventory's format has and no step honours yet: better refused than passed over.
+  @Sendable static func unsupported(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
+    let migration = facts.migration
+    var findings: [Finding] = []
+    func add(_ setting: String, _ consequence: String, _ remedy: String) {
+      findings.append(
+        Finding(
+          .error, "preflight.unsupported", object: setting, "this version of pgconvoy cannot do '\(setting)'",
+          consequence: consequence, remedy: remedy))
+    }
+    if migration.plugin != .testDecoding {
+      add("plugin: \(migration.plugin.rawValue)", "test_decoding would be used", "set plugin: test_decoding")
+    }
+    if migration.ddl != .report {
+      add("ddl: \(migration.ddl.rawValue)", "DDL would only be noticed when a row fails", "set ddl: report")
+    }
+    if migration.oldData != .keep {
+      add("old_data: \(migration.oldData.rawValue)", "the old data directory would be kept", "set old_data: keep")
+    }
+    return findings
+  }
 
   static func account(_ facts: PreflightFacts, _ side: Side) throws(CheckNotMade) -> [Finding] {
     let host = facts.migration.host(side)
