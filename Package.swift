@@ -70,7 +70,7 @@ let package = Package(
       swiftSettings: house),
     tests("ReplicationModelTests", ["ReplicationModel"]),
     tests("BlockingIOTests", ["BlockingIO"]),
-    tests("PostgresClientTests", ["PostgresClient", "Lab"]),
+    tests("PostgresClientTests", ["PostgresClient", "Lab", "BlockingIO", "ReplicationModel"]),
     tests("LogicalDecodingTests", ["LogicalDecoding", "ReplicationModel"]),
     tests("ReplicationStreamTests", ["ReplicationStream", "ReplicationModel", "BlockingIO", "PostgresClient"]),
     tests("ChangeApplyTests", ["ChangeApply", "LogicalDecoding", "ReplicationModel", "PostgresClient"]),
@@ -82,7 +82,7 @@ let package = Package(
     tests(
       "MigrationStepsTests",
       [
-        "MigrationSteps", "ReplicationModel", "Inventory", "Playbook", "Journal", "PostgresClient", "RemoteHost",
+        "MigrationSteps", "ReplicationModel", "Inventory", "Playbook", "Journal", "PostgresClient", "RemoteHost", "Lab",
         logging,
       ]),
     tests("StatusReportTests", ["StatusReport", "ReplicationModel"]),
@@ -94,7 +94,7 @@ let package = Package(
       "ScenarioTests",
       [
         "ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding", "ReplicationStream", "ChangeApply",
-        "DatabaseSync", "RemoteHost", "Inventory", "Playbook", "Journal", "MigrationSteps", "Lab",
+        "DatabaseSync", "RemoteHost", "Inventory", "Playbook", "Journal", "MigrationSteps", "Lab", "pgconvoy",
       ]),
   ],
   swiftLanguageModes: [.v6]

@@ -10,6 +10,9 @@ public struct ApplyFailure: Error, Sendable, Equatable {
     case drift
     /// An update or delete of a table without replica identity.
     case noIdentity
+    /// A set-based statement did not hit just the rows that it was made for: the same changes have to be applied one
+    /// at a time.
+    case batchMismatch
     /// The stream said something outside its grammar or out of order.
     case unreadable
   }

@@ -65,6 +65,10 @@ public struct ApplySession {
     "array_nulls": "on",
     "row_security": "off",
     "default_tablespace": "",
+    // Rows are found by their key's index, however many a statement is said to be about.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
     "log_statement": "none",
     "log_min_duration_statement": "-1",
   ]

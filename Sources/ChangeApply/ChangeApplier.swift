@@ -72,15 +72,34 @@ public final class ChangeApplier<Parser: RecordParser> {
   private var groupMarkers: [(nonce: String, changes: UInt64)] = []
   private var transactionMarkers: [(nonce: String, changes: UInt64)] = []
   private var expectations = ExpectationQueue()
+  private var copyBuffer: [UInt8] = []
   private var seenChanges: UInt64 = 0
   private var missedInGroup: UInt64 = 0
+
+  /// Whether more of the stream is waiting: then the next group goes in by set-based statements.
+  public var hasBacklog = false
+  /// Whether the group in hand does. A failure of such a group says little about the change that caused it: the
+  /// stream has to be read again, with `strictUntil` beyond it.
+  public private(set) var isBatching = false
+  /// The last record that came in.
+  public private(set) var lastRecord = LSN.invalid
+  /// Up to here every source transaction is applied on its own, change by change in the stream's order.
+  private let strictUntil: LSN
+  /// Relations with changes that wait in their batches, in the order of their first one.
+  private var pendingBatches: [RelationNumber] = []
+  /// What waits in all of them: bounded, however many tables there are.
+  private var waitingChanges = 0
+  private var waitingBytes = 0
 
   /// - Parameters:
   ///   - start: the origin's progress, where the stream begins.
   ///   - identity: unique for this applier.
+  ///   - strictUntil: no set-based statements before this position.
   public init(
-    session: ApplySession, parser: Parser, start: LSN, identity: String, limits: BatchLimits = BatchLimits()
+    session: ApplySession, parser: Parser, start: LSN, identity: String, limits: BatchLimits = BatchLimits(),
+    strictUntil: LSN = .invalid
   ) throws(ApplyFailure) {
+    self.strictUntil = strictUntil
     self.session = session
     self.parser = parser
     self.limits = limits
@@ -124,6 +143,7 @@ public final class ChangeApplier<Parser: RecordParser> {
 
   /// Applies one record of the stream.
   public func apply(lsn: LSN, record: UnsafeRawBufferPointer) throws(ApplyFailure) {
+    lastRecord = max(lastRecord, lsn)
     let decoded: DecodedRecord
     do throws(MalformedRecord) {
       decoded = try parser.parse(record)
@@ -204,6 +224,8 @@ public final class ChangeApplier<Parser: RecordParser> {
     _ decoded: DecodedRecord, lsn: LSN, record: UnsafeRawBufferPointer
   ) throws(ApplyFailure) {
     seenChanges += 1
+    try openGroupIfNeeded()
+    if isBatching, try takeIntoBatch(decoded, lsn: lsn, record: record) { return }
     switch decoded {
     case .insert(let number):
       guard let layout = try layout(number) else { return }
@@ -338,6 +360,128 @@ public final class ChangeApplier<Parser: RecordParser> {
     }
   }
 
+  // MARK: batches
+
+  /// Puts a change into its table's batch; false when it has to be sent by itself, behind what waits of its table.
+  private func takeIntoBatch(
+    _ decoded: DecodedRecord, lsn: LSN, record: UnsafeRawBufferPointer
+  ) throws(ApplyFailure) -> Bool {
+    let number: RelationNumber
+    switch decoded {
+    case .insert(let relation), .update(let relation, _), .delete(let relation): number = relation
+    case .truncate(let relations, _, _):
+      for relation in relations { try flushBatch(relation, lsn: lsn) }
+      return false
+    default: return false
+    }
+    guard let layout = try layout(number) else { return true }
+    let bytesBefore = layout.batch.byteCount
+    let wasEmpty = layout.batch.isEmpty
+    var isConsistent = true
+    switch decoded {
+    case .insert where layout.canBatchInserts:
+      guard let columns = parser.newColumns else { return false }
+      let targets = try layout.newTargets(columns, in: record)
+      isConsistent = layout.batch.insert(columns, targets: targets, of: record)
+    case .update(_, hasOldKey: false) where layout.canBatchKeyedChanges:
+      guard let columns = parser.newColumns else { return false }
+      let targets = try layout.newTargets(columns, in: record)
+      isConsistent = layout.batch.update(columns, targets: targets, of: record)
+    case .delete where layout.canBatchKeyedChanges:
+      guard let columns = parser.oldColumns else { return false }
+      let targets = try layout.oldTargets(columns, in: record)
+      isConsistent = layout.batch.delete(columns, targets: targets, of: record)
+    default:
+      try flushBatch(number, lsn: lsn)
+      return false
+    }
+    guard isConsistent else {
+      throw ApplyFailure(.batchMismatch, "changes of one row follow each other as no table allows")
+    }
+    if wasEmpty { pendingBatches.append(number) }
+    groupChanges += 1
+    groupBytes += layout.batch.byteCount - bytesBefore
+    // A large source transaction is sent in pieces of bounded size, within one target transaction.
+    waitingChanges += 1
+    waitingBytes += layout.batch.byteCount - bytesBefore
+    if waitingChanges >= limits.changes || waitingBytes >= limits.bytes { try flushBatches() }
+    return true
+  }
+
+  private func flushBatches() throws(ApplyFailure) {
+    for number in pendingBatches { try flushBatch(number, lsn: position) }
+    pendingBatches.removeAll(keepingCapacity: true)
+    waitingChanges = 0
+    waitingBytes = 0
+  }
+
+  /// Deletes, then updates by the columns that they set, then inserts: so that a row that was deleted and inserted
+  /// anew, or a unique value that moved to another row, finds its place free.
+  private func flushBatch(_ number: RelationNumber, lsn: LSN) throws(ApplyFailure) {
+    guard number < layouts.count, let layout = layouts[number], !layout.batch.isEmpty else { return }
+    let plan = BatchPlan(layout.batch, of: layout.relation)
+    if !plan.deletes.isEmpty {
+      try sendSet(plan.deletes, layout.relation.batchDelete(), key: [], .delete, layout, number, lsn)
+    }
+    for (set, rows) in plan.updates where !set.isEmpty {
+      try sendSet(rows, layout.relation.batchUpdate(set: set), key: set, .update, layout, number, lsn)
+    }
+    for (set, rows) in plan.inserts { try copy(rows, columns: set, layout, number, lsn) }
+    layout.batch.removeAll()
+  }
+
+  private func sendSet(
+    _ rows: [Int], _ statement: @autoclosure () -> BatchStatement, key: [Int],
+    _ operation: ExpectationQueue.Operation, _ layout: RelationLayout, _ number: RelationNumber, _ lsn: LSN
+  ) throws(ApplyFailure) {
+    let prepared: (name: String, statement: BatchStatement)
+    if let known = layout.batchStatements[key] {
+      prepared = known
+    } else {
+      let made = statement()
+      prepared = (try prepare(ChangeStatement(sql: made.sql, parameters: [])), made)
+      layout.batchStatements[key] = prepared
+    }
+    parameters.reset()
+    layout.batch.bytes.withUnsafeBytes { buffer in
+      for column in prepared.statement.columns {
+        parameters.append { literal in
+          ArrayLiteral.open(&literal)
+          for (index, row) in rows.enumerated() {
+            ArrayLiteral.append(layout.batch.bytes(row, column, in: buffer), isFirst: index == 0, to: &literal)
+          }
+          ArrayLiteral.close(&literal)
+        }
+      }
+    }
+    try execute(prepared.name, expecting: .set(operation, number: number, rows: rows.count, lsn: lsn))
+    try guarding { () throws(PostgresError) in try connection.pump() }
+  }
+
+  private func copy(
+    _ rows: [Int], columns: [Int], _ layout: RelationLayout, _ number: RelationNumber, _ lsn: LSN
+  ) throws(ApplyFailure) {
+    try synchronize()
+    copyBuffer.removeAll(keepingCapacity: true)
+    layout.batch.bytes.withUnsafeBytes { buffer in
+      for row in rows {
+        for (index, column) in columns.enumerated() {
+          CopyText.append(layout.batch.bytes(row, column, in: buffer), isFirst: index == 0, to: &copyBuffer)
+        }
+        CopyText.endRow(&copyBuffer)
+      }
+    }
+    do throws(ApplyFailure) {
+      try guarding { () throws(PostgresError) in
+        try connection.leavePipeline()
+        try connection.copyIn(layout.relation.batchCopy(columns: columns), copyBuffer)
+        try connection.enterPipeline()
+      }
+    } catch {
+      throw error.located(relation: parser.relationName(number), operation: "insert", lsn: lsn, xid: nil)
+    }
+  }
+
   // MARK: groups
 
   private func openGroupIfNeeded() throws(ApplyFailure) {
@@ -348,6 +492,7 @@ public final class ChangeApplier<Parser: RecordParser> {
     parameters.reset()
     try execute("pgconvoy_begin", expecting: .plain)
     isGroupOpen = true
+    isBatching = hasBacklog && position >= strictUntil && session.encodingSwitch == nil
   }
 
   private func endTransaction(lsn: LSN) throws(ApplyFailure) {
@@ -359,11 +504,13 @@ public final class ChangeApplier<Parser: RecordParser> {
       transactionMarkers.removeAll()
       try openGroupIfNeeded()
     }
-    if hasMarker || groupChanges >= limits.changes || groupBytes >= limits.bytes { try closeGroup() }
+    let isFull = groupChanges >= limits.changes || groupBytes >= limits.bytes
+    if hasMarker || isFull || position < strictUntil && isGroupOpen { try closeGroup() }
   }
 
   /// Commits the group; its progress is `position`, the end of the last COMMIT in it or a keepalive behind that.
   private func closeGroup() throws(ApplyFailure) {
+    try flushBatches()
     for marker in groupMarkers {
       parameters.reset()
       parameters.append(text: Self.markerChannel)
@@ -382,6 +529,7 @@ public final class ChangeApplier<Parser: RecordParser> {
     counters.changes += UInt64(groupChanges)
     counters.missedRows += missedInGroup
     isGroupOpen = false
+    isBatching = false
     groupChanges = 0
     groupBytes = 0
     groupTransactions = 0
@@ -458,6 +606,13 @@ public final class ChangeApplier<Parser: RecordParser> {
         lsn: expectation.lsn, xid: expectation.xid)
     case (.row, .done(let affected)):
       if affected != 1 { missedInGroup += 1 }
+    case (.set(let operation, _, let rows, _), .done(let affected)):
+      guard affected == rows else {
+        throw ApplyFailure(.batchMismatch, "a set of \(rows) rows hit \(affected)")
+          .located(
+            relation: expectation.number.map { parser.relationName($0) }, operation: "\(operation)",
+            lsn: expectation.lsn, xid: nil)
+      }
     case (.progress, .rows(let result)):
       guard let reached = result.first.flatMap({ LSN($0) }) else {
         throw ApplyFailure(.unreadable, "the target's replication origin has no progress")

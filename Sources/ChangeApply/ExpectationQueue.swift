@@ -13,20 +13,20 @@ struct ExpectationQueue {
     case prepare(lsn: LSN, xid: UInt32?)
     case commit(lsn: LSN, xid: UInt32?)
     case truncate(number: RelationNumber, lsn: LSN, xid: UInt32?)
+    /// A set-based statement on so many rows.
+    case set(Operation, number: RelationNumber, rows: Int, lsn: LSN)
     case row(Operation, number: RelationNumber, lsn: LSN, xid: UInt32?)
 
     var number: RelationNumber? {
       switch self {
-      case .row(_, let number, _, _), .truncate(let number, _, _): number
+      case .row(_, let number, _, _), .truncate(let number, _, _), .set(_, let number, _, _): number
       default: nil
       }
     }
 
     var operationName: String? {
       switch self {
-      case .row(.insert, _, _, _): "insert"
-      case .row(.update, _, _, _): "update"
-      case .row(.delete, _, _, _): "delete"
+      case .row(let operation, _, _, _), .set(let operation, _, _, _): "\(operation)"
       case .truncate: "truncate"
       case .commit: "commit"
       case .plain, .sync, .progress, .prepare: nil
@@ -35,7 +35,9 @@ struct ExpectationQueue {
 
     var lsn: LSN? {
       switch self {
-      case .row(_, _, let lsn, _), .truncate(_, let lsn, _), .commit(let lsn, _), .prepare(let lsn, _): lsn
+      case .row(_, _, let lsn, _), .truncate(_, let lsn, _), .commit(let lsn, _), .prepare(let lsn, _),
+        .set(_, _, _, let lsn):
+        lsn
       case .plain, .sync, .progress: nil
       }
     }
@@ -43,7 +45,7 @@ struct ExpectationQueue {
     var xid: UInt32? {
       switch self {
       case .row(_, _, _, let xid), .truncate(_, _, let xid), .commit(_, let xid), .prepare(_, let xid): xid
-      case .plain, .sync, .progress: nil
+      case .plain, .sync, .progress, .set: nil
       }
     }
   }

@@ -31,6 +31,12 @@ struct ParameterBuffer {
     bytes.append(0)
   }
 
+  /// One parameter that the closure writes, its final NUL included.
+  mutating func append(_ write: (inout [UInt8]) -> Void) {
+    starts.append(bytes.count)
+    write(&bytes)
+  }
+
   mutating func appendNull() {
     starts.append(-1)
   }

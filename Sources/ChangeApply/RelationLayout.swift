@@ -15,8 +15,17 @@ final class RelationLayout {
   private var lastUpdate: (key: StatementKey, prepared: PreparedChange?)?
   private var lastDelete: PreparedChange?
 
+  /// The changes that wait for a set-based statement.
+  var batch: NetChangeBatch
+  let canBatchKeyedChanges: Bool
+  let canBatchInserts: Bool
+
   init(relation: TargetRelation) {
     self.relation = relation
+    canBatchKeyedChanges = relation.canBatchKeyedChanges
+    canBatchInserts = relation.canBatchInserts
+    batch = NetChangeBatch(
+      columnCount: relation.columns.count, keyColumns: canBatchKeyedChanges ? relation.keyColumns : [])
   }
 
   /// What distinguishes one statement of a relation from another.
@@ -42,6 +51,20 @@ final class RelationLayout {
       self.positions = positions
     }
   }
+
+  /// The target column of each column of a new tuple, and of an old key.
+  func newTargets(_ columns: [DecodedColumn], in record: UnsafeRawBufferPointer) throws(ApplyFailure) -> [Int] {
+    if try new.adopt(columns, in: record, of: relation) { forgetShortcuts() }
+    return new.targets
+  }
+
+  func oldTargets(_ columns: [DecodedColumn], in record: UnsafeRawBufferPointer) throws(ApplyFailure) -> [Int] {
+    if try old.adopt(columns, in: record, of: relation) { forgetShortcuts() }
+    return old.targets
+  }
+
+  /// Set-based statements by what they set.
+  var batchStatements: [[Int]: (name: String, statement: BatchStatement)] = [:]
 
   typealias Prepare = (ChangeStatement) throws(ApplyFailure) -> String
 

@@ -24,6 +24,12 @@ public struct TargetRelation: Sendable, Equatable {
     public var isIdentityAlways: Bool
     /// Some btree or hash index has it as a key column, so comparing it with `=` can be quick.
     public var isIndexed: Bool
+    /// Equal values of the type always look the same as text, so that rows can be told apart by it. Not so for
+    /// numeric (1.0 and 1.00), citext, nondeterministic collations, …
+    public var hasOneTextPerValue = false
+    /// An array literal of the column's type cannot be written the common way: the type is an array itself, or its
+    /// arrays have another delimiter.
+    public var travelsAsText = false
     /// The operator that the index knows as equality: `=` for most, `OPERATOR("public".=)` for a type of an extension,
     /// which the empty search_path would not find.
     public var equality: String
@@ -48,6 +54,8 @@ public struct TargetRelation: Sendable, Equatable {
   public var identity: ReplicaIdentity
   /// In the order of the table, dropped columns left out.
   public var columns: [Column]
+  /// ENABLE ALWAYS or REPLICA triggers or rules, which fire in our session too: rows must come one at a time, in order.
+  public var hasRowTriggers = false
 
   public init(name: RelationName, kind: Kind, identity: ReplicaIdentity, columns: [Column]) {
     self.name = name
@@ -85,6 +93,7 @@ extension TargetRelation {
          AND pg_catalog.convert_to(c.relname, pg_catalog.getdatabaseencoding()) = $2::bytea
       """, [hexadecimalBytea(schema), hexadecimalBytea(table)], until: deadline)
     guard let row = head.rows.first, let oid = row[0] else { return nil }
+    let nondeterministic = connection.serverVersion >= 120000 ? "AND NOT l.collisdeterministic" : "AND false"
     let columns = try connection.query(
       """
       SELECT a.attname, pg_catalog.convert_to(a.attname, pg_catalog.getdatabaseencoding()),
@@ -101,8 +110,15 @@ extension TargetRelation {
                 JOIN pg_catalog.pg_operator o ON o.oid = ao.amopopr
                 JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
                WHERE i.indrelid = a.attrelid AND i.indisvalid AND i.indpred IS NULL AND i.indkey[k.position] = a.attnum
-               ORDER BY i.indisreplident DESC, i.indisprimary DESC, am.amname, i.indexrelid LIMIT 1)
-        FROM pg_catalog.pg_attribute a
+               ORDER BY i.indisreplident DESC, i.indisprimary DESC, am.amname, i.indexrelid LIMIT 1),
+             t.typtype IN ('b', 'e') AND (t.typtype = 'e' OR t.typname IN (
+                 'bool', 'bytea', 'char', 'name', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'uuid', 'date',
+                 'timestamp', 'timestamptz', 'time', 'inet', 'cidr', 'macaddr', 'macaddr8', 'pg_lsn')
+               OR t.typname = 'bpchar' AND a.atttypmod >= 0)
+               AND (t.typtype = 'e' OR t.typnamespace = 'pg_catalog'::regnamespace)
+               AND NOT EXISTS (SELECT FROM pg_catalog.pg_collation l WHERE l.oid = a.attcollation \(nondeterministic)),
+             t.typcategory = 'A' OR t.typdelim <> ',' OR t.typarray = 0
+        FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
        WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
        ORDER BY a.attnum
       """, [oid], until: deadline)
@@ -119,7 +135,14 @@ extension TargetRelation {
       """, [oid], until: deadline)
     let identity: ReplicaIdentity =
       row[2] == "f" ? .full : key.rowCount == 0 ? .nothing : .key(key.rows.map { $0.string(0) })
-    return TargetRelation(
+    let triggers = try connection.query(
+      """
+      SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger
+                      WHERE tgrelid = $1::oid AND NOT tgisinternal AND tgenabled IN ('A', 'R'))
+          OR EXISTS (SELECT FROM pg_catalog.pg_rewrite
+                      WHERE ev_class = $1::oid AND ev_type <> '1' AND ev_enabled IN ('A', 'R'))
+      """, [oid], until: deadline)
+    var relation = TargetRelation(
       name: RelationName(schema: row.string(3), name: row.string(4)), kind: Kind(relkind: row.string(1)),
       identity: identity,
       columns: columns.rows.map { column in
@@ -128,6 +151,12 @@ extension TargetRelation {
           isGenerated: column.bool(3), isIdentityAlways: column.bool(4), isIndexed: column[5] != nil,
           equality: column[5] ?? "=")
       })
+    for (index, column) in columns.rows.enumerated() {
+      relation.columns[index].hasOneTextPerValue = column.bool(6)
+      relation.columns[index].travelsAsText = column.bool(7)
+    }
+    relation.hasRowTriggers = triggers.first == "t"
+    return relation
   }
 }
 

@@ -21,6 +21,8 @@ struct ApplyLoop {
   private static let durableInterval = Duration.seconds(1)
   /// How long an idle database's progress may lag behind its neighbours' WAL.
   private static let positionInterval = Duration.seconds(10)
+  /// With so much of the stream waiting, changes go in by set-based statements.
+  private static let backlogBytes = 64 << 10
   /// How long a turn waits for something to do.
   private static let turnTime = Duration.milliseconds(250)
 
@@ -35,6 +37,10 @@ struct ApplyLoop {
   private var isUrgent = false
   private var keepalivePosition = LSN.invalid
   private(set) var hasApplied = false
+
+  /// The end of what came in, where a batch failed.
+  var lastRecord: LSN { applier.lastRecord }
+  var isBatching: Bool { applier.isBatching }
 
   init(applier: ChangeApplier<TestDecodingParser>, feed: Feed, base: WorkerSnapshot) {
     self.applier = applier
@@ -61,6 +67,7 @@ struct ApplyLoop {
     var caughtUp = isCaughtUp
     var urgent = isUrgent
     var position = keepalivePosition
+    applier.hasBacklog = feed.queue.byteCount >= Self.backlogBytes
     try chunk.forEach { item throws(ApplyFailure) in
       switch item {
       case .record(let lsn, let bytes):

@@ -56,10 +56,15 @@ public final class DatabaseWorker: Sendable {
   private func run() {
     var backOff = BackOff()
     var secondLook = SecondLook()
+    var strictUntil = LSN.invalid
     while !life.isStopRequested {
-      let outcome = attempt(onProgress: { backOff.reset() })
+      let outcome = attempt(strictUntil: strictUntil, onProgress: { backOff.reset() })
       switch outcome {
       case .stopped: break
+      case .replayStrictly(let message, let end):
+        // The same changes once more, one at a time: then it either goes through or names the change.
+        logger.info("replaying one change at a time", metadata: ["reason": "\(message)", "until": "\(end)"])
+        strictUntil = end
       case .transient(let message):
         let pause = backOff.next()
         logger.warning("stream interrupted, next try in \(pause)", metadata: ["reason": "\(message)"])
@@ -91,13 +96,17 @@ public final class DatabaseWorker: Sendable {
   private enum Outcome {
     case stopped
     case transient(String)
+    /// A batch failed; the stream is read again, up to here change by change.
+    case replayStrictly(String, until: LSN)
     case parked(String, LSN?, mayBeStale: Bool)
   }
 
-  private func attempt(onProgress: () -> Void) -> Outcome {
+  private func attempt(strictUntil: LSN, onProgress: () -> Void) -> Outcome {
     do {
-      try stream(onProgress: onProgress)
+      try stream(strictUntil: strictUntil, onProgress: onProgress)
       return .stopped
+    } catch let error as BatchFailure {
+      return .replayStrictly("\(error.failure)", until: error.end)
     } catch let error as ConvoyError {
       return .parked(error.description, nil, mayBeStale: false)
     } catch let error as ApplyFailure {
@@ -119,8 +128,8 @@ public final class DatabaseWorker: Sendable {
   }
 
   /// One connection's worth of work; returns when asked to stop.
-  private func stream(onProgress: () -> Void) throws {
-    let session = try ApplySession.open(assignment.target, origin: assignment.origin)
+  private func stream(strictUntil: LSN, onProgress: () -> Void) throws {
+    let session = try openSession()
     life.attach(session.interrupt)
     defer {
       life.detach()
@@ -142,7 +151,7 @@ public final class DatabaseWorker: Sendable {
     defer { feed.stop() }
     let applier = try ChangeApplier(
       session: session, parser: TestDecodingParser(), start: start,
-      identity: HandOffNames.random().nonce)
+      identity: HandOffNames.random().nonce, strictUntil: strictUntil)
     logger.info("streaming", metadata: ["from": "\(start)"])
     status.withLock {
       $0.phase = .catchingUp
@@ -152,7 +161,7 @@ public final class DatabaseWorker: Sendable {
     }
     var loop = ApplyLoop(applier: applier, feed: feed, base: snapshot)
     while !life.isStopRequested {
-      let more = try loop.turn()
+      let more = try turn(&loop)
       if loop.hasApplied { onProgress() }
       publish(loop)
       if !more {
@@ -163,6 +172,31 @@ public final class DatabaseWorker: Sendable {
     }
     try loop.finish()
     publish(loop)
+  }
+
+  /// A batch's failure names no change; anything but a passing trouble has to be replayed to find it.
+  private func turn(_ loop: inout ApplyLoop) throws -> Bool {
+    do throws(ApplyFailure) {
+      return try loop.turn()
+    } catch {
+      if loop.isBatching && !error.isTransient { throw BatchFailure(failure: error, end: loop.lastRecord) }
+      throw error
+    }
+  }
+
+  private struct BatchFailure: Error {
+    var failure: ApplyFailure
+    var end: LSN
+  }
+
+  private func openSession() throws -> ApplySession {
+    do throws(PostgresError) {
+      return try ApplySession.open(assignment.target, origin: assignment.origin)
+    } catch {
+      // The origin is gone: the rules say what that means, and which other one may be broken before it.
+      if error.sqlState == .undefinedObject { _ = try checkedStart() }
+      throw error
+    }
   }
 
   private func checkedStart() throws -> LSN {

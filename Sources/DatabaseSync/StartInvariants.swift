@@ -69,11 +69,18 @@ public struct StartInvariants: Sendable, Equatable {
         assignment, "sync.slot-missing", "slot \(assignment.slot) does not exist on the source",
         hint: "what the source committed since is out of reach: this database needs a new hand-off")
     }
-    guard databaseOID == assignment.databaseOID, slot.databaseOID == assignment.databaseOID else {
+    guard databaseOID == assignment.databaseOID else {
       throw broken(
         assignment, "sync.database-replaced",
         "the source's database is not the one that was handed off: its oid is \(databaseOID.map(String.init) ?? "none") "
           + "and was \(assignment.databaseOID)",
+        hint: "it was dropped and made again: this database needs a new hand-off")
+    }
+    guard slot.databaseOID == assignment.databaseOID else {
+      throw broken(
+        assignment, "sync.database-replaced",
+        "slot \(assignment.slot) belongs to the database with oid \(slot.databaseOID.map(String.init) ?? "none"), "
+          + "not \(assignment.databaseOID)",
         hint: "it was dropped and made again: this database needs a new hand-off")
     }
     guard !slot.isLost else {

@@ -173,8 +173,13 @@ func dropSlots(_ context: MigrationContext, _ side: Side, names: [String]) async
       ).rows.first
       guard let row else { return true }
       if row.bool(0) { return false }
-      try await session.query("SELECT pg_catalog.pg_drop_replication_slot($1)", [name])
-      return true
+      do {
+        try await session.query("SELECT pg_catalog.pg_drop_replication_slot($1)", [name])
+        return true
+      } catch let error as PostgresError where error.sqlState == .undefinedObject || error.sqlState == .objectInUse {
+        // A creation that was given up takes its slot away itself, between the two statements.
+        return error.sqlState == .undefinedObject
+      }
     }
   }
 }

@@ -108,6 +108,10 @@ extension Quarantine {
     cutover; ALTER SYSTEM would be lost.
     """
 
+  /// Stands among the kept settings: the target's own `shared_preload_libraries`, which cannot be asked for once the
+  /// quarantine's file is in force.
+  static let keptPreload = "pgconvoy.preload_libraries"
+
   /// Settings that a standby must not have lower than its source.
   private static let standbyMinimums = [
     "max_connections", "max_worker_processes", "max_wal_senders", "max_prepared_transactions",
@@ -118,7 +122,9 @@ extension Quarantine {
   static func assemble(
     _ context: MigrationContext, _ target: ServerControl, directory: String
   ) async throws -> Quarantine {
-    let kept = ConfigurationText(parsing: try await target.download("\(directory)/\(ServerControl.keptSettings)"))
+    var kept = ConfigurationText(parsing: try await target.download("\(directory)/\(ServerControl.keptSettings)"))
+    let preload = kept[keptPreload] ?? ""
+    kept.remove(keptPreload)
     let source = try await context.session(.source)
     let databases = try await context.handOff().databases.count
     var names = standbyMinimums + ["max_replication_slots"]
@@ -126,7 +132,7 @@ extension Quarantine {
     let theirs = try await source.query(
       "SELECT name, setting FROM pg_catalog.pg_settings WHERE name = ANY ($1::text[])",
       ["{" + names.joined(separator: ",") + "}"])
-    let configured = try await target.configuredValues(names + ["shared_preload_libraries"], directory: directory)
+    let configured = try await target.configuredValues(names, directory: directory)
     var minimums: [ConfigurationText.Setting] = []
     for name in names {
       let source = theirs.rows.first { $0[0] == name }?.int(1) ?? 0
@@ -136,7 +142,6 @@ extension Quarantine {
       if name == "max_wal_senders" || name == "max_active_replication_origins" { value = max(value, databases + 4) }
       minimums.append(.init(name: name, value: String(value)))
     }
-    let preload = kept["shared_preload_libraries"] ?? configured["shared_preload_libraries"] ?? ""
     return Quarantine(
       kept: kept, minimums: minimums, preloadLibraries: preload, serverVersion: await source.serverVersion)
   }

@@ -63,10 +63,10 @@ struct HandOffStep: Step {
         // The source must not keep WAL for slots that nobody will read; the standby goes on as before.
         let names = record.databases.map(\.slotName)
         let cleanUp = Task {
-          try await dropSlots(context, .source, names: names)
-          try await target.start()
+          try? await dropSlots(context, .source, names: names)
+          try? await target.start()
         }
-        _ = try? await cleanUp.value
+        await cleanUp.value
         throw error
       }
     }
@@ -83,7 +83,7 @@ struct HandOffStep: Step {
   private func promote(
     _ context: MigrationContext, _ target: ServerControl, _ record: HandOffRecord, _ handOff: LSN
   ) async throws {
-    try await stopFollowing(context, target, record, handOff)
+    try await stopEndlessStandby(context, target, record, handOff)
     if try await !target.isRunning() {
       let quarantine = try await Quarantine.assemble(context, target, directory: target.dataDirectory)
       let stage = Quarantine.Stage.recovery(
@@ -109,31 +109,31 @@ struct HandOffStep: Step {
     try await checkSwitchPoint(context, session, record, handOff)
   }
 
-  /// A host that was restarted after the restore point was made has started the standby without the end that it is to
-  /// recover to. It is stopped if it has not gone too far.
-  private func stopFollowing(
+  /// A standby that was started since L was fixed (by a reboot, say) knows of no end, and is started anew with one,
+  /// unless it has gone beyond.
+  private func stopEndlessStandby(
     _ context: MigrationContext, _ target: ServerControl, _ record: HandOffRecord, _ handOff: LSN
   ) async throws {
     guard try await target.isRunning() else { return }
     let row = try await context.session(.target).query(
       """
-      SELECT pg_catalog.pg_is_in_recovery(), current_setting('recovery_target_name')
-      """
+      SELECT pg_catalog.pg_is_in_recovery() AND pg_catalog.current_setting('recovery_target_name') <> $1
+      """, [record.restorePoint]
     ).rows[0]
-    guard row.bool(0), row.string(1) != record.restorePoint else { return }
+    guard row.bool(0) else { return }
     await context.closeSessions(.target)
     try await target.stop()
+    // Asked of the files: it went on replaying until it had stopped.
     let control = try await target.check(
       "LC_ALL=C \"$1\" -D \"$2\"", [target.program("pg_controldata"), target.dataDirectory],
       label: "reading the control file")
-    let minimum = ControlData(control).minimumRecoveryEnd
-    guard let minimum, minimum <= handOff else {
+    let end = ControlData(control).minimumRecoveryEnd
+    guard let end, end <= handOff else {
       throw ConvoyError(
-        "handoff.passed",
-        "the standby cannot end at the hand-off at \(handOff) any more: it needs WAL up to "
-          + "\(minimum?.description ?? "an unknown position")",
+        "handoff.standby-beyond",
+        "the standby has replayed up to \(end?.description ?? "an unknown position"), beyond the hand-off at \(handOff)",
         at: context.place("hand_off", .target),
-        hint: "it was started by something else than pgconvoy: run the playbook again with --start-at base_backup")
+        hint: "this copy cannot be used: undo the migration and run it anew")
     }
   }
 

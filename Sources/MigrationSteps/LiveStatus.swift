@@ -16,20 +16,24 @@ public enum LiveStatus {
     var result = ConvoyStatus.Migration(
       name: context.migrationName, source: context.migration.source.name, target: context.migration.target.name,
       state: record?.state ?? .none, handOffLSN: record?.handOff?.handOffLSN, databases: [])
-    result.databases = try await read(context)
+    result.databases = try await read(context, silenceIs: .warning)
     return result
   }
 
-  static func read(_ context: MigrationContext) async throws -> [DatabaseStatus] {
+  /// - Parameter silenceIs: the level at which a server that does not answer is logged; the rows then say less.
+  static func read(
+    _ context: MigrationContext, silenceIs level: Logger.Level = .debug
+  ) async throws -> [DatabaseStatus] {
     let record = try await context.record()
     guard let record, let handOff = record.handOff else {
       // Nothing has been done yet: what the source would hand over, if it answers.
-      let databases = (try? await context.selectedDatabases()) ?? []
+      var databases: [MigrationContext.ServerDatabase] = []
+      do { databases = try await context.selectedDatabases() } catch { note(error, from: .source, context, level) }
       return databases.map { DatabaseStatus(migration: context.migrationName, database: $0.name, phase: .pending) }
     }
     let recorded = try await context.recordedStatuses()
-    let source = await sourceFacts(context)
-    let progress = await targetProgress(context)
+    let source = await sourceFacts(context, level)
+    let progress = await targetProgress(context, level)
     return handOff.databases.map { database in
       let word = recorded.first { $0.status.database == database.name }
       var status =
@@ -69,7 +73,17 @@ public enum LiveStatus {
     return isFresh && desired == .forward ? worker : .stopped
   }
 
-  private static func sourceFacts(_ context: MigrationContext) async -> (insert: LSN, confirmed: [String: LSN])? {
+  /// The error's own line names the host.
+  private static func note(_ error: any Error, from side: Side, _ context: MigrationContext, _ level: Logger.Level) {
+    let line = "\(error)".split(separator: "\n").first.map(String.init) ?? ""
+    context.logger.log(
+      level: level, "the \(side.rawValue) does not answer",
+      metadata: ["migration": "\(context.migrationName)", "reason": "\(line)"])
+  }
+
+  private static func sourceFacts(
+    _ context: MigrationContext, _ level: Logger.Level
+  ) async -> (insert: LSN, confirmed: [String: LSN])? {
     do {
       let session = try await context.session(.source)
       let rows = try await session.query(
@@ -85,12 +99,12 @@ public enum LiveStatus {
       }
       return (insert, confirmed)
     } catch {
-      context.logger.debug("the source does not answer", metadata: ["error": "\(error)"])
+      note(error, from: .source, context, level)
       return nil
     }
   }
 
-  private static func targetProgress(_ context: MigrationContext) async -> [String: LSN] {
+  private static func targetProgress(_ context: MigrationContext, _ level: Logger.Level) async -> [String: LSN] {
     do {
       let rows = try await context.session(.target).query(
         "SELECT external_id, remote_lsn FROM pg_catalog.pg_replication_origin_status", within: .seconds(10)
@@ -99,7 +113,7 @@ public enum LiveStatus {
         rows.compactMap { row in row[1].flatMap { LSN($0) }.map { (row.string(0), $0) } },
         uniquingKeysWith: { first, _ in first })
     } catch {
-      context.logger.debug("the target does not answer", metadata: ["error": "\(error)"])
+      note(error, from: .target, context, level)
       return [:]
     }
   }

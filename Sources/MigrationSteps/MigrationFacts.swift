@@ -27,6 +27,8 @@ enum FactKey {
   static let targetOpened = "target_opened_ms"
   /// The report so far, filled in step by step.
   static let report = "report"
+  /// WrittenReport: the last report that was written to a file.
+  static let writtenReport = "written_report"
   /// [DrainMarker] by name: what the markers found.
   static let markers = "markers"
 }

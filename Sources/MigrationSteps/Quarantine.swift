@@ -63,13 +63,14 @@ struct Quarantine: Equatable {
     }
     result.set("primary_conninfo", "")
     result.set("primary_slot_name", "")
-    if stage == .open {
+    // Once promoted, recovery's settings mean nothing; gone from the file now, they are not "pending" at the opening.
+    if stage == .synchronising || stage == .open {
       for name in recoveryOnly { result.remove(name) }
-      return result
     }
+    if stage == .open { return result }
     result.set("hot_standby", "on")
     result.set("synchronous_standby_names", "")
-    result.set("shared_preload_libraries", preloadedInQuarantine)
+    if preloadedInQuarantine != preloadLibraries { result.set("shared_preload_libraries", preloadedInQuarantine) }
     result.set("session_preload_libraries", "")
     result.set("local_preload_libraries", "")
     result.set("default_transaction_read_only", "off")

@@ -1,7 +1,44 @@
+import BlockingIO
+import FoundationEssentials
+import Inventory
+import Journal
 import Playbook
+import ReplicationModel
 
+/// `report`: finishes the report and writes it beside the journal.
 struct ReportStep: Step {
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] { [] }
-  func isDone(_ context: MigrationContext) async throws -> Bool { false }
-  func run(_ context: MigrationContext) async throws -> StepResult { StepResult(changed: false, "") }
+  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
+    let nonce = try await context.record()?.handOff?.names.nonce ?? "<nonce>"
+    let directory = ReportFiles(stateDirectory: context.environment.stateDirectory.path)
+    return [.init(.note, "write \(directory.path(migration: context.migrationName, nonce: nonce, number: nil))")]
+  }
+
+  func isDone(_ context: MigrationContext) async throws -> Bool {
+    guard let nonce = try await context.record()?.handOff?.names.nonce,
+      let written = try await context.fact(FactKey.writtenReport, as: WrittenReport.self)
+    else { return false }
+    return written.nonce == nonce && written.outcome == .cutOver
+  }
+
+  func run(_ context: MigrationContext) async throws -> StepResult {
+    let (record, _) = try await context.completedHandOff()
+    let state = try await context.state()
+    let migration = context.migrationName
+    let steps = try await context.journal.perform { file throws(ConvoyError) in try file.steps(migration: migration) }
+    let phases = ReportFiles.phases(steps)
+    try await context.updateReport { report in
+      report.generatedAt = Date()
+      report.outcome = state == .cutOver ? .cutOver : .verified
+      if !phases.isEmpty { report.phases = phases }
+    }
+    let report = try await context.report()
+    let files = ReportFiles(stateDirectory: context.environment.stateDirectory.path)
+    let nonce = record.names.nonce
+    let path = try await onDedicatedThread("report") {
+      try files.write(report, migration: migration, nonce: nonce)
+    }
+    try await context.setFact(
+      FactKey.writtenReport, WrittenReport(path: path, nonce: nonce, outcome: report.outcome))
+    return StepResult(changed: true, "wrote \(path)")
+  }
 }

@@ -38,8 +38,8 @@ struct StandbyStep: Step {
     let state = try await context.state()
     guard ![.none, .prepared, .copying].contains(state) else { return false }
     if state != .standby { return true }
-    // Once the hand-off has its LSN, the standby must not follow the source beyond it: only hand_off starts it again.
-    if try await context.handOff().handOffLSN != nil { return true }
+    // Once L is fixed the copy must not follow the source without an end: it would go beyond. hand_off starts it.
+    if try await context.record()?.handOff?.handOffLSN != nil { return true }
     return try await context.server(.target).isRunning()
   }
 
@@ -130,6 +130,7 @@ struct StandbyStep: Step {
     }
     // The source's own entries are out of the way before anything reads them.
     try await target.upload("# emptied by pgconvoy\n", to: copy + "/postgresql.auto.conf")
+    try await keepPreloadLibraries(target)
     let quarantine = try await Quarantine.assemble(context, target, directory: copy)
     try await target.upload(
       quarantine.configuration(for: .standby(context.upstream(target, names))).rendered(comment: Quarantine.comment),
@@ -139,6 +140,15 @@ struct StandbyStep: Step {
     let hbaPath = files?.hba ?? "pg_hba.conf"
     try await HBAFile(server: target, path: hbaPath.hasPrefix("/") ? hbaPath : "\(copy)/\(hbaPath)")
       .fence(for: context.migration.target.postgres.user, note: "quarantine of migration \(context.migrationName)")
+  }
+
+  private func keepPreloadLibraries(_ target: ServerControl) async throws {
+    let path = "\(target.copyDirectory)/\(ServerControl.keptSettings)"
+    var kept = ConfigurationText(parsing: try await target.download(path))
+    let name = "shared_preload_libraries"
+    let configured = try await target.configuredValues([name], directory: target.copyDirectory)
+    kept.set(Quarantine.keptPreload, kept[name] ?? configured[name] ?? "")
+    try await target.upload(kept.rendered(comment: "The target's own settings, kept by pgconvoy."), to: path)
   }
 
   private func putBack(_ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames) async throws {

@@ -1,7 +1,103 @@
+import Inventory
+import Journal
 import Playbook
+import PostgresClient
+import ReplicationModel
 
+/// `verify`: rows and checksums of every table on both sides; any difference calls the cutover off.
+///
+/// Nothing is searched for beyond equality. Duplicates under a deferrable UNIQUE or EXCLUDE constraint, for example,
+/// which is not enforced while changes are applied with `session_replication_role = replica`, cannot be on the target
+/// when its rows are exactly the source's, where the constraint was enforced.
 struct VerifyStep: Step {
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] { [] }
-  func isDone(_ context: MigrationContext) async throws -> Bool { false }
-  func run(_ context: MigrationContext) async throws -> StepResult { StepResult(changed: false, "") }
+  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
+    let (record, _) = try await context.completedHandOff()
+    let mode = context.migration.cutover.verify
+    return try await mapConcurrently(record.databases.map(\.name), limit: CopySequencesStep.limit) { name in
+      let source = try await context.session(.source, database: name)
+      let catalog = try await SumQueries(session: source).catalog()
+      let size = catalog.tables.reduce(0) { $0 + $1.bytes } >> 20
+      let what =
+        switch mode {
+        case .full: "rows and checksums of \(catalog.tables.count) tables (\(size) MB) and large objects"
+        case .counts: "rows of \(catalog.tables.count) tables (\(size) MB), and large objects with their checksums"
+        case .off: "large objects only (cutover.verify is off)"
+        }
+      return PlannedAction(.note, "compare database \(name) on both sides: \(what)")
+    }
+  }
+
+  func isDone(_ context: MigrationContext) async throws -> Bool { try await context.state() == .cutOver }
+
+  func run(_ context: MigrationContext) async throws -> StepResult {
+    let (record, _) = try await context.completedHandOff()
+    let mode = context.migration.cutover.verify
+    let comparisons = try await Verification(context, mode: mode).run(record.databases.map(\.name))
+    try await context.updateReport { report in report.note(comparisons, mode: mode) }
+    try check(comparisons, at: context.place("verify"))
+    let tables = comparisons.reduce(0) { $0 + $1.source.tables.count }
+    let rows = comparisons.reduce(0) { $0 + $1.source.rows }
+    let summary =
+      switch mode {
+      case .full: "\(tables) tables with \(rows) rows are the same on both sides"
+      case .counts: "\(tables) tables have the same number of rows on both sides, \(rows) in all"
+      case .off: "tables were not compared (cutover.verify is off)"
+      }
+    return StepResult(
+      changed: false, summary, figures: [.init("tables", UInt64(tables)), .init("rows", UInt64(rows))])
+  }
+}
+
+/// - Throws: `verify.differs`, `verify.large-objects-differ`.
+func check(_ comparisons: [Verification.Comparison], at place: ConvoyError.Place) throws(ConvoyError) {
+  let differences = comparisons.flatMap { comparison in
+    comparison.differences.map { "database \(comparison.database), table \($0)" }
+  }
+  guard differences.isEmpty else {
+    let tables = differences.count == 1 ? "1 table differs" : "\(differences.count) tables differ"
+    throw ConvoyError(
+      "verify.differs", "\(tables): \(few(differences, separator: "; "))", at: place,
+      hint: "did anything but pgconvoy write on the target, or run DDL on the source? the source still has everything")
+  }
+  let objects = comparisons.filter(\.largeObjectsDiffer).map { comparison in
+    "database \(comparison.database): source \(comparison.source.largeObjects), "
+      + "target \(comparison.target.largeObjects)"
+  }
+  guard objects.isEmpty else {
+    throw ConvoyError(
+      "verify.large-objects-differ",
+      "large objects changed since the copy, and no stream carries them: \(few(objects, separator: "; "))", at: place,
+      hint: "migrate anew while nothing writes large objects")
+  }
+}
+
+extension LargeObjectSums: CustomStringConvertible {
+  public var description: String {
+    let object = hexadecimal(UInt128(truncatingIfNeeded: objectChecksum))
+    let page = hexadecimal(UInt128(truncatingIfNeeded: pageChecksum))
+    return "\(objects) objects (checksum \(object)), \(pages) pages (checksum \(page))"
+  }
+}
+
+extension MigrationReport {
+  /// Puts what was compared into the report, equal or not.
+  mutating func note(_ comparisons: [Verification.Comparison], mode: SumMode) {
+    if mode == .off { note(.warning, "tables were not compared: cutover.verify is off") }
+    if mode == .counts { note(.note, "rows were counted, their content was not compared: cutover.verify is counts") }
+    for comparison in comparisons {
+      let name = comparison.database
+      if mode != .off, let index = databases.firstIndex(where: { $0.name == name }) {
+        databases[index].tablesVerified = UInt64(comparison.source.tables.count)
+        databases[index].source = Side(rows: comparison.source.rows, checksum: checksum(comparison.source, mode))
+        databases[index].target = Side(rows: comparison.target.rows, checksum: checksum(comparison.target, mode))
+      }
+      let unlogged = comparison.source.unlogged
+      if !unlogged.isEmpty {
+        note(
+          .warning, "unlogged tables are empty on the target: \(few(unlogged.map(\.description)))", database: name)
+      }
+    }
+  }
+
+  private func checksum(_ sums: DatabaseSums, _ mode: SumMode) -> String? { mode == .full ? sums.checksum : nil }
 }

@@ -118,7 +118,8 @@ public final class PostgresConnection {
   }
 
   func lostError() -> PostgresError {
-    let message = lastMessage.split(separator: "\n").first.map(String.init) ?? "the connection ended"
+    var message = lastMessage.split(separator: "\n").first.map(String.init) ?? "the connection ended"
+    if let range = message.firstRange(of: "FATAL:  ") { message = String(message[range.upperBound...]) }
     return PostgresError(.connectionLost, message: message, server: serverName)
   }
 

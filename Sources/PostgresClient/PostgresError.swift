@@ -42,7 +42,7 @@ public struct PostgresError: Error, Sendable, Equatable {
   public var isTransient: Bool {
     switch reason {
     case .connectionLost, .deadline: true
-    case .connect: sqlState.map { $0.isTransient } ?? true
+    case .connect: sqlState.map { $0.isTransient } ?? !message.contains(Self.noPassword)
     case .server: sqlState?.isTransient ?? false
     case .cancelled, .unexpectedReply: false
     }
@@ -65,6 +65,9 @@ extension PostgresError {
     return ConvoyError(code, "\(server): \(description)", at: place, hint: self.hint ?? hint, cause: context)
   }
 
+  /// libpq's own words: the server asked for a password, and there is none to send.
+  private static let noPassword = "no password supplied"
+
   private var codeAndHint: (ConvoyError.Code, String?) {
     switch reason {
     case .connect:
@@ -80,11 +83,14 @@ extension PostgresError {
       if message.contains("pg_hba.conf rejects") {
         return ("postgres.hba-rejects", "a reject line in pg_hba.conf keeps this user out; is the host fenced?")
       }
-      if message.contains("no password supplied") {
+      if message.contains(Self.noPassword) {
         return ("postgres.no-password", "give the password by passfile, password_command or password_env")
       }
       if message.contains("passfile") || message.contains("password file") {
         return ("postgres.passfile", "make the passfile readable for its owner only: chmod 0600")
+      }
+      if sqlState == .invalidCatalogName {
+        return ("postgres.unknown-database", "compare the name with \\l on that server")
       }
       return ("postgres.unreachable", "is the server running, and does it listen on that address and port?")
     case .connectionLost: return ("postgres.connection-lost", "look at the server's log")

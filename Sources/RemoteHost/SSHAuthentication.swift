@@ -139,6 +139,6 @@ struct SSHAuthentication {
     session.failure(
       "ssh.connection-lost",
       "\(parameters.host) port \(parameters.port) ended the connection during authentication: "
-        + session.lastErrorWords, hint: "the host's sshd log says why (MaxAuthTries, AllowUsers, a full /run, …)")
+        + session.lastErrorWords, hint: "the host's sshd log says why (MaxAuthTries, AllowUsers, MaxStartups)")
   }
 }

@@ -40,7 +40,7 @@ final class SSHLoop {
     let channel = SSHChannel(plain: "exec sh -c 'echo pgconvoy: $(id -u) $(id -un)'") { answer = $0 }
     channels.append(channel)
     while answer == nil {
-      turnUntilIdle()
+      while turn() {}
       if let failure = socket.failure { throw lost(failure) }
       if answer != nil { break }
       if control.isCancelled { throw CancellationError() }
@@ -76,7 +76,7 @@ final class SSHLoop {
         return
       }
       interruptOverdue()
-      turnUntilIdle()
+      let busy = turn()
       if let failure = socket.failure {
         end(lost(failure))
         return
@@ -84,6 +84,8 @@ final class SSHLoop {
       var seconds: Int32 = 0
       libssh2_keepalive_send(session.handle, &seconds)
       socket.flush()
+      // One turn, then the mailbox again: much output of one command must not keep others from starting or ending.
+      if busy { continue }
       var wake = min(Deadline.after(.seconds(Int64(max(1, seconds)))), retryOpening ?? .never)
       for channel in channels {
         wake = min(wake, channel.lingerUntil)
@@ -187,20 +189,19 @@ final class SSHLoop {
 
   // MARK: turning
 
-  private func turnUntilIdle() {
-    var idle = false
-    while !idle && socket.failure == nil {
-      let received = socket.receivedCount
-      var moved = advanceOpening()
-      for channel in channels where socket.failure == nil {
-        if advance(channel) { moved = true }
-      }
-      channels.removeAll { $0.phase == .freed }
-      if tunnels.advance(mayOpen: opening == nil) { moved = true }
-      listen()
-      socket.flush()
-      idle = !moved && received == socket.receivedCount
+  /// Gives every channel its turn; true when something has moved, so that there may be more to do.
+  private func turn() -> Bool {
+    guard socket.failure == nil else { return false }
+    let received = socket.receivedCount
+    var moved = advanceOpening()
+    for channel in channels where socket.failure == nil {
+      if advance(channel) { moved = true }
     }
+    channels.removeAll { $0.phase == .freed }
+    if tunnels.advance(mayOpen: opening == nil) { moved = true }
+    listen()
+    socket.flush()
+    return moved || received != socket.receivedCount
   }
 
   private func listen() {

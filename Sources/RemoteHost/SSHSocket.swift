@@ -161,8 +161,8 @@ final class SSHSocket {
     guard code == 0, let list else {
       throw ConvoyError(
         "ssh.unreachable",
-        "the name \(parameters.host) cannot be resolved: \(String(cString: gai_strerror(code)))"
-          .lowercased(), at: place, hint: "correct the host's address in the inventory, or the name service")
+        "the name \(parameters.host) cannot be resolved: \(String(cString: gai_strerror(code)).lowercased())",
+        at: place, hint: "correct the host's address in the inventory, or the name service")
     }
     defer { freeaddrinfo(list) }
     var failure = ConvoyError("ssh.unreachable", "\(target) has no address", at: place)

@@ -35,7 +35,7 @@ enum Outcome {
     switch error {
     case let error as ConvoyError:
       Terminal.error(error.description)
-      if let cause = error.cause, !cause.isEmpty {
+      if let cause = error.cause, !cause.isEmpty, !error.message.contains(cause) {
         for line in cause.split(separator: "\n") { Terminal.error("  \(line)") }
       }
       return error.exitStatus

@@ -101,6 +101,27 @@ struct FileTransferTests {
     }
   }
 
+  @Test func aLostConnectionLeavesTheOldFile() async throws {
+    let server = try SSHServer()
+    let directory = try TemporaryDirectory()
+    let host = try await connectSSH(server.parameters())
+    let path = "\(directory.path)/file"
+    try await host.upload(Array("old".utf8), to: path, mode: 0o600)
+    let content = [UInt8](repeating: 1, count: 200 << 20)
+    let task = Task { try await host.upload(content, to: path, mode: 0o600) }
+    func files() -> [Substring] { runProgram(["ls", "-A", directory.path]).output.split(separator: "\n") }
+    // No suspension until the server is dead: the upload must not get the time to finish.
+    while files().count < 2 { usleep(2000) }
+    for process in server.connectionProcesses { kill(process, SIGKILL) }
+    let result = await task.result
+    #expect(throws: ConvoyError.self) { try result.get() }
+    // The shell on the host sees the end of its input, and clears up.
+    for _ in 0..<500 where files().count > 1 { try await Task.sleep(for: .milliseconds(20)) }
+    #expect(files() == ["file"])
+    #expect(try await LocalHost().download(path).content == Array("old".utf8))
+    await host.close()
+  }
+
   /// The old file stays whole, and nothing is left beside it.
   @Test func aCancelledUploadLeavesTheOldFile() async throws {
     try await Self.onBoth { host, directory in

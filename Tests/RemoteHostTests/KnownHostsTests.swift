@@ -8,7 +8,7 @@ struct KnownHostsTests {
     ("db1", ["*"], true), ("db12", ["db?"], false), ("db1", ["*", "!db1"], false), ("db1", ["!db2"], false),
     ("[db1]:2222", ["[db1]:2222"], true), ("[db1]:2222", ["db1"], false), ("10.0.0.5", ["10.0.0.*"], true),
     ("a.example", ["*.example", "!b.*"], true), ("db1", ["DB1"], true),
-    // ssh-keygen -H made this for db1.
+    // The hash of another name.
     ("db1", ["|1|F1E1KeoE/eEWhi10WpGv4OdiO6Y=|3988QV0VE8wmZL7suNrYQLITLCg="], false),
   ])
   func names(_ name: String, _ patterns: [String], _ matches: Bool) {

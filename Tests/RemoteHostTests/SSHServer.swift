@@ -193,10 +193,14 @@ final class SSHServer: Sendable {
     }
   }
 
-  /// The processes of sshd that serve connections.
-  var connectionProcesses: [pid_t] {
-    let children = runProgram(["cat", "/proc/\(sshd.processID)/task/\(sshd.processID)/children"]).output
-    return children.split(separator: " ").compactMap { pid_t($0) }
+  /// The processes of sshd that serve connections: one, or a monitor and its child, depending on the user.
+  var connectionProcesses: [pid_t] { Self.children(of: sshd.processID) }
+
+  private static func children(of process: pid_t) -> [pid_t] {
+    let list = runProgram(["cat", "/proc/\(process)/task/\(process)/children"]).output
+    let children = list.split(separator: " ").compactMap { pid_t($0) }
+      .filter { runProgram(["cat", "/proc/\($0)/comm"]).output == "sshd\n" }
+    return children + children.flatMap { self.children(of: $0) }
   }
 
   static var me: String { runProgram(["id", "-un"]).output.split(separator: "\n").first.map { String($0) } ?? "root" }

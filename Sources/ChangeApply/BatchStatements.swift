@@ -1,0 +1,138 @@
+import ReplicationModel
+
+/// The set-based statements of one table, as pure values.
+///
+/// A column's values travel as one array of its own type, so that each element goes through the type's input function
+/// and gets the column's length and precision (`$1::character(5)[]`). A column whose type is itself an array, or
+/// whose arrays have another delimiter than a comma, travels as text and is cast row by row.
+struct BatchStatement: Equatable, Sendable {
+  var sql: String
+  /// The target column behind each array parameter.
+  var columns: [Int]
+}
+
+extension TargetRelation {
+  /// Whether rows of the table can be netted and sent in sets: the key's types have one text per value, and nothing
+  /// on the target watches single rows.
+  var canBatchKeyedChanges: Bool {
+    guard canBatchInserts, case .key(let names) = identity else { return false }
+    return names.allSatisfy { name in
+      column(named: name).map { columns[$0].hasOneTextPerValue } ?? false
+    } && !columns.enumerated().contains { $1.isIdentityAlways && !names.contains($1.name) }
+  }
+
+  /// Whether inserts alone can go in by COPY.
+  var canBatchInserts: Bool { kind == .table && !hasRowTriggers && columns.contains { !$0.isGenerated } }
+
+  var keyColumns: [Int] {
+    guard case .key(let names) = identity else { return [] }
+    return names.compactMap { column(named: $0) }
+  }
+
+  func batchDelete() -> BatchStatement {
+    let key = keyColumns
+    return BatchStatement(
+      sql: "DELETE FROM ONLY \(name.quoted) AS t USING \(arrays(key)) WHERE \(keyCondition(key))", columns: key)
+  }
+
+  /// `set` are target columns outside the key.
+  func batchUpdate(set: [Int]) -> BatchStatement {
+    let key = keyColumns
+    let assignments = set.map { column in
+      "\(quotedIdentifier(columns[column].name)) = \(element(column))"
+    }
+    return BatchStatement(
+      sql: "UPDATE ONLY \(name.quoted) AS t SET \(assignments.joined(separator: ", ")) FROM \(arrays(key + set)) "
+        + "WHERE \(keyCondition(key))",
+      columns: key + set)
+  }
+
+  func batchCopy(columns set: [Int]) -> String {
+    let list = set.map { quotedIdentifier(columns[$0].name) }.joined(separator: ", ")
+    return "COPY \(name.quoted) (\(list)) FROM STDIN"
+  }
+
+  /// Unqualified: with several arguments `unnest` is syntax, not a function. The session's search_path is empty.
+  private func arrays(_ list: [Int]) -> String {
+    let arrays = list.enumerated().map { position, column in
+      "$\(position + 1)::\(columns[column].travelsAsText ? "text" : columns[column].type)[]"
+    }
+    return "unnest(\(arrays.joined(separator: ", "))) AS x("
+      + list.map { "c\($0)" }.joined(separator: ", ") + ")"
+  }
+
+  private func element(_ column: Int) -> String {
+    columns[column].travelsAsText ? "x.c\(column)::\(columns[column].type)" : "x.c\(column)"
+  }
+
+  private func keyCondition(_ key: [Int]) -> String {
+    key.map { "t.\(quotedIdentifier(columns[$0].name)) = \(element($0))" }.joined(separator: " AND ")
+  }
+}
+
+/// Writes one array literal: `{"a","b\"c",NULL}`.
+struct ArrayLiteral {
+  static func open(_ bytes: inout [UInt8]) { bytes.append(UInt8(ascii: "{")) }
+
+  /// Ends the literal, with the NUL that makes it a C string.
+  static func close(_ bytes: inout [UInt8]) {
+    bytes.append(UInt8(ascii: "}"))
+    bytes.append(0)
+  }
+
+  /// Every value is quoted, so that only quotes and backslashes need escaping.
+  static func append(_ value: UnsafeRawBufferPointer?, isFirst: Bool, to bytes: inout [UInt8]) {
+    if !isFirst { bytes.append(UInt8(ascii: ",")) }
+    guard let value else {
+      bytes.append(contentsOf: "NULL".utf8)
+      return
+    }
+    bytes.append(UInt8(ascii: "\""))
+    appendEscaped(value, to: &bytes) { $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }
+    bytes.append(UInt8(ascii: "\""))
+  }
+}
+
+/// Writes rows of COPY's text format.
+/// <https://www.postgresql.org/docs/15/sql-copy.html#id-1.9.3.55.9.2>
+struct CopyText {
+  static func append(_ value: UnsafeRawBufferPointer?, isFirst: Bool, to bytes: inout [UInt8]) {
+    if !isFirst { bytes.append(UInt8(ascii: "\t")) }
+    guard let value else {
+      bytes.append(contentsOf: "\\N".utf8)
+      return
+    }
+    var plain = 0
+    for index in value.indices {
+      let escape: UInt8
+      switch value[index] {
+      case UInt8(ascii: "\\"): escape = UInt8(ascii: "\\")
+      case UInt8(ascii: "\n"): escape = UInt8(ascii: "n")
+      case UInt8(ascii: "\r"): escape = UInt8(ascii: "r")
+      case UInt8(ascii: "\t"): escape = UInt8(ascii: "t")
+      default: continue
+      }
+      bytes.append(contentsOf: value[plain..<index])
+      bytes.append(UInt8(ascii: "\\"))
+      bytes.append(escape)
+      plain = index + 1
+    }
+    bytes.append(contentsOf: value[plain...])
+  }
+
+  static func endRow(_ bytes: inout [UInt8]) { bytes.append(UInt8(ascii: "\n")) }
+}
+
+/// Appends bytes with a backslash before each that needs one.
+@inline(__always)
+private func appendEscaped(
+  _ value: UnsafeRawBufferPointer, to bytes: inout [UInt8], where needsEscape: (UInt8) -> Bool
+) {
+  var plain = 0
+  for index in value.indices where needsEscape(value[index]) {
+    bytes.append(contentsOf: value[plain..<index])
+    bytes.append(UInt8(ascii: "\\"))
+    plain = index
+  }
+  bytes.append(contentsOf: value[plain...])
+}

@@ -1,0 +1,249 @@
+import Glibc
+import LogicalDecoding
+
+/// The changes of one table within a batch, reduced to the last state of each row.
+///
+/// A pure value: changes go in one at a time in the order of the stream, a plan of set-based statements comes out.
+/// Rows are told apart by the text of their key columns, so it is only for tables whose key types have one text per
+/// value (see `TargetRelation.Column.hasOneTextPerValue`). Everything is kept in a few flat buffers: nothing is
+/// allocated for a row or a value.
+struct NetChangeBatch {
+  /// What a row's changes come to.
+  enum Outcome: UInt8 {
+    /// Nothing: inserted and deleted again within the batch.
+    case nothing
+    case insert
+    case update
+    case delete
+    /// Deleted, then inserted anew: both statements, so that no column of the old row survives.
+    case replace
+  }
+
+  /// A value's place in `bytes`; two lengths are special.
+  struct Value {
+    var start: Int
+    var length: Int
+
+    static let null = Value(start: 0, length: -1)
+    /// The change said nothing about the column: unchanged TOAST, or a column outside the key of a delete.
+    static let unset = Value(start: 0, length: -2)
+
+    var isNull: Bool { length == -1 }
+    var isSet: Bool { length != -2 }
+  }
+
+  struct Row {
+    var outcome: Outcome
+    /// Whether the row stood in the table before the batch: a delete of it must be sent.
+    var existedBefore: Bool
+    var hash: UInt64
+  }
+
+  /// Of the target table.
+  let columnCount: Int
+  /// Target columns of the replica identity; empty for a table that takes inserts only.
+  let keyColumns: [Int]
+
+  private(set) var bytes: [UInt8] = []
+  private(set) var rows: [Row] = []
+  /// `columnCount` values for each row.
+  private(set) var values: [Value] = []
+  /// Open addressing over `rows`; -1 is free. Its size is a power of two.
+  private var buckets: [Int32] = []
+  private(set) var changeCount = 0
+
+  init(columnCount: Int, keyColumns: [Int]) {
+    self.columnCount = columnCount
+    self.keyColumns = keyColumns
+  }
+
+  var isEmpty: Bool { rows.isEmpty }
+  var byteCount: Int { bytes.count }
+
+  mutating func removeAll() {
+    // A table that was busy once must not hold its buffers for ever.
+    let isSmall = bytes.count < 1 << 20
+    bytes.removeAll(keepingCapacity: isSmall)
+    rows.removeAll(keepingCapacity: isSmall)
+    values.removeAll(keepingCapacity: isSmall)
+    changeCount = 0
+    if isSmall {
+      for index in buckets.indices { buckets[index] = -1 }
+    } else {
+      buckets = []
+    }
+  }
+
+  func value(_ row: Int, _ column: Int) -> Value { values[row * columnCount + column] }
+
+  // MARK: changes
+
+  /// Takes a new tuple; false when the row is there already, which a stream in good order never says.
+  ///
+  /// - Parameter targets: the target column of each tuple column.
+  mutating func insert(
+    _ columns: [DecodedColumn], targets: [Int], of record: UnsafeRawBufferPointer
+  ) -> Bool {
+    changeCount += 1
+    let added = append(columns, targets: targets, of: record)
+    guard !keyColumns.isEmpty else {
+      rows.append(Row(outcome: .insert, existedBefore: false, hash: 0))
+      return true
+    }
+    let hash = hashKey(at: added)
+    guard let known = find(hash, keyAt: added) else {
+      add(Row(outcome: .insert, existedBefore: false, hash: hash))
+      return true
+    }
+    let outcome = rows[known].outcome
+    guard outcome == .delete || outcome == .nothing else {
+      values.removeLast(columnCount)
+      return false
+    }
+    rows[known].outcome = rows[known].existedBefore ? .replace : .insert
+    moveLastValues(to: known)
+    return true
+  }
+
+  /// Takes an update that leaves the key as it is; false when the batch has the row as deleted.
+  mutating func update(
+    _ columns: [DecodedColumn], targets: [Int], of record: UnsafeRawBufferPointer
+  ) -> Bool {
+    changeCount += 1
+    let added = append(columns, targets: targets, of: record)
+    let hash = hashKey(at: added)
+    guard let known = find(hash, keyAt: added) else {
+      add(Row(outcome: .update, existedBefore: true, hash: hash))
+      return true
+    }
+    guard rows[known].outcome != .delete, rows[known].outcome != .nothing else {
+      values.removeLast(columnCount)
+      return false
+    }
+    for column in 0..<columnCount {
+      let new = values[added + column]
+      if new.isSet { values[known * columnCount + column] = new }
+    }
+    values.removeLast(columnCount)
+    return true
+  }
+
+  /// Takes a delete by its key; false when the batch has the row as deleted already.
+  mutating func delete(
+    _ columns: [DecodedColumn], targets: [Int], of record: UnsafeRawBufferPointer
+  ) -> Bool {
+    changeCount += 1
+    let added = append(columns, targets: targets, of: record)
+    let hash = hashKey(at: added)
+    guard let known = find(hash, keyAt: added) else {
+      add(Row(outcome: .delete, existedBefore: true, hash: hash))
+      return true
+    }
+    values.removeLast(columnCount)
+    switch rows[known].outcome {
+    case .insert: rows[known].outcome = .nothing
+    case .update, .replace: rows[known].outcome = .delete
+    case .delete, .nothing: return false
+    }
+    return true
+  }
+
+  // MARK: storage
+
+  /// Appends one row's values; returns the index of its first.
+  private mutating func append(
+    _ columns: [DecodedColumn], targets: [Int], of record: UnsafeRawBufferPointer
+  ) -> Int {
+    let first = values.count
+    for _ in 0..<columnCount { values.append(.unset) }
+    for index in columns.indices {
+      switch columns[index].form {
+      case .null: values[first + targets[index]] = .null
+      case .unchangedToast: break
+      case .verbatim, .doubledQuotes:
+        let start = bytes.count
+        appendValue(columns[index], of: record, to: &bytes)
+        values[first + targets[index]] = Value(start: start, length: bytes.count - start)
+      }
+    }
+    return first
+  }
+
+  private mutating func moveLastValues(to row: Int) {
+    let last = values.count - columnCount
+    for column in 0..<columnCount { values[row * columnCount + column] = values[last + column] }
+    values.removeLast(columnCount)
+  }
+
+  private mutating func add(_ row: Row) {
+    rows.append(row)
+    if rows.count * 2 > buckets.count { rehash() } else { place(Int32(rows.count - 1), hash: row.hash) }
+  }
+
+  private mutating func rehash() {
+    buckets = [Int32](repeating: -1, count: max(1024, buckets.count * 2))
+    for index in rows.indices { place(Int32(index), hash: rows[index].hash) }
+  }
+
+  private mutating func place(_ row: Int32, hash: UInt64) {
+    let mask = buckets.count - 1
+    var bucket = Int(truncatingIfNeeded: hash) & mask
+    while buckets[bucket] >= 0 { bucket = (bucket + 1) & mask }
+    buckets[bucket] = row
+  }
+
+  private func find(_ hash: UInt64, keyAt added: Int) -> Int? {
+    guard !buckets.isEmpty else { return nil }
+    let mask = buckets.count - 1
+    var bucket = Int(truncatingIfNeeded: hash) & mask
+    while buckets[bucket] >= 0 {
+      let row = Int(buckets[bucket])
+      if rows[row].hash == hash && sameKey(row, keyAt: added) { return row }
+      bucket = (bucket + 1) & mask
+    }
+    return nil
+  }
+
+  private func sameKey(_ row: Int, keyAt added: Int) -> Bool {
+    bytes.withUnsafeBytes { buffer in
+      for column in keyColumns {
+        let left = values[row * columnCount + column]
+        let right = values[added + column]
+        guard left.length == right.length else { return false }
+        if left.length > 0,
+          memcmp(buffer.baseAddress! + left.start, buffer.baseAddress! + right.start, left.length) != 0
+        {
+          return false
+        }
+      }
+      return true
+    }
+  }
+
+  /// FNV-1a over the key's columns, eight bytes at a time, lengths mixed in; finished by a multiplication so that the
+  /// low bits depend on all.
+  private func hashKey(at first: Int) -> UInt64 {
+    var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+    let prime: UInt64 = 0x9E37_79B9_7F4A_7C15
+    bytes.withUnsafeBytes { buffer in
+      for column in keyColumns {
+        let value = values[first + column]
+        hash = (hash ^ UInt64(bitPattern: Int64(value.length))) &* prime
+        guard value.length > 0 else { continue }
+        var offset = value.start
+        let end = value.start + value.length
+        while offset + 8 <= end {
+          hash = (hash ^ buffer.loadUnaligned(fromByteOffset: offset, as: UInt64.self)) &* prime
+          hash ^= hash >> 29
+          offset += 8
+        }
+        while offset < end {
+          hash = (hash ^ UInt64(buffer[offset])) &* prime
+          offset += 1
+        }
+      }
+    }
+    hash ^= hash >> 32
+    return hash &* prime
+  }
+}

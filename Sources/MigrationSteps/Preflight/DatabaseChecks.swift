@@ -1,0 +1,134 @@
+import Inventory
+
+/// What each selected database holds that its stream cannot carry, or not as people think.
+enum DatabaseChecks {
+  static let all: [PreflightCheck] = [
+    PreflightCheck("databases.connection", "each database can be read", connection),
+    PreflightCheck("databases.replica-identity", "updates and deletes name their rows", identity),
+    PreflightCheck("databases.unlogged-tables", "no table stays behind since it is unlogged", unlogged),
+    PreflightCheck("databases.large-objects", "there are no large objects", largeObjects),
+    PreflightCheck("databases.always-firing", "no trigger or rule fires while changes are applied", alwaysFiring),
+    PreflightCheck("databases.materialized-views", "materialized views are known", materializedViews),
+    PreflightCheck("databases.foreign-tables", "foreign tables are known", foreignTables),
+  ]
+
+  /// The findings of each database that could be read. Not made when none could.
+  private static func each(
+    _ facts: PreflightFacts, _ judge: (String, DatabaseFacts) -> [Finding]
+  ) throws(CheckNotMade) -> [Finding] {
+    _ = try facts.cluster.get()
+    let read = facts.databases.compactMap { database in database.facts.value.map { (database.name, $0) } }
+    if read.isEmpty, !facts.databases.isEmpty { throw CheckNotMade(reason: "no database could be read") }
+    return read.flatMap { judge($0.0, $0.1) }
+  }
+
+  @Sendable static func connection(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
+    _ = try facts.cluster.get()
+    return facts.databases.compactMap { database in
+      database.facts.error.map {
+        Finding(
+          $0, host: facts.name(.source), database: database.name,
+          consequence: "no slot can be made in it, and no worker can read it",
+          remedy: "mend or drop that database, or except it in the inventory")
+      }
+    }
+  }
+
+  @Sendable static func identity(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
+    try each(facts) { name, database in
+      let tables = database.tablesWithoutIdentity
+      let changed = tables.filter { $0.changes > 0 }.map(\.name)
+      let quiet = tables.filter { $0.changes == 0 }.map(\.name)
+      var findings: [Finding] = []
+      if !changed.isEmpty {
+        findings.append(
+          Finding(
+            .error, "preflight.no-replica-identity", host: facts.name(.source), database: name, object: changed[0],
+            "no replica identity, but updates or deletes: " + shortList(changed),
+            consequence: "the first update or delete after the hand-off parks the database", remedy: remedy(changed)))
+      }
+      if !quiet.isEmpty {
+        findings.append(
+          Finding(
+            .warning, "preflight.no-replica-identity", host: facts.name(.source), database: name, object: quiet[0],
+            "no replica identity: " + shortList(quiet),
+            consequence: "inserts and truncates are carried; an update or delete would park the database",
+            remedy: remedy(quiet)))
+      }
+      return findings
+    }
+  }
+
+  private static func remedy(_ tables: [String]) -> String {
+    "ALTER TABLE \(tables[0]) REPLICA IDENTITY FULL, or ADD PRIMARY KEY (…)"
+      + (tables.count > 1 ? "; likewise the others" : "")
+  }
+
+  @Sendable static func unlogged(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
+    try each(facts) { name, database in
+      let tables = database.unloggedTables
+      guard !tables.isEmpty else { return [] }
+      return [
+        Finding(
+          .warning, "preflight.unlogged-tables", host: facts.name(.source), database: name, object: tables[0],
+          "unlogged: " + shortList(tables), consequence: "they are empty on the copy and get no changes",
+          remedy: "ALTER TABLE \(tables[0]) SET LOGGED, if its rows matter"
+            + (tables.count > 1 ? "; likewise the others" : ""))
+      ]
+    }
+  }
+
+  @Sendable static func largeObjects(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
+    try each(facts) { name, database in
+      guard database.largeObjects > 0 else { return [] }
+      let count =
+        database.largeObjects > Preflight.largeObjectLimit
+        ? "more than \(Preflight.largeObjectLimit) large objects"
+        : PreflightText.counted(database.largeObjects, "large object")
+      return [
+        Finding(
+          .warning, "preflight.large-objects", host: facts.name(.source), database: name, count,
+          consequence: "they come with the copy; what changes in them later is not carried, and the cutover refuses",
+          remedy: "keep applications from writing large objects between the base backup and the cutover")
+      ]
+    }
+  }
+
+  @Sendable static func alwaysFiring(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
+    try each(facts) { name, database in
+      guard !database.alwaysFiring.isEmpty else { return [] }
+      return [
+        Finding(
+          .warning, "preflight.always-firing", host: facts.name(.source), database: name,
+          object: database.alwaysFiring[0], "ENABLE ALWAYS or REPLICA: " + shortList(database.alwaysFiring),
+          consequence: "they fire while changes are applied, so that what they write is written twice",
+          remedy: "ALTER TABLE … ENABLE TRIGGER name (ENABLE RULE name; ALTER EVENT TRIGGER name ENABLE), "
+            + "if they need not fire for replicated changes")
+      ]
+    }
+  }
+
+  @Sendable static func materializedViews(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
+    try each(facts) { name, database in
+      guard !database.materializedViews.isEmpty else { return [] }
+      return [
+        Finding(
+          .note, "preflight.materialized-views", host: facts.name(.source), database: name,
+          object: database.materializedViews[0], "materialized views: " + shortList(database.materializedViews),
+          consequence: "they are refreshed at the cutover, which takes its time")
+      ]
+    }
+  }
+
+  @Sendable static func foreignTables(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
+    try each(facts) { name, database in
+      guard !database.foreignTables.isEmpty else { return [] }
+      return [
+        Finding(
+          .note, "preflight.foreign-tables", host: facts.name(.source), database: name,
+          object: database.foreignTables[0], "foreign tables: " + shortList(database.foreignTables),
+          consequence: "their servers must be reachable from the target too")
+      ]
+    }
+  }
+}

@@ -1,0 +1,76 @@
+import Inventory
+
+/// What the source's cluster holds and who is in it.
+struct ClusterFacts: Sendable, Equatable {
+  struct Database: Sendable, Equatable {
+    var name: String
+    var takesConnections = true
+    var isTemplate = false
+    var encoding = "UTF8"
+    /// Whether its order is the C library's (not ICU's, not plain bytes).
+    var usesCLibraryLocale = false
+  }
+
+  struct Tablespace: Sendable, Equatable {
+    var name: String
+    /// Empty for the data directory's own two.
+    var location: String
+    var bytes: UInt64
+  }
+
+  struct Transaction: Sendable, Equatable {
+    var pid: Int
+    var database: String
+    var seconds: Int
+    var hasWritten: Bool
+    var query: String
+  }
+
+  struct Prepared: Sendable, Equatable {
+    var gid: String
+    var database: String
+    var seconds: Int
+  }
+
+  struct Subscription: Sendable, Equatable {
+    var name: String
+    var database: String
+  }
+
+  var databases: [Database] = []
+  var tablespaces: [Tablespace] = []
+  var walBytes: UInt64 = 0
+  var slotsInUse = 0
+  var walsendersInUse = 0
+  /// Names of the applications whose sessions use pgconvoy's role, one entry a session.
+  var sessionsOfOurRole: [String] = []
+  /// Open for more than `Preflight.longTransaction`.
+  var transactions: [Transaction] = []
+  var prepared: [Prepared] = []
+  /// Those that are enabled.
+  var subscriptions: [Subscription] = []
+  /// What the server said when the output plugin was loaded; nil when it could be.
+  var outputPluginError: String?
+
+  /// As the migration selects: none that is a template or takes no connections.
+  func selected(by selection: DatabaseSelection) -> [Database] {
+    databases.filter { $0.takesConnections && !$0.isTemplate && selection.matches($0.name) }
+  }
+}
+
+/// What one database holds that needs attention. Names are quoted where SQL needs it.
+struct DatabaseFacts: Sendable, Equatable {
+  struct Table: Sendable, Equatable {
+    var name: String
+    /// Updates and deletes since the statistics were reset.
+    var changes: Int
+  }
+
+  var tablesWithoutIdentity: [Table] = []
+  var unloggedTables: [String] = []
+  /// `trigger on table`, `rule on table`, `event trigger`: those that fire while changes are applied.
+  var alwaysFiring: [String] = []
+  var materializedViews: [String] = []
+  var foreignTables: [String] = []
+  var largeObjects = 0
+}

@@ -1,0 +1,81 @@
+import Inventory
+import PostgresClient
+
+/// The question to each database: one statement in one session.
+extension PreflightReader {
+  func database(_ name: String) async -> Reading<DatabaseFacts> {
+    await reading(.source) {
+      let session = try await context.newSession(.source, database: name)
+      do {
+        let result = try await session.query(
+          Self.databaseStatement, [String(Preflight.largeObjectLimit)], within: Self.deadline)
+        await session.close()
+        return DatabaseFacts(result)
+      } catch {
+        await session.close()
+        throw error
+      }
+    }
+  }
+
+  /// Rows of kind, object (quoted where SQL needs it), number.
+  ///
+  /// The server uses an index as replica identity only when it is valid, unique, immediate and not partial:
+  /// a deferrable primary key is none.
+  /// <https://www.postgresql.org/docs/15/sql-altertable.html#SQL-ALTERTABLE-REPLICA-IDENTITY>
+  private static let databaseStatement = """
+    WITH relation AS (
+      SELECT c.oid, c.relkind, c.relpersistence, c.relreplident,
+             pg_catalog.format('%I.%I', n.nspname, c.relname) AS name
+        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+       WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    )
+    SELECT 'identity', name,
+           pg_catalog.pg_stat_get_tuples_updated(oid) + pg_catalog.pg_stat_get_tuples_deleted(oid)
+      FROM relation r
+     WHERE relkind = 'r' AND relpersistence = 'p' AND relreplident <> 'f' AND NOT EXISTS (
+             SELECT FROM pg_catalog.pg_index i
+              WHERE i.indrelid = r.oid AND i.indislive AND i.indisvalid AND i.indisunique AND i.indimmediate
+                AND i.indpred IS NULL
+                AND CASE r.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END)
+    UNION ALL
+    SELECT 'unlogged', name, 0 FROM relation WHERE relkind = 'r' AND relpersistence = 'u'
+    UNION ALL
+    SELECT 'materialized', name, 0 FROM relation WHERE relkind = 'm'
+    UNION ALL
+    SELECT 'foreign', name, 0 FROM relation WHERE relkind = 'f'
+    UNION ALL
+    SELECT 'always', pg_catalog.format('trigger %I on %s', t.tgname, r.name), 0
+      FROM pg_catalog.pg_trigger t JOIN relation r ON r.oid = t.tgrelid
+     WHERE t.tgenabled IN ('A', 'R') AND NOT t.tgisinternal
+    UNION ALL
+    SELECT 'always', pg_catalog.format('rule %I on %s', w.rulename, r.name), 0
+      FROM pg_catalog.pg_rewrite w JOIN relation r ON r.oid = w.ev_class
+     WHERE w.ev_enabled IN ('A', 'R')
+    UNION ALL
+    SELECT 'always', pg_catalog.format('event trigger %I', evtname), 0
+      FROM pg_catalog.pg_event_trigger WHERE evtenabled IN ('A', 'R')
+    UNION ALL
+    SELECT 'large', '', pg_catalog.count(*)
+      FROM (SELECT FROM pg_catalog.pg_largeobject_metadata LIMIT $1::pg_catalog.int8 + 1) l
+    ORDER BY 1, 3 DESC, 2
+    """
+}
+
+extension DatabaseFacts {
+  init(_ result: QueryResult) {
+    self.init()
+    for row in result.rows {
+      let name = row.string(1)
+      switch row.string(0) {
+      case "identity": tablesWithoutIdentity.append(Table(name: name, changes: row.int(2) ?? 0))
+      case "unlogged": unloggedTables.append(name)
+      case "materialized": materializedViews.append(name)
+      case "foreign": foreignTables.append(name)
+      case "always": alwaysFiring.append(name)
+      case "large": largeObjects = row.int(2) ?? 0
+      default: break
+      }
+    }
+  }
+}

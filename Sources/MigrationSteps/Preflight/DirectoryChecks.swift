@@ -1,0 +1,160 @@
+import Inventory
+
+/// Where the copy goes: the target's directories and the room on them.
+enum DirectoryChecks {
+  static let all: [PreflightCheck] = [
+    PreflightCheck("target.data-directory", "the target's data directory can be moved aside", dataDirectory),
+    PreflightCheck("target.leftovers", "nothing of another migration lies beside it", leftovers),
+    PreflightCheck("target.tablespaces", "each tablespace has a place of its own on the target", tablespaces),
+    PreflightCheck("target.wal-directory", "base_backup.wal_directory can be made", walDirectory),
+    PreflightCheck("target.space", "the copy fits, with a tenth to spare", space),
+  ]
+
+  @Sendable static func dataDirectory(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
+    let host = facts.name(.target)
+    if let error = facts.directory.error {
+      return [Finding(error, host: host, consequence: "nobody knows whether the copy can be put in place")]
+    }
+    let (data, parent) = (try facts.directory.get().data, try facts.directory.get().parent)
+    let user = facts.migration.target.postgres.osUser
+    var findings: [Finding] = []
+    if data.isMountPoint {
+      findings.append(
+        Finding(
+          .error, "preflight.mount-point", host: host, object: data.path, "\(data.path) is a mount point",
+          consequence: "it can be neither renamed nor replaced by the copy",
+          remedy: "mount the file system one level higher, and set postgres.data_directory to a directory in it"))
+    }
+    if data.kind == .other {
+      findings.append(
+        Finding(
+          .error, "preflight.not-a-directory", host: host, object: data.path, "\(data.path) is not a directory",
+          consequence: "the copy cannot be put in its place", remedy: "correct postgres.data_directory of \(host)"))
+    }
+    if data.kind == .link {
+      findings.append(
+        Finding(
+          .warning, "preflight.linked-directory", host: host, object: data.path, "\(data.path) is a symbolic link",
+          consequence: "the copy goes to the link's own place, \(parent.path), not to where it leads",
+          remedy: "set postgres.data_directory to the directory itself"))
+    }
+    if !parent.ancestorIsWritable {
+      findings.append(
+        Finding(
+          .error, "preflight.parent-not-writable", host: host, object: parent.ancestor,
+          "\(user) cannot write to \(parent.ancestor)",
+          consequence: "the copy grows beside the data directory, and could not be made",
+          remedy: "chown \(user) \(parent.ancestor)"))
+    }
+    return findings
+  }
+
+  @Sendable static func leftovers(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
+    let paths = try facts.target.machine.get().leftovers
+    guard !paths.isEmpty else { return [] }
+    return [
+      Finding(
+        .warning, "preflight.leftovers", host: facts.name(.target), object: paths[0],
+        "left by another migration: " + shortList(paths),
+        consequence: "an unfinished copy is removed by the next base backup; the rest takes up room",
+        remedy: "remove what is not needed, on that host")
+    ]
+  }
+
+  @Sendable static func tablespaces(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
+    let host = facts.name(.target)
+    if let error = facts.tablespaces.error {
+      return [Finding(error, host: host, consequence: "nobody knows whether the tablespaces have a place")]
+    }
+    let places = try facts.tablespaces.get()
+    var findings: [Finding] = []
+    for place in places {
+      let path = place.destination
+      var obstacle: String?
+      if path.isFilled {
+        obstacle = "\(path.path) is not empty"
+      } else if path.kind == .other {
+        obstacle = "\(path.path) is not a directory"
+      } else if !path.ancestorIsWritable {
+        obstacle = "\(facts.migration.target.postgres.osUser) cannot write to \(path.ancestor)"
+      }
+      guard let obstacle else { continue }
+      findings.append(
+        Finding(
+          .error, "preflight.tablespace", host: host, object: place.name,
+          "no place for tablespace \(place.name): \(obstacle)", consequence: "the base backup would fail",
+          remedy: place.isMapped
+            ? "give base_backup.tablespace_mapping an empty directory for \(place.location)"
+            : "base_backup: { tablespace_mapping: { \(place.location): EMPTY_DIRECTORY_ON_THE_TARGET } }"))
+    }
+    var seen: [String: String] = [:]
+    for place in places {
+      if let other = seen.updateValue(place.name, forKey: place.destination.path) {
+        findings.append(
+          Finding(
+            .error, "preflight.tablespace", host: host, object: place.name,
+            "tablespaces \(other) and \(place.name) go to one directory, \(place.destination.path)",
+            consequence: "the base backup would fail", remedy: "map each to a directory of its own"))
+      }
+    }
+    for old in facts.migration.baseBackup.tablespaceMapping.keys.sorted()
+    where !places.contains(where: { $0.location == old }) {
+      findings.append(
+        Finding(
+          .warning, "preflight.tablespace-mapping", host: facts.name(.source), object: old,
+          "base_backup.tablespace_mapping names \(old), where the source has no tablespace",
+          consequence: "the entry does nothing", remedy: "compare with \\db on the source"))
+    }
+    return findings
+  }
+
+  @Sendable static func walDirectory(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
+    let host = facts.name(.target)
+    if let error = facts.walDirectory.error {
+      return [Finding(error, host: host, consequence: "nobody knows whether the WAL has a place")]
+    }
+    guard let path = try facts.walDirectory.get() else { return [] }
+    var obstacle: String?
+    if path.isFilled {
+      obstacle = "is not empty"
+    } else if path.kind == .other {
+      obstacle = "is not a directory"
+    } else if !path.ancestorIsWritable {
+      obstacle = "cannot be made: \(facts.migration.target.postgres.osUser) cannot write to \(path.ancestor)"
+    }
+    guard let obstacle else { return [] }
+    return [
+      Finding(
+        .error, "preflight.wal-directory", host: host, object: path.path,
+        "base_backup.wal_directory \(path.path) \(obstacle)", consequence: "the base backup would fail",
+        remedy: "name an empty directory, or one that can be made")
+    ]
+  }
+
+  /// By file system: the data directory's, and those that tablespaces and WAL go to.
+  @Sendable static func space(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
+    let cluster = try facts.cluster.get()
+    let parent = try facts.directory.get().parent
+    let walPlace = try facts.walDirectory.get() ?? parent
+    var needed: [(place: PathFacts, bytes: UInt64)] = []
+    func add(_ place: PathFacts, _ bytes: UInt64) {
+      if let index = needed.firstIndex(where: { $0.place.device == place.device }) {
+        needed[index].bytes += bytes
+      } else {
+        needed.append((place, bytes))
+      }
+    }
+    add(parent, cluster.tablespaces.filter(\.location.isEmpty).reduce(0) { $0 + $1.bytes })
+    add(walPlace, cluster.walBytes)
+    for place in try facts.tablespaces.get() { add(place.destination, place.bytes) }
+    return needed.compactMap { place, bytes in
+      let wanted = bytes + bytes / 10
+      guard place.freeBytes < wanted else { return nil }
+      return Finding(
+        .error, "preflight.disk-space", host: facts.name(.target), object: place.ancestor,
+        "\(readableBytes(place.freeBytes)) free at \(place.ancestor), \(readableBytes(wanted)) needed",
+        consequence: "the base backup would fill the file system",
+        remedy: "make room on that file system, or spread the copy with base_backup.tablespace_mapping")
+    }
+  }
+}

@@ -1,0 +1,237 @@
+import Inventory
+import PostgresClient
+import RemoteHost
+import ReplicationModel
+
+/// The questions to the machines. The scripts write nothing: no file, no history, no core.
+extension PreflightReader {
+  func account(_ side: Side) async -> Reading<AccountFacts> {
+    await reading(side) {
+      let remote = try await context.remote(side)
+      let command = RemoteCommand.shell(
+        "date +%s.%N; id -un", user: migration.host(side).postgres.osUser, deadline: Self.deadline, label: "id")
+      let asked = Double(millisecondsSince1970()) / 1000
+      let lines = try await remote.runChecked(command).text.split(separator: "\n")
+      let answered = Double(millisecondsSince1970()) / 1000
+      guard lines.count == 2 else {
+        throw ConvoyError("host.unexpected-output", "`date; id -un` printed \(lines.count) lines")
+      }
+      let clock = Double(lines[0]) ?? (asked + answered) / 2
+      return AccountFacts(
+        name: String(lines[1]), clockOffset: clock - (asked + answered) / 2,
+        clockUncertainty: (answered - asked) / 2)
+    }
+  }
+
+  func control(_ side: Side, _ account: Reading<AccountFacts>) async -> Reading<ServerControl> {
+    await reading(side) {
+      _ = try account.get()
+      do {
+        return try await context.server(side)
+      } catch let error as ConvoyError
+        where migration.host(side).postgres.dataDirectory == nil && error.code.rawValue.hasPrefix("postgres.")
+      {
+        throw ConvoyError(
+          "host.no-data-directory", "the data directory is not known, and the server does not say: \(error.message)",
+          hint: "set postgres.data_directory for that host in the inventory", cause: error.message)
+      }
+    }
+  }
+
+  func application(_ side: Side, _ account: Reading<AccountFacts>) async -> Reading<String?> {
+    await reading(side) {
+      guard let script = migration.versionCheck else { return nil }
+      _ = try account.get()
+      let result = try await context.remote(side).runChecked(
+        .shell(script, deadline: .seconds(60), label: "version_check"))
+      let line = trimmed(result.text.split(separator: "\n", omittingEmptySubsequences: false).first ?? "")
+      guard !line.isEmpty else {
+        let words = result.errorText.split(separator: "\n").last.map { ": \($0)" } ?? ""
+        throw ConvoyError("host.command-failed", "it printed nothing\(words)")
+      }
+      return line
+    }
+  }
+
+  func machine(_ side: Side, _ control: Reading<ServerControl>) async -> Reading<MachineFacts> {
+    await reading(side) {
+      let control = try control.get()
+      var command = control.shell(
+        Self.machineScript,
+        [control.dataDirectory, control.binDirectory, migration.plugin.rawValue] + HostChecks.neededPrograms,
+        environment: ["LC_ALL": "C"], deadline: Self.deadline)
+      command.label = "looking at the host"
+      return MachineFacts(parsing: try await control.remote.runChecked(command).text)
+    }
+  }
+
+  /// `$1` data directory, `$2` programs' directory, `$3` output plugin, then programs. Prints `KEY<TAB>VALUE` lines.
+  private static let machineScript = """
+    data=$1; bin=$2; plugin=$3; shift 3
+    say() { printf '%s\\t%s\\n' "$1" "$2"; }
+    say boot "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
+    say libc "$(getconf GNU_LIBC_VERSION 2>/dev/null)"
+    say inode "$(stat -L -c %d:%i -- "$data" 2>/dev/null)"
+    say version "$("$bin/postgres" --version 2>/dev/null)"
+    for p in "$@"; do if [ -x "$bin/$p" ]; then say program "$p"; fi; done
+    lib=$("$bin/pg_config" --pkglibdir 2>/dev/null)
+    if [ -n "$lib" ]; then
+      if [ -e "$lib/$plugin.so" ]; then say plugin present; else say plugin-missing "$lib"; fi
+    else
+      for d in "$bin/../lib" "$bin/../lib/postgresql" "$bin/../lib/pgsql" "$bin/../lib64/pgsql"; do
+        if [ -e "$d/$plugin.so" ]; then say plugin present; fi
+      done
+    fi
+    for f in "$data".pgconvoy-*; do if [ -e "$f" ] || [ -L "$f" ]; then say leftover "$f"; fi; done
+    if [ -e "$data/patroni.dynamic.json" ]; then say manager 'trace:patroni'; fi
+    grep -azHnE '^(.*/)?(patroni|repmgrd|pg_autoctl)$' /proc/[0-9]*/cmdline 2>/dev/null | tr '\\000' '\\n' |
+      while IFS= read -r l; do say manager "$l"; done
+    exit 0
+    """
+
+  // MARK: paths on the target
+
+  func directory(_ control: Reading<ServerControl>) async -> Reading<TargetDirectory> {
+    await reading(.target) {
+      let control = try control.get()
+      let data = control.dataDirectory
+      let parent = data.split(separator: "/").dropLast().reduce(into: "") { $0 += "/" + $1 }
+      let found = try await paths([data, parent.isEmpty ? "/" : parent], control)
+      return TargetDirectory(data: found[0], parent: found[1])
+    }
+  }
+
+  func tablespaces(
+    _ control: Reading<ServerControl>, _ cluster: Reading<ClusterFacts>
+  ) async -> Reading<[TablespacePlace]> {
+    await reading(.target) {
+      let control = try control.get()
+      let tablespaces = try cluster.get().tablespaces.filter { !$0.location.isEmpty }
+      guard !tablespaces.isEmpty else { return [] }
+      let mapping = migration.baseBackup.tablespaceMapping
+      let found = try await paths(tablespaces.map { mapping[$0.location] ?? $0.location }, control)
+      return zip(tablespaces, found).map { tablespace, path in
+        TablespacePlace(
+          name: tablespace.name, location: tablespace.location, bytes: tablespace.bytes, destination: path,
+          isMapped: mapping[tablespace.location] != nil)
+      }
+    }
+  }
+
+  func walDirectory(_ control: Reading<ServerControl>) async -> Reading<PathFacts?> {
+    await reading(.target) {
+      let control = try control.get()
+      guard let path = migration.baseBackup.walDirectory else { return nil }
+      return try await paths([path], control)[0]
+    }
+  }
+
+  /// As many answers as paths, or an error.
+  private func paths(_ paths: [String], _ control: ServerControl) async throws -> [PathFacts] {
+    var command = control.shell(
+      Self.pathScript, paths, environment: ["LC_ALL": "C"], deadline: Self.deadline)
+    command.label = "looking at directories"
+    let lines = try await control.remote.runChecked(command).text.split(separator: "\n")
+    guard lines.count == paths.count else {
+      throw ConvoyError(
+        "host.unexpected-output", "\(command.displayName) printed \(lines.count) lines for \(paths.count) paths")
+    }
+    return try zip(paths, lines).map { path, line in
+      guard let facts = PathFacts(path: path, parsing: line) else {
+        throw ConvoyError("host.unexpected-output", "\(command.displayName) printed '\(line)' for \(path)")
+      }
+      return facts
+    }
+  }
+
+  /// For each argument a line `KIND FILLED MOUNT WRITABLE DEVICE BLOCKS BLOCKSIZE ANCESTOR`, separated by tabs.
+  private static let pathScript = """
+    for p in "$@"; do
+      if [ -L "$p" ]; then k=link; elif [ -d "$p" ]; then k=directory; elif [ -e "$p" ]; then k=other
+      else k=missing; fi
+      f=no; if [ -d "$p" ] && [ -n "$(ls -A -- "$p" 2>/dev/null | head -n 1)" ]; then f=yes; fi
+      m=no; if [ "$k" = directory ] && cut -d ' ' -f 5 /proc/self/mountinfo 2>/dev/null |
+        grep -Fxq -e "$(readlink -f -- "$p")"; then m=yes; fi
+      a=$p; while [ ! -d "$a" ] && [ "$a" != / ]; do a=$(dirname -- "$a"); done
+      w=no; if [ -w "$a" ] && [ -x "$a" ]; then w=yes; fi
+      printf '%s\\t%s\\t%s\\t%s\\t%s\\t%s\\t%s\\n' "$k" "$f" "$m" "$w" "$(stat -L -c %d -- "$a")" \
+        "$(stat -f -c '%a\t%S' -- "$a")" "$a"
+    done
+    """
+
+  // MARK: replication
+
+  /// The password travels as base backups' does not: in the environment of one short process of the server's own user.
+  func replication(
+    _ control: Reading<ServerControl>, _ role: Reading<RoleFacts>
+  ) async -> Reading<ReplicationAnswer> {
+    await reading(.target) {
+      let control = try control.get()
+      _ = try role.get()
+      var environment = ["LC_ALL": "C", "PGPASSFILE": "/nonexistent", "PGCONNECT_TIMEOUT": "10"]
+      if let password = try await context.session(.source).passwordInUse() { environment["PGPASSWORD"] = password }
+      let connection = Quarantine.connectionString(migration.source.replicationKeywords + [("replication", "true")])
+      let result = try await control.remote.run(
+        RemoteCommand(
+          [control.program("psql"), "-X", "-w", "-A", "-t", "-F", "|", "-d", connection, "-c", "IDENTIFY_SYSTEM"],
+          environment: environment, user: control.user, deadline: Self.deadline, label: "psql"))
+      guard result.succeeded else { return .refused(result.errorText) }
+      return .identified(systemIdentifier: String(result.text.prefix { $0 != "|" }))
+    }
+  }
+}
+
+/// Without blanks at both ends.
+func trimmed(_ text: some StringProtocol) -> String {
+  let start = text.drop { $0.isWhitespace }
+  return String(start.reversed().drop { $0.isWhitespace }.reversed())
+}
+
+extension MachineFacts {
+  /// From the machine script's lines.
+  init(parsing text: String) {
+    self.init()
+    var managers: Set<String> = []
+    for line in text.split(separator: "\n") {
+      let fields = line.split(separator: "\t", maxSplits: 1, omittingEmptySubsequences: false)
+      guard fields.count == 2 else { continue }
+      let value = String(fields[1])
+      switch fields[0] {
+      case "boot": bootID = value
+      case "libc": cLibrary = value
+      case "inode": dataInode = value
+      case "version": postgresVersion = value
+      case "program": programs.insert(value)
+      case "plugin": outputPlugin = .present
+      case "plugin-missing": outputPlugin = .missing(directory: value)
+      case "leftover": leftovers.append(value)
+      case "manager": if let name = Self.clusterManager(value) { managers.insert(name) }
+      default: break
+      }
+    }
+    clusterManagers = managers.sorted()
+  }
+
+  /// `/proc/812/cmdline:2:/usr/bin/patroni`: the argument's number and the argument. The first is the program; a later
+  /// one is a script that an interpreter runs only when its whole path stands there (`less patroni` is nobody's manager).
+  private static func clusterManager(_ line: String) -> String? {
+    if line.hasPrefix("trace:") { return String(line.dropFirst("trace:".count)) }
+    let fields = line.split(separator: ":", maxSplits: 2)
+    guard fields.count == 3, fields[1] == "1" || (fields[1] == "2" && fields[2].hasPrefix("/")) else { return nil }
+    return fields[2].split(separator: "/").last.map(String.init)
+  }
+}
+
+extension PathFacts {
+  /// From one line of the path script.
+  init?(path: String, parsing line: some StringProtocol) {
+    let fields = line.split(separator: "\t", maxSplits: 7, omittingEmptySubsequences: false)
+    guard fields.count == 8, let kind = Kind(rawValue: String(fields[0])), let blocks = UInt64(fields[5]),
+      let size = UInt64(fields[6])
+    else { return nil }
+    self.init(
+      path: path, kind: kind, isFilled: fields[1] == "yes", isMountPoint: fields[2] == "yes",
+      ancestor: String(fields[7]), ancestorIsWritable: fields[3] == "yes", device: String(fields[4]),
+      freeBytes: blocks.multipliedReportingOverflow(by: size).partialValue)
+  }
+}

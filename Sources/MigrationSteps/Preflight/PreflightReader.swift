@@ -1,0 +1,91 @@
+import Inventory
+import PostgresClient
+import RemoteHost
+import ReplicationModel
+
+/// Collects the facts from both hosts and servers. Only looks; every question has a deadline.
+struct PreflightReader: Sendable {
+  let context: MigrationContext
+
+  var migration: Inventory.Migration { context.migration }
+
+  static let deadline = Duration.seconds(30)
+
+  func read() async -> PreflightFacts {
+    async let sourceSide = side(.source)
+    async let targetSide = side(.target)
+    let (source, _) = await sourceSide
+    let cluster = await self.cluster(source.role)
+    async let databases = self.databases(cluster)
+    let (target, control) = await targetSide
+    async let directory = self.directory(control)
+    async let tablespaces = self.tablespaces(control, cluster)
+    async let walDirectory = self.walDirectory(control)
+    async let replication = self.replication(control, source.role)
+    return PreflightFacts(
+      migration: migration, source: source, target: target, cluster: cluster, directory: await directory,
+      tablespaces: await tablespaces, walDirectory: await walDirectory, replication: await replication,
+      databases: await databases)
+  }
+
+  private func side(_ side: Side) async -> (SideFacts, Reading<ServerControl>) {
+    let account = await self.account(side)
+    let control = await self.control(side, account)
+    async let machine = self.machine(side, control)
+    async let application = self.application(side, account)
+    let role = await self.role(side, control)
+    let server = await self.server(side, role)
+    let authentication = await self.authentication(side, control, role)
+    let installation = await reading(side) {
+      let control = try control.get()
+      return Installation(dataDirectory: control.dataDirectory, binDirectory: control.binDirectory)
+    }
+    // What failed is reported once, by the check of the installation.
+    let facts = SideFacts(
+      account: account, installation: control.error.map { .failed($0) } ?? installation, machine: await machine,
+      role: role, server: server, authentication: authentication, application: await application)
+    return (facts, control)
+  }
+
+  /// Turns whatever a question throws into a reading; a missing premise becomes "not asked".
+  func reading<Value: Sendable>(
+    _ side: Side, _ body: () async throws -> Value
+  ) async -> Reading<Value> {
+    let place = ConvoyError.Place.host(migration.host(side).name)
+    do {
+      return .value(try await body())
+    } catch let missing as CheckNotMade {
+      return .notAsked(missing.reason)
+    } catch let error as ConvoyError {
+      return .failed(error.placed(at: place))
+    } catch let error as PostgresError {
+      return .failed(error.convoyError(at: place))
+    } catch is CancellationError {
+      return .notAsked("it was interrupted")
+    } catch {
+      return .failed(ConvoyError("preflight.unexpected", "\(error)", at: place))
+    }
+  }
+
+  /// The selected databases, a few at a time, in order.
+  private func databases(
+    _ cluster: Reading<ClusterFacts>
+  ) async -> [(name: String, facts: Reading<DatabaseFacts>)] {
+    let names = cluster.value?.selected(by: migration.databases).map(\.name) ?? []
+    let width = 4
+    return await withTaskGroup(of: (Int, Reading<DatabaseFacts>).self) { group in
+      var pending = names.indices[...]
+      var found: [Int: Reading<DatabaseFacts>] = [:]
+      func startNext() {
+        guard let index = pending.popFirst() else { return }
+        group.addTask { (index, await database(names[index])) }
+      }
+      for _ in 0..<width { startNext() }
+      while let (index, facts) = await group.next() {
+        found[index] = facts
+        startNext()
+      }
+      return names.indices.map { (names[$0], found[$0] ?? .notAsked("it was interrupted")) }
+    }
+  }
+}

@@ -1,0 +1,193 @@
+import Inventory
+import PostgresClient
+import ReplicationModel
+
+/// A piece of one side's work: tables that are summed in one round trip.
+struct SumUnit: Sendable, Equatable {
+  var database: String
+  var tables: [CatalogTable]
+  /// Their size, where the unit looks at large objects too.
+  var largeObjectBytes: UInt64?
+
+  var bytes: UInt64 { tables.reduce(largeObjectBytes ?? 0) { $0 + $1.bytes } }
+
+  static let mostTables = 50
+  /// Beyond this size a table is a unit of its own, which the server may scan with several processes.
+  static let mostBytes: UInt64 = 16 << 20
+
+  /// The database's tables, largest first, small ones together. There is at least one unit: the one that also looks
+  /// at large objects.
+  static func units(database: String, tables: [CatalogTable], largeObjectBytes: UInt64) -> [SumUnit] {
+    let sorted = tables.sorted {
+      $0.bytes == $1.bytes
+        ? $0.name.catalogBytes.lexicographicallyPrecedes($1.name.catalogBytes) : $0.bytes > $1.bytes
+    }
+    var units: [SumUnit] = []
+    var current = SumUnit(database: database, tables: [])
+    for table in sorted {
+      let isFull = current.tables.count == mostTables || current.bytes + table.bytes > mostBytes
+      if isFull, !current.tables.isEmpty {
+        units.append(current)
+        current.tables = []
+      }
+      current.tables.append(table)
+    }
+    if !current.tables.isEmpty, current.bytes + largeObjectBytes > mostBytes {
+      units.append(current)
+      current.tables = []
+    }
+    current.largeObjectBytes = largeObjectBytes
+    return units + [current]
+  }
+}
+
+/// Sessions to one side's databases: as many in use as there are lanes, and a few more that wait to be used again.
+actor SumSessions {
+  private let connect: @Sendable (String) async throws -> PostgresSession
+  private var idle: [PostgresSession] = []
+  private let mostIdle = 12
+
+  init(connect: @escaping @Sendable (String) async throws -> PostgresSession) { self.connect = connect }
+
+  func with<Value: Sendable>(
+    _ database: String, _ body: @Sendable (PostgresSession) async throws -> Value
+  ) async throws -> Value {
+    let session = try await take(database)
+    do {
+      let value = try await body(session)
+      await giveBack(session)
+      return value
+    } catch {
+      await session.close()
+      throw error
+    }
+  }
+
+  private func take(_ database: String) async throws -> PostgresSession {
+    if let index = idle.firstIndex(where: { $0.parameters.database.utf8.elementsEqual(database.utf8) }) {
+      return idle.remove(at: index)
+    }
+    return try await connect(database)
+  }
+
+  private func giveBack(_ session: PostgresSession) async {
+    idle.append(session)
+    if idle.count > mostIdle { await idle.removeFirst().close() }
+  }
+
+  func close() async {
+    let sessions = idle
+    idle = []
+    for session in sessions { await session.close() }
+  }
+}
+
+/// Sums one side: all databases' tables, the largest first, on a few lanes.
+struct SideSums: Sendable {
+  let mode: SumMode
+  let lanes: Int
+  /// What a database's first session reads on top of the catalogs; the rest is shared among the lanes.
+  var firstBytes: UInt64 = 64 << 20
+  let connect: @Sendable (String) async throws -> PostgresSession
+  /// Called with the number of tables and bytes to come, and with those done.
+  let progress: @Sendable (SumProgress) -> Void
+
+  func run(_ databases: [String]) async throws -> [DatabaseSums] {
+    let sessions = SumSessions(connect: connect)
+    do {
+      let sums = try await run(databases, sessions)
+      await sessions.close()
+      return sums
+    } catch {
+      await sessions.close()
+      throw error
+    }
+  }
+
+  /// What one session has read of a database.
+  private struct Part: Sendable {
+    var tables: [TableSum] = []
+    var largeObjects: LargeObjectSums?
+
+    mutating func add(_ other: Part) {
+      tables += other.tables
+      largeObjects = largeObjects ?? other.largeObjects
+    }
+  }
+
+  private struct First: Sendable {
+    var unlogged: [RelationName]
+    var part = Part()
+    var rest: [SumUnit] = []
+  }
+
+  /// The small tables of a database are read by the session that lists them: a fleet has many databases with little in
+  /// them, and a new session costs more than their content. What is large follows, the largest first.
+  private func run(_ databases: [String], _ sessions: SumSessions) async throws -> [DatabaseSums] {
+    let firsts = try await mapConcurrently(databases, limit: lanes) { database in
+      try await sessions.with(database) { session in try await first(database, session) }
+    }
+    let rest = firsts.indices.flatMap { index in firsts[index].rest.map { (index, $0) } }
+      .sorted { $0.1.bytes > $1.1.bytes }
+    let parts = try await mapConcurrently(rest, limit: lanes) { index, unit in
+      (index, try await sessions.with(unit.database) { session in try await read(unit, session) })
+    }
+    var whole = firsts.map(\.part)
+    for (index, part) in parts { whole[index].add(part) }
+    return databases.indices.map { index in
+      DatabaseSums(
+        database: databases[index], tables: whole[index].tables, unlogged: firsts[index].unlogged,
+        largeObjects: whole[index].largeObjects ?? .init())
+    }
+  }
+
+  private func first(_ database: String, _ session: PostgresSession) async throws -> First {
+    let catalog = try await SumQueries(session: session).catalog()
+    let units = SumUnit.units(
+      database: database, tables: mode == .off ? [] : catalog.tables, largeObjectBytes: catalog.largeObjectBytes)
+    progress(
+      .toCome(
+        tables: units.reduce(0) { $0 + $1.tables.count }, bytes: units.reduce(0) { $0 + $1.bytes }))
+    var first = First(unlogged: catalog.unlogged)
+    var bytes: UInt64 = 0
+    for unit in units.reversed() {
+      bytes += unit.bytes
+      if bytes <= firstBytes, unit.bytes <= SumUnit.mostBytes {
+        first.part.add(try await read(unit, session))
+      } else {
+        first.rest.append(unit)
+      }
+    }
+    return first
+  }
+
+  private func read(_ unit: SumUnit, _ session: PostgresSession) async throws -> Part {
+    let queries = SumQueries(session: session)
+    var part = Part()
+    part.tables = try await queries.sums(unit.tables.map(\.name), countOnly: mode == .counts)
+    if unit.largeObjectBytes != nil { part.largeObjects = try await queries.largeObjects() }
+    progress(.done(tables: unit.tables.count, bytes: unit.bytes))
+    return part
+  }
+}
+
+enum SumProgress: Sendable {
+  case toCome(tables: Int, bytes: UInt64)
+  case done(tables: Int, bytes: UInt64)
+}
+
+/// Applies the body to every item, at most `limit` at a time, and keeps the items' order. The first error ends it all.
+func mapConcurrently<Item: Sendable, Value: Sendable>(
+  _ items: [Item], limit: Int, _ body: @escaping @Sendable (Item) async throws -> Value
+) async throws -> [Value] {
+  try await withThrowingTaskGroup(of: (Int, Value).self) { group in
+    var values = [Value?](repeating: nil, count: items.count)
+    for index in items.indices {
+      if index >= limit, let (done, value) = try await group.next() { values[done] = value }
+      let item = items[index]
+      group.addTask { (index, try await body(item)) }
+    }
+    for try await (done, value) in group { values[done] = value }
+    return values.compactMap { $0 }
+  }
+}

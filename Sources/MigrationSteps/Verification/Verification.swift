@@ -1,0 +1,117 @@
+import BlockingIO
+public import Inventory
+public import PostgresClient
+import ReplicationModel
+
+/// What is read of every table.
+public typealias SumMode = VerifyMode
+
+/// Compares the databases of two servers, table by table, rows and checksums.
+///
+/// The comparison is exact where both sides stand still, as they do behind a fence and after the drain. For sides that
+/// move, `connect` may hand out sessions that are inside a transaction with a snapshot.
+public struct Verification: Sendable {
+  /// What a comparison of one database found.
+  public struct Comparison: Sendable, Equatable {
+    public var source: DatabaseSums
+    public var target: DatabaseSums
+
+    public init(source: DatabaseSums, target: DatabaseSums) {
+      self.source = source
+      self.target = target
+    }
+
+    public var database: String { source.database }
+    public var differences: [TableDifference] { source.differences(from: target) }
+    public var largeObjectsDiffer: Bool { source.largeObjects != target.largeObjects }
+  }
+
+  public var mode: SumMode
+  /// How many sessions read at a time, on each side.
+  public var lanes = 4
+  private let connect: @Sendable (Inventory.Side, String) async throws -> PostgresSession
+  private let progress: @Sendable (String) -> Void
+
+  /// - Parameters:
+  ///   - mode: `off` still compares large objects.
+  ///   - connect: a session of canonical text output to one database; it is closed here.
+  ///   - progress: takes a line now and then.
+  public init(
+    mode: SumMode, progress: @escaping @Sendable (String) -> Void = { _ in },
+    connect: @escaping @Sendable (Inventory.Side, String) async throws -> PostgresSession
+  ) {
+    self.mode = mode
+    self.progress = progress
+    self.connect = connect
+  }
+
+  /// With the sessions of a migration.
+  public init(_ context: MigrationContext, mode: SumMode) {
+    self.init(mode: mode, progress: context.progress) { side, database in
+      try await context.newSession(side, database: database)
+    }
+  }
+
+  /// - Returns: in the order of `databases`.
+  /// - Throws: `PostgresError` as a `ConvoyError`.
+  public func run(_ databases: [String]) async throws -> [Comparison] {
+    let meter = ProgressMeter(report: progress)
+    async let source = sums(.source, databases, meter)
+    async let target = sums(.target, databases, meter)
+    return try await zip(source, target).map { Comparison(source: $0, target: $1) }
+  }
+
+  private func sums(
+    _ side: Inventory.Side, _ databases: [String], _ meter: ProgressMeter
+  ) async throws -> [DatabaseSums] {
+    let connect = self.connect
+    let sums = SideSums(mode: mode, lanes: lanes) { database in
+      let session = try await connect(side, database)
+      do {
+        try await session.script(SumQueries.settings)
+        return session
+      } catch {
+        await session.close()
+        throw error
+      }
+    } progress: {
+      meter.note($0)
+    }
+    do {
+      return try await sums.run(databases)
+    } catch let error as PostgresError {
+      throw error.convoyError()
+    }
+  }
+}
+
+/// Turns finished units into a line every other second. `@unchecked Sendable`: every access to the counts is made with
+/// `lock` locked.
+private final class ProgressMeter: @unchecked Sendable {
+  private let lock = ConditionVariable()
+  private let report: @Sendable (String) -> Void
+  private var tables = (done: 0, all: 0)
+  private var bytes: (done: UInt64, all: UInt64) = (0, 0)
+  private var last = ContinuousClock.now
+
+  init(report: @escaping @Sendable (String) -> Void) { self.report = report }
+
+  func note(_ progress: SumProgress) {
+    let line: String? = lock.withLock {
+      switch progress {
+      case .toCome(let count, let size):
+        tables.all += count
+        bytes.all += size
+      case .done(let count, let size):
+        tables.done += count
+        bytes.done += size
+      }
+      guard ContinuousClock.now - last > .seconds(2), tables.all > 0 else { return nil }
+      last = .now
+      // Both sides count; a reader thinks of a table as one.
+      return "compared \(tables.done / 2) of \(tables.all / 2) tables, "
+        + "\(bytes.done >> 20) of \(bytes.all >> 20) MB read"
+    }
+    if let line { report(line) }
+  }
+}

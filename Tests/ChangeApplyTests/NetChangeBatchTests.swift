@@ -1,0 +1,145 @@
+import LogicalDecoding
+import ReplicationModel
+import Testing
+
+@testable import ChangeApply
+
+/// The net change of a row within a batch, told by the records of a stream.
+@Suite struct NetChangeBatchTests {
+  /// A table `public.t (id integer primary key, a text, big text)`.
+  private static let relation = TargetRelation(
+    name: RelationName(schema: "public", name: "t"), kind: .table, identity: .key(["id"]),
+    columns: ["id", "a", "big"].map { name in
+      var column = TargetRelation.Column(
+        name: name, type: name == "id" ? "integer" : "text", isGenerated: false, isIdentityAlways: false,
+        isIndexed: name == "id", equality: "=")
+      column.hasOneTextPerValue = true
+      return column
+    })
+
+  private enum Refused: Error { case byTheBatch }
+
+  /// Applies records such as `INSERT: id[integer]:1 …` and shows what comes out: `delete 1`, `update 1 a=x`, ….
+  private func net(_ records: [String]) throws -> [String] {
+    var parser = TestDecodingParser()
+    let relation = Self.relation
+    var batch = NetChangeBatch(columnCount: relation.columns.count, keyColumns: relation.keyColumns)
+    for text in records {
+      let bytes = Array("table public.t: \(text)".utf8)
+      try bytes.withUnsafeBytes { record in
+        let decoded = try parser.parse(record)
+        func targets(_ columns: [DecodedColumn]) -> [Int] {
+          columns.map { relation.column(named: unquotedIdentifier($0.name, in: record)) ?? -1 }
+        }
+        let accepted: Bool
+        switch decoded {
+        case .insert: accepted = batch.insert(parser.newColumns!, targets: targets(parser.newColumns!), of: record)
+        case .update: accepted = batch.update(parser.newColumns!, targets: targets(parser.newColumns!), of: record)
+        default: accepted = batch.delete(parser.oldColumns!, targets: targets(parser.oldColumns!), of: record)
+        }
+        if !accepted { throw Refused.byTheBatch }
+      }
+    }
+    let plan = BatchPlan(batch, of: relation)
+    func text(_ row: Int, _ columns: [Int]) -> String {
+      batch.bytes.withUnsafeBytes { buffer in
+        columns.map { column in
+          let value = batch.bytes(row, column, in: buffer).map { String(decoding: $0, as: UTF8.self) }
+          return relation.columns[column].name + "=" + (value ?? "null")
+        }.joined(separator: " ")
+      }
+    }
+    return plan.deletes.map { "delete \(text($0, [0]))" }
+      + plan.updates.flatMap { set, rows in rows.map { "update \(text($0, [0] + set))" } }
+      + plan.inserts.flatMap { set, rows in rows.map { "insert \(text($0, set))" } }
+  }
+
+  private static let insert1 = "INSERT: id[integer]:1 a[text]:'x' big[text]:'long'"
+  private static let update1 = "UPDATE: id[integer]:1 a[text]:'y' big[text]:unchanged-toast-datum"
+  private static let delete1 = "DELETE: id[integer]:1"
+
+  @Test(arguments: [
+    ([insert1], ["insert id=1 a=x big=long"]),
+    ([update1], ["update id=1 a=y"]),
+    ([delete1], ["delete id=1"]),
+    ([insert1, update1], ["insert id=1 a=y big=long"]),
+    ([insert1, delete1], []),
+    ([insert1, delete1, insert1], ["insert id=1 a=x big=long"]),
+    ([delete1, insert1], ["delete id=1", "insert id=1 a=x big=long"]),
+    ([delete1, insert1, update1], ["delete id=1", "insert id=1 a=y big=long"]),
+    ([delete1, insert1, delete1], ["delete id=1"]),
+    ([update1, delete1], ["delete id=1"]),
+    ([update1, delete1, insert1], ["delete id=1", "insert id=1 a=x big=long"]),
+    (
+      [update1, "UPDATE: id[integer]:1 a[text]:null big[text]:'it''s new'", update1],
+      ["update id=1 a=y big=it's new"]
+    ),
+  ])
+  func theLastStateOfARowCounts(_ records: [String], _ expected: [String]) throws {
+    #expect(try net(records) == expected)
+  }
+
+  /// What no table allows is refused, so that the changes are replayed one by one.
+  @Test(arguments: [
+    [insert1, insert1], [delete1, update1], [delete1, delete1], [update1, insert1], [insert1, delete1, delete1],
+  ])
+  func changesThatContradictEachOtherAreRefused(_ records: [String]) {
+    #expect(throws: Refused.self) { try net(records) }
+  }
+
+  @Test func updatesAreGroupedByTheColumnsThatTheySet() throws {
+    let result = try net([
+      "UPDATE: id[integer]:1 a[text]:'p' big[text]:unchanged-toast-datum",
+      "UPDATE: id[integer]:2 a[text]:'q' big[text]:'r'",
+      "UPDATE: id[integer]:3 a[text]:'s' big[text]:unchanged-toast-datum",
+    ])
+    #expect(result == ["update id=1 a=p", "update id=3 a=s", "update id=2 a=q big=r"])
+  }
+
+  /// More rows than the first table of buckets has places for, each found again.
+  @Test func manyRowsAreToldApart() throws {
+    let count = 5000
+    let inserts = (0..<count).map { "INSERT: id[integer]:\($0) a[text]:'\($0)' big[text]:null" }
+    let deletes = (0..<count).filter { $0 % 3 != 0 }.map { "DELETE: id[integer]:\($0)" }
+    let kept = (0..<count).filter { $0 % 3 == 0 }.map { "insert id=\($0) a=\($0) big=null" }
+    #expect(try net(inserts + deletes) == kept)
+  }
+
+  @Test func statements() {
+    #expect(
+      Self.relation.batchDelete()
+        == BatchStatement(
+          sql: #"DELETE FROM ONLY "public"."t" AS t USING unnest($1::integer[]) AS x(c0) WHERE t."id" = x.c0"#,
+          columns: [0]))
+    #expect(
+      Self.relation.batchUpdate(set: [1])
+        == BatchStatement(
+          sql: """
+            UPDATE ONLY "public"."t" AS t SET "a" = x.c1 FROM unnest($1::integer[], $2::text[]) AS x(c0, c1) \
+            WHERE t."id" = x.c0
+            """, columns: [0, 1]))
+    var withArray = Self.relation
+    withArray.columns[1].type = "integer[]"
+    withArray.columns[1].travelsAsText = true
+    #expect(
+      withArray.batchUpdate(set: [1]).sql.contains(#"SET "a" = x.c1::integer[] FROM unnest($1::integer[], $2::text[])"#)
+    )
+    #expect(Self.relation.batchCopy(columns: [0, 2]) == #"COPY "public"."t" ("id", "big") FROM STDIN"#)
+  }
+
+  @Test func literalsAndRows() {
+    func bytes(_ text: String, _ body: (UnsafeRawBufferPointer) -> Void) { Array(text.utf8).withUnsafeBytes(body) }
+    var literal: [UInt8] = []
+    ArrayLiteral.open(&literal)
+    bytes(#"a"b\c, {}"#) { ArrayLiteral.append($0, isFirst: true, to: &literal) }
+    ArrayLiteral.append(nil, isFirst: false, to: &literal)
+    bytes("") { ArrayLiteral.append($0, isFirst: false, to: &literal) }
+    ArrayLiteral.close(&literal)
+    #expect(String(decoding: literal, as: UTF8.self) == #"{"a\"b\\c, {}",NULL,""}"# + "\0")
+    var row: [UInt8] = []
+    bytes("tab\tline\nback\\slash\r") { CopyText.append($0, isFirst: true, to: &row) }
+    CopyText.append(nil, isFirst: false, to: &row)
+    CopyText.endRow(&row)
+    #expect(String(decoding: row, as: UTF8.self) == #"tab\tline\nback\\slash\r"# + "\t" + #"\N"# + "\n")
+  }
+}

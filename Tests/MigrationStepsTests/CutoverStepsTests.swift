@@ -1,0 +1,123 @@
+import Foundation
+import Inventory
+import Logging
+import Playbook
+import PostgresClient
+import ReplicationModel
+import Testing
+
+@testable import Journal
+@testable import MigrationSteps
+
+@Suite("Steps between the drain and the report", .serialized)
+struct CutoverStepsTests {
+  /// A migration that was handed off and drained, as far as its journal knows.
+  private func context(_ servers: TwoServers, databases: [String]) async throws -> MigrationContext {
+    let inventory = try FleetInventory.parse(
+      """
+      hosts:
+        old: { address: 127.0.0.1, transport: local, postgres: { user: postgres } }
+        new: { address: 127.0.0.1, transport: local, postgres: { user: postgres, port: 5433 } }
+      migrations:
+        "a.b": { source: old, target: new }
+      """, path: "/inventory.yml", user: LocalUser(name: "ada", home: "/home/ada"))
+    var migration = try #require(inventory.migrations.first)
+    migration.source.postgres.address = servers.directory
+    migration.target.postgres.address = servers.directory
+    let state = StateDirectory(path: servers.directory + "-state")
+    let journal = try await Journal.open(stateDirectory: state)
+    let names = HandOffNames(nonce: "0123456789ab")
+    let record = HandOffRecord(
+      names: names, sourceSystemIdentifier: 1, sourceTimeline: 1,
+      databases: databases.enumerated().map { .init(name: $1, oid: UInt32($0), names: names) })
+    try await journal.perform { file throws(ConvoyError) in
+      try file.registerMigration("a.b", source: "old", target: "new")
+      try file.beginHandOff(record, migration: "a.b")
+      try file.updateHandOff(migration: "a.b") { $0.handOffLSN = LSN(0x123) }
+      try file.setState(.drained, of: "a.b")
+      let run = try file.beginRun(command: "play cutover")
+      for name in ["drain", "copy_sequences", "open_target"] {
+        let step = try file.beginStep(run: run, migration: "a.b", name: name)
+        try file.endStep(step, outcome: name == "open_target" ? .failed : .changed)
+      }
+    }
+    return MigrationContext(
+      migration: migration, journal: journal,
+      environment: RunEnvironment(
+        inventoryPath: "/inventory.yml", stateDirectory: state, program: "pgconvoy", variables: [:], version: "1"),
+      logger: Logger(label: "test"), progress: { _ in })
+  }
+
+  @Test func aDrainedMigrationIsCarriedOverVerifiedAndReported() async throws {
+    try await TwoServers.with { servers in
+      try await servers.run("source", "postgres", "CREATE DATABASE \"o'ne\"")
+      try await servers.run(
+        "source", "postgres", "CREATE TABLE plain AS SELECT 1 AS a; CREATE UNLOGGED TABLE u (a int)")
+      try await servers.run(
+        "source", "o'ne", "CREATE SEQUENCE s; CREATE MATERIALIZED VIEW v AS SELECT 1 AS a; CREATE TABLE t AS TABLE v")
+    } _: { servers in
+      defer { try? FileManager.default.removeItem(atPath: servers.directory + "-state") }
+      let context = try await context(servers, databases: ["o'ne", "postgres"])
+      do {
+        try await run(context, servers)
+        await context.close()
+      } catch {
+        await context.close()
+        throw error
+      }
+    }
+  }
+
+  private func run(_ context: MigrationContext, _ servers: TwoServers) async throws {
+    try await servers.run("source", "o'ne", "SELECT setval('s', 7)")
+    let plan = try await CopySequencesStep().plan(context)
+    #expect(
+      plan.first?.text == "SELECT pg_catalog.setval(v.name::pg_catalog.regclass, v.value, v.called) "
+        + "FROM (VALUES ('\"public\".\"s\"', 7, true)) AS v (name, value, called)")
+    #expect(plan.first?.kind == .sql(database: "o'ne"))
+    #expect(try await CopySequencesStep().run(context).summary == "1 sequences compared, 1 set")
+    #expect(
+      try await RefreshMaterializedViewsStep().run(context).summary == "1 materialized views compared, 0 refreshed")
+    #expect(
+      try await RefreshMaterializedViewsStep().plan(context).first?.text == "REFRESH MATERIALIZED VIEW \"public\".\"v\""
+    )
+    #expect(try await VerifyStep().plan(context).count == 2)
+
+    try await servers.run("target", "postgres", "UPDATE plain SET a = 2")
+    let error = await #expect(throws: ConvoyError.self) { try await VerifyStep().run(context) }
+    #expect(error?.code == "verify.differs")
+    #expect(error?.message.hasPrefix("1 table differs: database postgres, table public.plain: source 1 row") == true)
+    #expect(error?.place == .step(migration: "a.b", host: nil, step: "verify"))
+    try await servers.run("target", "postgres", "UPDATE plain SET a = 1")
+    #expect(try await VerifyStep().run(context).summary == "2 tables with 2 rows are the same on both sides")
+
+    #expect(try await ClosingReport.latest(context) == nil)
+    #expect(try await ReportStep().run(context).changed)
+    #expect(try await ReportStep().isDone(context) == false)
+    try await context.setState(.cutOver)
+    for isDone in [
+      try await CopySequencesStep().isDone(context), try await RefreshMaterializedViewsStep().isDone(context),
+      try await VerifyStep().isDone(context),
+    ] { #expect(isDone) }
+    let summary = try await ReportStep().run(context).summary
+    let path = servers.directory + "-state/reports/a.b-0123456789ab-2.json"
+    #expect(summary == "wrote \(path)")
+    #expect(try await ReportStep().isDone(context))
+    let attributes = try FileManager.default.attributesOfItem(atPath: path)
+    #expect(attributes[.posixPermissions] as? Int == 0o600)
+    #expect(try FileManager.default.contentsOfDirectory(atPath: servers.directory + "-state/reports").count == 2)
+
+    let report = try #require(try await ClosingReport.latest(context))
+    #expect(report.outcome == .cutOver)
+    #expect(report.phases.map(\.name) == ["drain", "copy_sequences"])
+    #expect(report.databases.map(\.sequencesSet) == [1, 0])
+    #expect(report.databases.map(\.tablesVerified) == [1, 1])
+    #expect(report.databases.map(\.isEqual) == [true, true])
+    #expect(
+      report.findings == [
+        .init(.warning, "unlogged tables are empty on the target: public.u", database: "postgres")
+      ])
+    try FileManager.default.removeItem(atPath: path)
+    #expect(try await ClosingReport.latest(context)?.databases == report.databases)
+  }
+}

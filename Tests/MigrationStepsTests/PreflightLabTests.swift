@@ -1,0 +1,250 @@
+import Glibc
+import Inventory
+import Journal
+import Lab
+import Logging
+import Playbook
+import PostgresClient
+import RemoteHost
+import ReplicationModel
+import Testing
+
+@testable import MigrationSteps
+
+/// Preflight against two real hosts: each thing planted is found, and nothing is changed by looking.
+@Suite("preflight on a lab")
+struct PreflightLabTests {
+  @Test(.timeLimit(.minutes(3))) func plantedTroubleThenWrongInventory() async throws {
+    try await withPreflightLab { lab, migration in
+      let context = try await context(lab, migration)
+      try await plant(context, lab)
+      let before = try await traces(context, lab)
+
+      let report = try await Preflight.run(context)
+      let found = Set(report.findings.map { "\($0.severity.rawValue) \($0.code) \($0.database ?? "")" })
+      #expect(
+        found.isSuperset(of: [
+          "error preflight.version-check ", "error preflight.replication-hba ",
+          "error preflight.no-replica-identity a", "warning preflight.unlogged-tables a",
+          "warning preflight.large-objects a", "warning preflight.always-firing a",
+          "note preflight.materialized-views a", "warning preflight.prepared-transaction a",
+        ]), "\(PreflightText.render([report]))")
+      #expect(report.checks.filter { $0.notMade != nil } == [])
+      #expect(
+        report.findings.first { $0.code == "preflight.replication-hba" }?.remedy?.contains(
+          ": host replication pgconvoy 127.") == true)
+      #expect(
+        report.findings.first { $0.code == "preflight.version-check" }?.problem
+          == "version_check prints 'lab-server 1.0.0' on lab-source, 'lab-server 1.1.0' on lab-target")
+      #expect(
+        report.findings.filter { $0.code == "preflight.no-replica-identity" }.map(\.problem) == [
+          "no replica identity, but updates or deletes: planted.deferred, planted.\"No Key\"",
+          "no replica identity: planted.quiet",
+        ])
+
+      await #expect(throws: ConvoyError.self) { try await PreflightStep().run(context) }
+      #expect(try await PreflightStep().isDone(context) == false)
+      #expect(try await traces(context, lab) == before)
+      let rendered = PreflightText.render([report])
+      #expect(try !rendered.contains(password(lab)))
+
+      try await mend(context, lab)
+      let mended = try await Preflight.run(context)
+      #expect(mended.count(.error) == 0, "\(PreflightText.render([mended]))")
+      await context.close()
+
+      try await wrongInventory(lab, migration)
+    }
+  }
+
+  private func wrongInventory(_ lab: LabDescription, _ migration: Migration) async throws {
+    // The target's address and directory are the source's.
+    var same = migration
+    same.target.postgres = same.source.postgres
+    let sameContext = try await context(lab, same)
+    let sameReport = try await Preflight.run(sameContext)
+    #expect(
+      Set(sameReport.findings.map(\.code)).isSuperset(of: [
+        "preflight.same-server", "preflight.same-data-directory",
+      ]), "\(PreflightText.render([sameReport]))")
+    await sameContext.close()
+
+    // A host that does not answer: one finding, and the source's checks are made all the same.
+    var silent = migration
+    silent.target.ssh.port = 1
+    let silentContext = try await context(lab, silent)
+    let silentReport = try await Preflight.run(silentContext)
+    let errors = silentReport.findings.filter { $0.severity == .error }
+    #expect(errors.map(\.host) == ["lab-target"])
+    #expect(errors.first?.code.hasPrefix("ssh.") == true)
+    #expect(silentReport.checks.contains { $0.name == "target.space" && $0.notMade != nil })
+    #expect(silentReport.checks.contains { $0.name == "databases.replica-identity" && $0.notMade == nil })
+    await silentContext.close()
+
+    // A target whose server does not run, and one that has no cluster at all.
+    var empty = migration
+    empty.target.postgres.dataDirectory = (lab.target?.postgresDirectory ?? "") + "/none/data"
+    let emptyContext = try await context(lab, empty)
+    let emptyReport = try await Preflight.run(emptyContext)
+    #expect(emptyReport.count(.error) == 0, "\(PreflightText.render([emptyReport]))")
+    #expect(
+      emptyReport.checks.first { $0.name == "target.connection" }?.notMade
+        == "PostgreSQL does not run on lab-target")
+    await emptyContext.close()
+
+    // A user that commands cannot run as.
+    var nobody = migration
+    nobody.target.postgres.osUser = "no-such-user"
+    let nobodyContext = try await context(lab, nobody)
+    let nobodyReport = try await Preflight.run(nobodyContext)
+    #expect(
+      nobodyReport.findings.filter { $0.severity == .error }.map(\.code).allSatisfy {
+        ["host.user-refused", "host.sudo-refused"].contains($0)
+      })
+    #expect(nobodyReport.count(.error) == 1)
+    await nobodyContext.close()
+  }
+
+  // MARK: pieces
+
+  private func plant(_ context: MigrationContext, _ lab: LabDescription) async throws {
+    let session = try await context.session(.source, database: "a")
+    try await session.script(
+      """
+      CREATE SCHEMA planted;
+      CREATE TABLE planted."No Key" (v int);
+      CREATE TABLE planted.deferred (id int PRIMARY KEY DEFERRABLE, v int);
+      CREATE TABLE planted.quiet (v int);
+      CREATE TABLE planted.complete (v int);
+      ALTER TABLE planted.complete REPLICA IDENTITY FULL;
+      CREATE TABLE planted.indexed (v int NOT NULL UNIQUE);
+      ALTER TABLE planted.indexed REPLICA IDENTITY USING INDEX indexed_v_key;
+      CREATE UNLOGGED TABLE planted.scratch (id int PRIMARY KEY);
+      CREATE MATERIALIZED VIEW planted.totals AS SELECT 1 AS one;
+      CREATE FUNCTION planted.note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+      CREATE TRIGGER always BEFORE INSERT ON planted.indexed FOR EACH ROW EXECUTE FUNCTION planted.note();
+      ALTER TABLE planted.indexed ENABLE ALWAYS TRIGGER always;
+      INSERT INTO planted."No Key" VALUES (1);
+      INSERT INTO planted.deferred VALUES (1, 1);
+      INSERT INTO planted.complete VALUES (1);
+      SELECT pg_catalog.lo_create(0);
+      """)
+    for table in ["\"No Key\"", "deferred", "deferred", "complete"] {
+      try await session.script("UPDATE planted.\(table) SET v = v + 1")
+    }
+    try await session.script(
+      "BEGIN; CREATE TABLE planted.later (id int PRIMARY KEY); PREPARE TRANSACTION 'planted'")
+    // The counts of a session reach the statistics when it is idle for a while, or when it ends.
+    await context.closeSessions(.source)
+    try await waitUntil(
+      within: .seconds(10), orThrow: { ConvoyError("test.statistics", "the statistics never came") }
+    ) {
+      let session = try await context.newSession(.source, database: "a")
+      let updates = try await session.query(
+        """
+        SELECT pg_catalog.sum(n_tup_upd) FROM pg_catalog.pg_stat_user_tables
+         WHERE schemaname = 'planted' AND relname IN ('No Key', 'deferred')
+        """
+      ).first
+      await session.close()
+      return updates == "3"
+    }
+    let target = try #require(lab.target)
+    try write(target.versionManifest, "lab-server 1.1.0\n")
+    try await setReplicationRecord(context, lab, to: "# host replication")
+  }
+
+  private func mend(_ context: MigrationContext, _ lab: LabDescription) async throws {
+    let session = try await context.session(.source, database: "a")
+    try await session.script("ROLLBACK PREPARED 'planted'")
+    try await session.script("DROP SCHEMA planted CASCADE")
+    try write(try #require(lab.target).versionManifest, "lab-server 1.0.0\n")
+    try await setReplicationRecord(context, lab, to: "host replication")
+  }
+
+  private func setReplicationRecord(
+    _ context: MigrationContext, _ lab: LabDescription, to words: String
+  ) async throws {
+    let path = try #require(lab.source).dataDirectory + "/pg_hba.conf"
+    let remote = try await context.remote(.source)
+    try await remote.runChecked(
+      .shell("sed -i -E \"s/^(# )?host +replication/$2/\" \"$1\"", arguments: [path, words], user: lab.osUser))
+    let session = try await context.session(.source)
+    let asked = try await session.query("SELECT pg_catalog.clock_timestamp(), pg_catalog.pg_reload_conf()").first
+    try await waitUntil(within: .seconds(10), orThrow: { ConvoyError("test.reload", "no reload") }) {
+      let probe = try await context.newSession(.source)
+      let loaded = try await probe.query("SELECT pg_catalog.pg_conf_load_time() >= $1::timestamptz", [asked]).first
+      await probe.close()
+      return loaded == "t"
+    }
+  }
+
+  /// What a look must not change: slots, roles, settings, and every file's name, size and time, but for the servers'
+  /// own logs, statistics and WAL.
+  private func traces(_ context: MigrationContext, _ lab: LabDescription) async throws -> [String] {
+    var traces: [String] = []
+    for side in Side.allCases {
+      let session = try await context.session(side)
+      for sql in [
+        "SELECT slot_name FROM pg_catalog.pg_replication_slots", "SELECT oid FROM pg_catalog.pg_roles ORDER BY 1",
+        "SELECT oid FROM pg_catalog.pg_database ORDER BY 1", "SELECT pg_catalog.pg_conf_load_time()",
+        "SELECT roname FROM pg_catalog.pg_replication_origin",
+      ] {
+        traces += try await session.query(sql).rows.map { $0.string(0) }
+      }
+      let host = try #require(side == .source ? lab.source : lab.target)
+      let listing = try await context.remote(side).runChecked(
+        .shell(
+          """
+          cd -- "$1"
+          find . \\( -name pg_wal -o -name pg_stat_tmp -o -name pg_stat -o -name base -o -name global -o -name pg_xact \
+            -o -name supervise -o -name log -o -name pg_subtrans -o -name pg_multixact -o -name pg_logical \
+            -o -name pg_dynshmem -o -name pg_commit_ts -o -name pg_notify \\) -prune \
+            -o -type f ! -name '*.log' ! -name postmaster.pid -printf '%p %s %T@\\n' | sort
+          """, arguments: [host.directory]))
+      traces += listing.text.split(separator: "\n").map(String.init)
+    }
+    return traces
+  }
+
+  private func context(_ lab: LabDescription, _ migration: Migration) async throws -> MigrationContext {
+    let state = StateDirectory(path: lab.directory + "/state")
+    return MigrationContext(
+      migration: migration, journal: try await Journal.open(stateDirectory: state),
+      environment: RunEnvironment(
+        inventoryPath: lab.inventoryFile, stateDirectory: state, program: "/bin/false", variables: [:], version: "test"),
+      logger: Logger(label: "test"), progress: { _ in })
+  }
+
+  private func password(_ lab: LabDescription) throws -> String {
+    let uri = try #require(try lab.environment()["LAB_SOURCE_URI"])
+    return String(uri.split(separator: ":")[2].prefix { $0 != "@" })
+  }
+}
+
+/// A lab whose services only sleep.
+private func withPreflightLab(
+  _ body: (LabDescription, Migration) async throws -> Void
+) async throws {
+  let directory = "/tmp/pgconvoy-preflight-\(HandOffNames.random().nonce)"
+  let program = directory + ".sh"
+  try write(program, "#!/bin/sh\nexec sleep 86400\n")
+  chmod(program, 0o755)
+  defer { unlink(program) }
+  let lab = try await Lab.up(LabOptions(directory: directory, databases: ["a"], program: program))
+  do {
+    let inventory = try FleetInventory.load(path: lab.inventoryFile)
+    try await body(lab, try #require(inventory.migrations.first))
+  } catch {
+    try? await Lab.down(directory: directory)
+    throw error
+  }
+  try await Lab.down(directory: directory)
+}
+
+private func write(_ path: String, _ text: String) throws {
+  let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+  try #require(file >= 0)
+  defer { close(file) }
+  try #require(Glibc.write(file, text, text.utf8.count) == text.utf8.count)
+}

@@ -1,0 +1,63 @@
+import Glibc
+import ReplicationModel
+import Testing
+
+extension Scenarios {
+  /// A cutover that cannot be finished leaves the source serving as before, and the next one may succeed.
+  @Suite(.serialized) struct CutoverCalledOff {
+    @Test func leavesTheSourceServing() async throws {
+      try await Scenario.run(databases: ["alpha", "bifrost"]) { scenario in
+        try await scenario.script(.source, "CREATE TABLE planted (id integer PRIMARY KEY)", in: "alpha")
+        try await scenario.play("migrate")
+        try await theDrainDoesNotEnd(scenario)
+        try await aRowWasPlanted(scenario)
+
+        try await scenario.play(try scenario.cutoverWithoutServices())
+        try await scenario.expectIdentical(sequences: true)
+        try await scenario.expectAcknowledgedOnTarget()
+        try await scenario.play("cutover")
+        try await scenario.applicationGoesOn(on: scenario.target)
+      }
+    }
+
+    /// The workers are stopped (not dead: their lock, their slots and their origins stay taken) as the cutover begins.
+    private func theDrainDoesNotEnd(_ scenario: Scenario) async throws {
+      let sync = try await scenario.syncPID()
+      defer { kill(sync, SIGCONT) }
+      let hasty = try scenario.playbook("cutover") { text in
+        text.split(separator: "\n").map { $0.contains("- drain") ? "    - drain: { deadline: 2s }" : String($0) }
+          .joined(separator: "\n") + "\n"
+      }
+      let play = try scenario.start("play", hasty, "--yes")
+      #expect(try await play.says("stop_services (2/"))
+      kill(sync, SIGSTOP)
+      let result = try await play.result()
+      #expect(result.status == 1, "\(result.text)")
+      #expect(result.text.contains("[drain.deadline]"), "\(result.text)")
+      try await expectServing(scenario)
+      kill(sync, SIGCONT)
+      try await scenario.drained()
+    }
+
+    private func aRowWasPlanted(_ scenario: Scenario) async throws {
+      try await scenario.script(.target, "INSERT INTO planted VALUES (1)", in: "alpha")
+      let result = try await scenario.play("cutover", expecting: 1)
+      #expect(result.text.contains("[verify.differs]"), "\(result.text)")
+      #expect(result.text.contains("planted"), "\(result.text)")
+      try await expectServing(scenario)
+      try await scenario.script(.target, "DELETE FROM planted", in: "alpha")
+    }
+
+    private func expectServing(_ scenario: Scenario) async throws {
+      #expect(try await scenario.refusal(.sourceApp) == nil)
+      #expect(try await scenario.refusal(.targetApp)?.code == "postgres.hba-rejects")
+      for service in ["app", "web"] {
+        #expect(try scenario.service(service, on: scenario.source) == "run")
+        #expect(try scenario.service(service, on: scenario.target) == "down")
+      }
+      try await scenario.applicationGoesOn()
+      let status = try await scenario.status()
+      #expect(status.migrations.map(\.state) == [.handedOff])
+    }
+  }
+}

@@ -1,0 +1,64 @@
+import PostgresClient
+import ReplicationModel
+import Testing
+
+@testable import Lab
+
+extension Scenarios {
+  /// A whole migration with the application writing before, during and after it.
+  @Suite(.serialized) struct MigrateUnderLoad {
+    @Test(arguments: 1...5) func findsBothSidesIdentical(round: Int) async throws {
+      try await Scenario.run(databases: round == 1 ? nil : ["opscode_chef", "bifrost"], rate: 120) { scenario in
+        let kept = try await KeptByTheTarget(scenario)
+        try await scenario.applicationGoesOn()
+        try await scenario.play("migrate")
+        let quarantined = try #require(try await scenario.refusal(.targetApp))
+        #expect(quarantined.code == "postgres.hba-rejects")
+        try await scenario.applicationGoesOn(by: 200)
+
+        try await scenario.play(try scenario.cutoverWithoutServices())
+        let acknowledged = scenario.acknowledgedCount(scenario.source)
+        try await scenario.expectIdentical(sequences: true)
+        try await scenario.expectAcknowledgedOnTarget()
+        #expect(scenario.acknowledgedCount(scenario.source) == acknowledged)
+        let fenced = try #require(try await scenario.refusal(.sourceApp))
+        #expect(fenced.code == "postgres.hba-rejects")
+        #expect(try await scenario.refusal(.targetApp) == nil)
+        #expect(try await KeptByTheTarget(scenario) == kept)
+        #expect(try scenario.service("app", on: scenario.target) == "down")
+
+        try await scenario.play("cutover")
+        #expect(try scenario.service("app", on: scenario.target) == "run")
+        #expect(try scenario.service("web", on: scenario.target) == "run")
+        #expect(try scenario.service("app", on: scenario.source) == "down")
+        try await scenario.applicationGoesOn(on: scenario.target)
+        try await scenario.expectAcknowledgedOnTarget()
+        #expect(scenario.acknowledgedCount(scenario.source) == acknowledged)
+        let status = try await scenario.status()
+        #expect(status.migrations.map(\.state) == [.cutOver])
+      }
+    }
+  }
+}
+
+/// What is the target's own and not the source's.
+private struct KeptByTheTarget: Equatable {
+  var certificate: String
+  var settings: [[String]]
+  var configuration: String
+
+  init(_ scenario: Scenario) async throws {
+    let directory = scenario.target.dataDirectory
+    certificate = try readText(directory + "/server.crt")
+    configuration = try readText(directory + "/conf.d/lab.conf")
+    settings = try await scenario.sql(
+      .target,
+      """
+      SELECT name, setting, sourcefile FROM pg_catalog.pg_settings
+       WHERE name IN ('work_mem', 'maintenance_work_mem', 'port', 'cluster_name', 'listen_addresses', 'ssl_cert_file')
+       ORDER BY name
+      """)
+    #expect(settings.contains { $0[0] == "work_mem" && $0[1] == "7168" })
+    #expect(try readText(scenario.source.dataDirectory + "/server.crt") != certificate)
+  }
+}

@@ -1,0 +1,249 @@
+import BlockingIO
+import FoundationEssentials
+import Glibc
+import PostgresClient
+import ReplicationModel
+import Testing
+
+@testable import Lab
+
+/// All scenarios, one after the other: each has servers of its own.
+@Suite(.serialized) enum Scenarios {}
+
+/// A lab and the real program, as a person would use the two.
+struct Scenario: Sendable {
+  let lab: LabDescription
+  let uris: [String: String]
+
+  /// Where a connection goes and as whom.
+  enum Role: String, Sendable {
+    /// pgconvoy's own role, which gets through fence and quarantine.
+    case source = "LAB_SOURCE_URI"
+    case target = "LAB_TARGET_URI"
+    /// An application's superuser, which they keep out.
+    case sourceApp = "LAB_SOURCE_APP_URI"
+    case targetApp = "LAB_TARGET_APP_URI"
+  }
+
+  /// The program beside the test runner.
+  static let program = (realPath("/proc/self/exe") ?? "").dropLastComponent() + "/pgconvoy"
+  private static let root = #filePath.split(separator: "/").dropLast(4).reduce("") { $0 + "/" + $1 }
+
+  // MARK: the lab
+
+  /// Brings a lab up with the program, and ends it whatever the body does.
+  static func run(
+    databases: [String]? = nil, rate: Double = 60, _ body: (Scenario) async throws -> Void
+  ) async throws {
+    let directory = "/tmp/pgconvoy-scenario-\(HandOffNames.random().nonce)"
+    let output = "/tmp/pgconvoy-scenario-output-\(HandOffNames.random().nonce)"
+    try makeDirectory(output, mode: 0o700)
+    defer {
+      for name in directoryEntries(output) { unlink(output + "/" + name) }
+      rmdir(output)
+    }
+    var arguments = ["lab", "up", "--dir", directory, "--rate", String(rate)]
+    if let databases { arguments += ["--databases", databases.joined(separator: ",")] }
+    let up = try await Program(program, arguments, directory: output).result()
+    try #require(up.status == 0, "\(up.text)")
+    do {
+      let lab = try Lab.describe(directory: directory)
+      let scenario = Scenario(lab: lab, uris: try lab.environment())
+      try makeDirectory(scenario.workDirectory, mode: 0o700)
+      try await body(scenario)
+    } catch {
+      _ = try? await Program(program, ["lab", "down", "--dir", directory], directory: output).result()
+      throw error
+    }
+    let down = try await Program(program, ["lab", "down", "--dir", directory], directory: output).result()
+    #expect(down.status == 0, "\(down.text)")
+    #expect(!fileExists(directory))
+  }
+
+  var workDirectory: String { lab.directory + "/test" }
+  var source: LabHost { lab.hosts[0] }
+  var target: LabHost { lab.hosts[1] }
+  /// Those of the lab, and the one that every cluster has.
+  var databases: [String] { lab.databases + ["postgres"] }
+
+  // MARK: the program
+
+  func start(_ arguments: String...) throws -> Program { try start(arguments) }
+
+  func start(_ arguments: [String]) throws -> Program {
+    try Program(Self.program, arguments + ["-i", lab.inventoryFile], directory: workDirectory)
+  }
+
+  /// The path of a shipped playbook.
+  static func shipped(_ name: String) -> String { "\(root)/playbooks/\(name).yml" }
+
+  /// A playbook of the test's own, from a shipped one.
+  func playbook(_ name: String, _ change: (String) -> String) throws -> String {
+    let path = "\(workDirectory)/\(name)-\(HandOffNames.random().nonce).yml"
+    try writeFile(path, change(try readText(Self.shipped(name))))
+    return path
+  }
+
+  /// The shipped cutover up to the moment before the target's services start: both sides stand still behind it.
+  func cutoverWithoutServices() throws -> String {
+    try playbook("cutover") { text in
+      text.split(separator: "\n").filter { !$0.contains("- start_services") }.joined(separator: "\n") + "\n"
+    }
+  }
+
+  func playbook(steps: [String]) throws -> String {
+    let path = "\(workDirectory)/steps-\(HandOffNames.random().nonce).yml"
+    try writeFile(path, "- name: test\n  steps:\n" + steps.map { "    - \($0)\n" }.joined())
+    return path
+  }
+
+  @discardableResult
+  func play(
+    _ playbook: String, expecting status: Int32 = 0, sourceLocation: SourceLocation = #_sourceLocation
+  ) async throws -> Program.Result {
+    let path = playbook.hasPrefix("/") ? playbook : Self.shipped(playbook)
+    let result = try await start("play", path, "--yes").result()
+    try #require(result.status == status, "\(result.text)", sourceLocation: sourceLocation)
+    return result
+  }
+
+  /// What `status --format json` says of one of the databases.
+  func status(_ database: String) async throws -> DatabaseStatus {
+    try #require(try await status().migrations.first?.databases.first { $0.database == database })
+  }
+
+  func status() async throws -> ConvoyStatus {
+    let result = try await start("status", "--format", "json").result()
+    try #require(result.status == 0, "\(result.text)")
+    return try JSONDecoder().decode(ConvoyStatus.self, from: Data(result.output.utf8))
+  }
+
+  /// The sync process's pid.
+  func syncPID() async throws -> pid_t {
+    let sync = try await status().sync
+    try #require(sync.running)
+    return try #require(sync.pid)
+  }
+
+  /// Kills the sync process, if there is one, and waits until its lock and its slots are free.
+  func killSync() async throws {
+    if let pid = try await status().sync.pid { kill(pid, SIGKILL) }
+    try await eventually("the sync process's end") { try await !status().sync.running }
+    try await slotsAreIdle()
+  }
+
+  func slotsAreIdle() async throws {
+    try await eventually("idle slots") {
+      try await sql(.source, "SELECT 1 FROM pg_replication_slots WHERE active AND slot_type = 'logical'").isEmpty
+    }
+  }
+
+  // MARK: PostgreSQL
+
+  func parameters(_ role: Role, _ database: String = "postgres") throws -> ConnectionParameters {
+    var parameters = try LabURI(try #require(uris[role.rawValue])).parameters(
+      database: database, applicationName: role == .source || role == .target ? "pgconvoy test" : "an application")
+    parameters.settings = canonicalTextSettings.merging(["search_path": "public"]) { _, own in own }
+    return parameters
+  }
+
+  func session(_ role: Role, _ database: String = "postgres") async throws -> PostgresSession {
+    try await PostgresSession.connect(try parameters(role, database))
+  }
+
+  /// One statement on a connection of its own; null is the empty string.
+  @discardableResult
+  func sql(
+    _ role: Role, _ statement: String, _ values: [String?] = [], in database: String = "postgres"
+  ) async throws -> [[String]] {
+    let session = try await session(role, database)
+    do {
+      let result = try await session.query(statement, values, within: .seconds(60))
+      await session.close()
+      return result.rows.map { row in (0..<result.columnCount).map { row.string($0) } }
+    } catch {
+      await session.close()
+      throw error
+    }
+  }
+
+  func script(_ role: Role, _ statements: String, in database: String) async throws {
+    let session = try await session(role, database)
+    do { try await session.script(statements, within: .seconds(60)) } catch {
+      await session.close()
+      throw error
+    }
+    await session.close()
+  }
+
+  func value(_ role: Role, _ statement: String, in database: String = "postgres") async throws -> String {
+    try await sql(role, statement, in: database).first?.first ?? ""
+  }
+
+  /// Why a connection is refused; nil when it is not.
+  func refusal(_ role: Role, _ database: String = "postgres") async throws -> ConvoyError? {
+    do {
+      let session = try await session(role, database)
+      await session.close()
+      return nil
+    } catch let error as PostgresError {
+      return error.convoyError()
+    }
+  }
+
+  // MARK: services
+
+  /// What runit says of a service: `run`, `down`, …
+  func service(_ name: String, on host: LabHost) throws -> String {
+    let state = try ChildProcess.run("/usr/bin/sv", ["status", "\(host.serviceDirectory)/\(name)"]).output
+    return String(state.prefix { $0 != ":" })
+  }
+
+  /// Stops or starts the source's application.
+  func application(_ verb: String, on host: LabHost? = nil) async throws {
+    let directory = "\((host ?? source).serviceDirectory)/app"
+    let result = try await onDedicatedThread("sv") {
+      try ChildProcess.run("/usr/bin/sv", ["-w", "30", verb, directory])
+    }
+    try #require(result.status == 0, "\(result.output)")
+  }
+
+  /// The tokens of acknowledged commits, by database.
+  func acknowledged(_ host: LabHost) -> [String: Set<String>] {
+    var tokens: [String: Set<String>] = [:]
+    for line in ((try? readText(lab.acknowledgedLog(host: host.name))) ?? "").split(separator: "\n") {
+      let fields = line.split(separator: "\t")
+      if fields.count == 2 { tokens[String(fields[0]), default: []].insert(String(fields[1])) }
+    }
+    return tokens
+  }
+
+  func acknowledgedCount(_ host: LabHost) -> Int { acknowledged(host).values.reduce(0) { $0 + $1.count } }
+
+  /// Waits until the application has committed more.
+  func applicationGoesOn(by count: Int = 20, on host: LabHost? = nil) async throws {
+    let host = host ?? source
+    let before = acknowledgedCount(host)
+    try await eventually("\(count) more commits on \(host.name)") { acknowledgedCount(host) >= before + count }
+  }
+
+  // MARK: the stream
+
+  /// Waits until each of the databases has applied all that its source has committed so far.
+  func drained(_ names: [String]? = nil) async throws {
+    for name in names ?? databases {
+      let oid = try await value(.source, "SELECT oid FROM pg_database WHERE datname = '\(name)'")
+      let nonce = HandOffNames.random().nonce
+      let lsn = try await value(
+        .source, "SELECT pg_logical_emit_message(true, 'pgconvoy.marker', '\(nonce)')", in: name)
+      try await eventually("the stream of \(name) reaching \(lsn)") {
+        try await value(
+          .target,
+          """
+          SELECT count(*) FROM pg_replication_origin_status
+           WHERE external_id LIKE 'pgconvoy%\\_\(oid)' AND remote_lsn > '\(lsn)'
+          """) == "1"
+      }
+    }
+  }
+}

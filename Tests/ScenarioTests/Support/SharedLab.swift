@@ -1,0 +1,46 @@
+import Testing
+
+/// One lab for all tests of a suite, brought to a state before the first of them and ended after the last.
+struct SharedLab: SuiteTrait, TestScoping {
+  @TaskLocal static var current: Scenario?
+
+  var databases: [String]
+  var rate: Double
+  var prepare: @Sendable (Scenario) async throws -> Void
+
+  /// Once around the suite, not around each of its tests.
+  var isRecursive: Bool { false }
+
+  func provideScope(
+    for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
+  ) async throws {
+    try await Scenario.run(databases: databases, rate: rate) { scenario in
+      try await prepare(scenario)
+      try await Self.$current.withValue(scenario) { try await function() }
+    }
+  }
+}
+
+extension Trait where Self == SharedLab {
+  static func lab(
+    _ databases: [String], rate: Double = 40, prepare: @escaping @Sendable (Scenario) async throws -> Void
+  ) -> SharedLab {
+    SharedLab(databases: databases, rate: rate, prepare: prepare)
+  }
+}
+
+extension Scenarios {
+  /// Tests that find a migrated lab whose workers stream, and leave it so.
+  @Suite(.serialized, .lab(["alpha", "beta"], prepare: streamingLab)) enum Streaming {
+    static func scenario() throws -> Scenario { try #require(SharedLab.current) }
+  }
+}
+
+@Sendable private func streamingLab(_ scenario: Scenario) async throws {
+  typealias Suites = Scenarios.Streaming
+  for database in ["alpha", "beta"] { try await scenario.script(.source, Suites.KilledWorkers.tables, in: database) }
+  try await scenario.script(.source, Suites.TriggerFiresOnce.tables, in: "alpha")
+  try await scenario.script(.source, Suites.ParkedDatabase.tables, in: "alpha")
+  try await scenario.script(.source, Suites.FenceKeepsWritersOut.tables, in: "beta")
+  try await scenario.play("migrate")
+}
