@@ -83,6 +83,9 @@ public final class ChangeApplier<Parser: RecordParser> {
   public private(set) var isBatching = false
   /// The last record that came in.
   public private(set) var lastRecord = LSN.invalid
+  /// Where a replay of the group in hand may send sets again: behind all that came in, and behind the transaction that
+  /// is under way, whose records may stand before the last COMMIT in the WAL.
+  public var replayEnd: LSN { max(lastRecord, LSN(position.rawValue + 1)) }
   /// Up to here every source transaction is applied on its own, change by change in the stream's order.
   private let strictUntil: LSN
   /// Relations with changes that wait in their batches, in the order of their first one.
@@ -511,6 +514,8 @@ public final class ChangeApplier<Parser: RecordParser> {
   /// Commits the group; its progress is `position`, the end of the last COMMIT in it or a keepalive behind that.
   private func closeGroup() throws(ApplyFailure) {
     try flushBatches()
+    // A set that did not hit its rows is no error to the server, which would go on to the COMMIT.
+    if isBatching { try synchronize() }
     for marker in groupMarkers {
       parameters.reset()
       parameters.append(text: Self.markerChannel)

@@ -38,8 +38,8 @@ struct ApplyLoop {
   private var keepalivePosition = LSN.invalid
   private(set) var hasApplied = false
 
-  /// The end of what came in, where a batch failed.
-  var lastRecord: LSN { applier.lastRecord }
+  /// How far what a failed batch held has to be replayed strictly.
+  var replayEnd: LSN { applier.replayEnd }
   var isBatching: Bool { applier.isBatching }
 
   init(applier: ChangeApplier<TestDecodingParser>, feed: Feed, base: WorkerSnapshot) {

@@ -179,7 +179,7 @@ public final class DatabaseWorker: Sendable {
     do throws(ApplyFailure) {
       return try loop.turn()
     } catch {
-      if loop.isBatching && !error.isTransient { throw BatchFailure(failure: error, end: loop.lastRecord) }
+      if loop.isBatching && !error.isTransient { throw BatchFailure(failure: error, end: loop.replayEnd) }
       throw error
     }
   }
