@@ -78,12 +78,14 @@ struct NetChangeBatch {
 
   // MARK: changes
 
-  /// Takes a new tuple; false when the row is there already, which a stream in good order never says.
+  /// Takes a new tuple; false when the row is there already or a value is missing, which a stream in good order never
+  /// says.
   ///
   /// - Parameter targets: the target column of each tuple column.
   mutating func insert(
     _ columns: [DecodedColumn], targets: [Int], of record: UnsafeRawBufferPointer
   ) -> Bool {
+    guard !columns.contains(where: { $0.form == .unchangedToast }) else { return false }
     changeCount += 1
     let added = append(columns, targets: targets, of: record)
     guard !keyColumns.isEmpty else {

@@ -54,7 +54,7 @@ final class RelationLayout {
 
   /// The target column of each column of a new tuple, and of an old key.
   func newTargets(_ columns: [DecodedColumn], in record: UnsafeRawBufferPointer) throws(ApplyFailure) -> [Int] {
-    if try new.adopt(columns, in: record, of: relation) { forgetShortcuts() }
+    if try adoptNew(columns, in: record) { forgetShortcuts() }
     return new.targets
   }
 
