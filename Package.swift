@@ -73,7 +73,8 @@ let package = Package(
     tests("PostgresClientTests", ["PostgresClient", "Lab", "BlockingIO", "ReplicationModel"]),
     tests("LogicalDecodingTests", ["LogicalDecoding", "ReplicationModel"]),
     tests("ReplicationStreamTests", ["ReplicationStream", "ReplicationModel", "BlockingIO", "PostgresClient"]),
-    tests("ChangeApplyTests", ["ChangeApply", "LogicalDecoding", "ReplicationModel", "PostgresClient"]),
+    tests(
+      "ChangeApplyTests", ["ChangeApply", "LogicalDecoding", "ReplicationModel", "PostgresClient", "BlockingIO"]),
     tests("DatabaseSyncTests", ["DatabaseSync", "ReplicationModel"]),
     tests("RemoteHostTests", ["RemoteHost", "ReplicationModel"]),
     tests("InventoryTests", ["Inventory", "ReplicationModel"]),

@@ -239,14 +239,25 @@ struct SpecialCases {
     #expect(applier.counters.missedRows == 0)
   }
 
+  /// The same with a backlog, set by set; in pieces of a few changes, too.
+  @Test(arguments: SpecialCase.all)
+  func appliesVerbatimInBatches(_ special: SpecialCase) throws {
+    let pair = try DatabasePair(special.schema)
+    for part in special.script.split(separator: ";;") { try pair.source.script(String(part)) }
+    let outcome = try pair.applyBacklog(try pair.changes(), limits: BatchLimits(changes: 7))
+    try pair.expectEqual()
+    #expect(outcome.missedRows == 0)
+  }
+
   /// What a column's type prints must read back as the same value, as a whole row's column and as an array's element,
   /// with a key and under REPLICA IDENTITY FULL.
-  @Test(arguments: TypeFamily.all)
-  func valuesSurvive(_ family: TypeFamily) throws {
+  @Test(arguments: TypeFamily.all, [false, true])
+  func valuesSurvive(_ family: TypeFamily, inBatches: Bool) throws {
     var schema = "CREATE TYPE mood AS ENUM ('sad', 'it''s, \"ok\"'); CREATE TYPE pair AS (a int, b text);"
     schema += "CREATE DOMAIN positive AS int CHECK (VALUE > 0); CREATE DOMAIN word AS varchar(5) DEFAULT 'x';"
     schema += "CREATE DOMAIN numbers AS int[];"
     var script = ""
+    var again = ""
     for (index, column) in family.columns.enumerated() {
       for (table, identity) in [
         ("keyed\(index)", ""), ("full\(index)", "; ALTER TABLE full\(index) REPLICA IDENTITY FULL"),
@@ -261,12 +272,20 @@ struct SpecialCases {
             UPDATE \(table) SET a = \(array) WHERE id = \(number);
             """
         }
+        again += "UPDATE \(table) SET a = a;"
         script += "UPDATE \(table) SET id = id + 100 WHERE id % 2 = 0; DELETE FROM \(table) WHERE id % 3 = 1;"
       }
     }
     let pair = try DatabasePair(schema)
-    let applier = try pair.replicate(script)
-    try pair.expectEqual("\(family.name)")
-    #expect(applier.counters.missedRows == 0)
+    for script in [script, again] {
+      if inBatches {
+        try pair.source.script(script)
+        let outcome = try pair.applyBacklog(try pair.changes())
+        #expect(outcome == (0, 0))
+      } else {
+        #expect(try pair.replicate(script).counters.missedRows == 0)
+      }
+      try pair.expectEqual("\(family.name)")
+    }
   }
 }

@@ -1,3 +1,4 @@
+import BlockingIO
 import ChangeApply
 import LogicalDecoding
 import PostgresClient
@@ -58,11 +59,61 @@ final class DatabasePair {
     return try result.rows.map { Record(try #require(LSN($0.string(0))), $0.string(1)) }
   }
 
-  func applier(from start: LSN? = nil, limits: BatchLimits = BatchLimits()) throws -> ChangeApplier<TestDecodingParser>
-  {
-    let session = try ApplySession.open(cluster.parameters(name + "_target"), origin: origin)
-    return try ChangeApplier(
-      session: session, parser: TestDecodingParser(), start: start ?? self.start, identity: "test", limits: limits)
+  func applier(
+    from start: LSN? = nil, limits: BatchLimits = BatchLimits(), strictUntil: LSN = .invalid
+  ) throws -> ChangeApplier<TestDecodingParser> {
+    try ChangeApplier(
+      session: try openSession(), parser: TestDecodingParser(), start: start ?? self.start, identity: "test",
+      limits: limits, strictUntil: strictUntil)
+  }
+
+  /// A session that has just been left may hold the origin for a moment.
+  private func openSession() throws -> ApplySession {
+    let deadline = Deadline.after(.seconds(10))
+    while true {
+      do throws(PostgresError) {
+        return try ApplySession.open(cluster.parameters(name + "_target"), origin: origin)
+      } catch {
+        guard error.sqlState == .objectInUse, !deadline.hasPassed else { throw error }
+        try target.query("SELECT pg_sleep(0.01)")
+      }
+    }
+  }
+
+  /// Applies as a worker does that has a backlog: in batches, and strictly where a batch has failed.
+  /// Returns how often the stream was read again, and how many rows were missed.
+  @discardableResult
+  func applyBacklog(
+    _ records: [Record], limits: BatchLimits = BatchLimits()
+  ) throws -> (replays: Int, missedRows: UInt64) {
+    var strictUntil = LSN.invalid
+    for replays in 0..<20 {
+      let progress = try progress()
+      let applier = try applier(from: progress, limits: limits, strictUntil: strictUntil)
+      applier.hasBacklog = true
+      do throws(ApplyFailure) {
+        try applier.apply(remaining(records, after: progress))
+        try applier.commitGroup()
+        return (replays, applier.counters.missedRows)
+      } catch {
+        guard applier.isBatching, !error.isTransient else { throw error }
+        strictUntil = applier.replayEnd
+      }
+    }
+    throw ConvoyError("test.endless", "the stream was replayed again and again")
+  }
+
+  /// What a walsender sends from there: transactions that end behind it.
+  private func remaining(_ records: [Record], after progress: LSN) -> [Record] {
+    var result: [Record] = []
+    var transaction: [Record] = []
+    for record in records {
+      transaction.append(record)
+      guard record.text.hasPrefix("COMMIT") else { continue }
+      if record.lsn > progress { result += transaction }
+      transaction = []
+    }
+    return result
   }
 
   /// Runs the script on the source, what stands between two `;;` in a transaction of its own, and applies what it
