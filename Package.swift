@@ -92,6 +92,12 @@ let package = Package(
       name: "LabProgram", dependencies: ["Lab", "ReplicationModel"], path: "Tests/LabProgram", swiftSettings: house),
     tests("CommandLineTests", ["ReplicationModel", "pgconvoy"]),
     tests(
+      "RoundTripTests",
+      [
+        "ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding", "ReplicationStream", "ChangeApply",
+        "DatabaseSync", "Lab",
+      ]),
+    tests(
       "ScenarioTests",
       [
         "ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding", "ReplicationStream", "ChangeApply",

@@ -14,7 +14,8 @@ enum CheckFormat: String, CaseIterable, ExpressibleByArgument {
 struct CheckCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "check", abstract: "Find everything that would fail or lose data; changes nothing.",
-    discussion: "Exit status 1 when there is an error among the findings. docs/reference/preflight.md lists the checks.")
+    discussion: "Exit status 1 when there is an error among the findings. docs/reference/preflight.md lists the checks."
+  )
 
   @OptionGroup var options: InventoryOptions
   @Option(help: ArgumentHelp("Only these migrations.", valueName: "pattern"))

@@ -1,0 +1,171 @@
+import BlockingIO
+import ChangeApply
+import LogicalDecoding
+import PostgresClient
+import ReplicationModel
+import ReplicationStream
+import Testing
+
+@testable import DatabaseSync
+
+/// How a stream is applied.
+enum ReplayMode: String, CaseIterable, Sendable {
+  /// Change by change, each transaction committed when it is whole.
+  case single
+  /// By set-based statements, with limits so small that a transaction is sent in several pieces.
+  case batches
+  /// Now this way, now that, with sessions that break off anywhere.
+  case mixed
+}
+
+/// What a replay had to say.
+struct ReplayOutcome {
+  /// Anything that must not happen.
+  var problems: [String] = []
+  /// Batches that failed, and were replayed change by change.
+  var fallbacks: [String] = []
+  var sessions = 0
+  var changes: UInt64 = 0
+}
+
+/// Applies a slot's stream to a target as `DatabaseWorker` does, but with a hand on the way of applying.
+struct Replay {
+  let server: RoundTripServer.Running
+  let source: String
+  let target: String
+  let end: LSN
+  let mode: ReplayMode
+  var random: SeededRandom
+
+  init(_ pair: Pair, to target: String, end: LSN, mode: ReplayMode, seed: UInt64) {
+    server = pair.server
+    source = pair.source
+    self.target = target
+    self.end = end
+    self.mode = mode
+    random = SeededRandom(seed &+ 77)
+  }
+
+  mutating func run() throws -> ReplayOutcome {
+    var outcome = ReplayOutcome()
+    var strictUntil = LSN.invalid
+    let deadline = Deadline.after(.seconds(120))
+    while outcome.problems.isEmpty {
+      outcome.sessions += 1
+      switch try attempt(strictUntil, deadline, &outcome) {
+      case .done: return outcome
+      case .again: continue
+      case .strictly(let failure, let until):
+        outcome.fallbacks.append("\(failure)")
+        // Rows that a set missed and unique values that passed each other are what strict replay is for. A statement
+        // that the server does not even understand is a mistake.
+        if case .postgres(let error) = failure.reason, error.sqlState?.rawValue.hasPrefix("42") ?? true {
+          outcome.problems.append("a batch's own fault: \(failure)")
+        }
+        strictUntil = until
+      case .failed(let failure): outcome.problems.append("\(failure)")
+      }
+    }
+    return outcome
+  }
+
+  private enum End {
+    case done
+    case again
+    case strictly(ApplyFailure, LSN)
+    case failed(any Error)
+  }
+
+  private mutating func attempt(
+    _ strictUntil: LSN, _ deadline: Deadline, _ outcome: inout ReplayOutcome
+  ) throws -> End {
+    let session = try open(until: deadline)
+    defer { session.close() }
+    let start = try #require(
+      server.connect().query("SELECT pg_replication_origin_progress($1, true)", [target]).first.flatMap { LSN($0) })
+    var walsender = server.parameters(source)
+    walsender.isReplication = true
+    walsender.settings.merge(canonicalTextSettings) { _, canonical in canonical }
+    let feed = Feed(startingAt: start)
+    let receiver = try receiver(walsender, start, feed, deadline)
+    feed.start(receiver, name: "recv")
+    defer { feed.stop() }
+    let limits = mode == .single ? BatchLimits() : BatchLimits(changes: random.int(2...40), bytes: 1 << 20)
+    let applier = try ChangeApplier(
+      session: session, parser: TestDecodingParser(), start: start, identity: HandOffNames.random().nonce,
+      limits: limits, strictUntil: strictUntil)
+    var untilBreak = mode == .mixed && outcome.sessions < 4 ? random.int(1...200) : Int.max
+    do {
+      while true {
+        guard let chunk = feed.queue.pop(until: deadline) else {
+          try feed.outcome()
+          return .failed(Unfinished())
+        }
+        var isDone = false
+        try chunk.forEach { (item) throws(ApplyFailure) in
+          guard !isDone, untilBreak > 0 else { return }
+          untilBreak -= 1
+          switch item {
+          case .record(let lsn, let bytes):
+            applier.hasBacklog = mode == .batches || mode == .mixed && random.one(in: 2)
+            try applier.apply(lsn: lsn, record: bytes)
+            isDone = lsn > end && !applier.isMidTransaction
+          case .keepalive(let walEnd, _): try applier.keepalive(walEnd, record: false)
+          }
+          if mode == .single || mode == .mixed && random.one(in: 30) { try applier.commitGroup() }
+        }
+        if isDone {
+          try applier.commitGroup()
+          try applier.recordPosition()
+          try applier.makeDurable()
+          feed.control.confirm(applier.durable)
+          if applier.counters.missedRows > 0 {
+            outcome.problems.append("\(applier.counters.missedRows) changes found no row")
+          }
+          outcome.changes = applier.counters.changes
+          return .done
+        }
+        if untilBreak <= 0 { return .again }
+      }
+    } catch let failure as ApplyFailure {
+      return applier.isBatching && !failure.isTransient
+        ? .strictly(failure, applier.lastRecord) : .failed(failure)
+    } catch {
+      return .failed(error)
+    }
+  }
+
+  private struct Unfinished: Error {}
+
+  /// The session before may not be gone yet.
+  private func open(until deadline: Deadline) throws -> ApplySession {
+    while true {
+      do throws(PostgresError) {
+        return try ApplySession.open(server.parameters(target), origin: target)
+      } catch {
+        if error.sqlState != .objectInUse || deadline.hasPassed { throw error }
+      }
+    }
+  }
+
+  private func receiver(
+    _ walsender: ConnectionParameters, _ start: LSN, _ feed: Feed, _ deadline: Deadline
+  ) throws -> sending StreamReceiver {
+    while true {
+      do throws(StreamFailure) {
+        let connection: PostgresConnection
+        do { connection = try PostgresConnection.connect(walsender) } catch { throw .postgres(error) }
+        return try StreamReceiver(
+          connection: connection,
+          request: StreamRequest(
+            slot: target, start: start,
+            options: [("include-xids", "on"), ("include-timestamp", "on"), ("skip-empty-xacts", "off")]),
+          queue: feed.queue, control: feed.control)
+      } catch {
+        guard case .postgres(let problem) = error, problem.sqlState == .objectInUse, !deadline.hasPassed else {
+          throw error
+        }
+      }
+    }
+  }
+}
