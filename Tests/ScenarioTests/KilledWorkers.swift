@@ -47,6 +47,10 @@ extension Scenarios.Streaming {
       try await scenario.play("migrate")
       try await scenario.drained()
       try await scenario.expectIdentical()
+      // The judge is no good if one row too many escapes it.
+      try await scenario.script(.target, "INSERT INTO killed_heap VALUES (99, 0, 'planted')", in: "alpha")
+      await withKnownIssue { try await scenario.expectIdentical(["alpha"]) }
+      try await scenario.script(.target, "DELETE FROM killed_heap WHERE writer = 99", in: "alpha")
       try await scenario.application("start")
       for database in ["alpha", "beta"] {
         let twice = try await scenario.value(

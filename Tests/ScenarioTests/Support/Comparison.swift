@@ -16,10 +16,11 @@ extension Scenario {
       let theirs = try await relations(.source, name)
       let ours = try await relations(.target, name)
       #expect(theirs == ours, "relations of \(name)", sourceLocation: sourceLocation)
-      for relation in theirs where ours.contains(relation) {
-        async let left = rows(.source, name, relation)
-        async let right = rows(.target, name, relation)
-        let difference = firstDifference(try await left, try await right)
+      let shared = theirs.filter { ours.contains($0) }
+      async let left = rows(.source, name, shared)
+      async let right = rows(.target, name, shared)
+      for (relation, (left, right)) in zip(shared, zip(try await left, try await right)) {
+        let difference = firstDifference(left, right)
         #expect(difference == nil, "\(name): \(relation)", sourceLocation: sourceLocation)
       }
       guard sequences else { continue }
@@ -62,13 +63,16 @@ extension Scenario {
     }
   }
 
-  private func rows(_ role: Role, _ database: String, _ relation: String) async throws -> [UInt8] {
+  /// The text of each relation's rows, in the relations' order.
+  private func rows(_ role: Role, _ database: String, _ relations: [String]) async throws -> [[UInt8]] {
     let parameters = try parameters(role, database)
     return try await onDedicatedThread("copy") {
       let connection = try PostgresConnection.connect(parameters)
-      return try copyOut(
-        "COPY (SELECT r FROM (SELECT x::text AS r FROM ONLY \(relation) x) q ORDER BY r COLLATE \"C\") TO STDOUT",
-        from: connection)
+      return try relations.map { relation in
+        try copyOut(
+          "COPY (SELECT r FROM (SELECT x::text AS r FROM ONLY \(relation) x) q ORDER BY r COLLATE \"C\") TO STDOUT",
+          from: connection)
+      }
     }
   }
 }
