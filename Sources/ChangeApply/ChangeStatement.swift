@@ -109,7 +109,8 @@ extension TargetRelation {
 
   /// One row that looks just like the old one, byte by byte in its text form: types without an equality operator
   /// (json, point, …) compare too, and values that are equal without being the same (1.0 and 1.00) do not. A column
-  /// that the old row leaves out is null. `=` on indexed columns lets the planner use an index.
+  /// that the old row leaves out is null. `=` on indexed columns lets the planner use an index. A boolean goes by its
+  /// value: the stream spells it `true`, its output function `t`.
   private func fullRowCondition(oldKey: [Int], firstParameter: Int) -> (String, [ChangeStatement.Source]) {
     var terms: [String] = []
     var sources: [ChangeStatement.Source] = []
@@ -119,9 +120,10 @@ extension TargetRelation {
         terms.append("\(name) IS NULL")
         continue
       }
-      if column.isIndexed {
+      if column.isIndexed || column.type == "boolean" {
         terms.append("\(name) = $\(firstParameter + sources.count)::\(column.type)")
         sources.append(.old(index))
+        if column.type == "boolean" { continue }
       }
       terms.append("pg_catalog.format('%s', \(name)) = $\(firstParameter + sources.count)::text")
       sources.append(.old(index))
