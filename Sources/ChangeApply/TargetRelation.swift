@@ -27,8 +27,8 @@ public struct TargetRelation: Sendable, Equatable {
     /// Equal values of the type always look the same as text, so that rows can be told apart by it. Not so for
     /// numeric (1.0 and 1.00), citext, nondeterministic collations, …
     public var hasOneTextPerValue = false
-    /// An array literal of the column's type cannot be written the common way: the type is an array itself, or its
-    /// arrays have another delimiter.
+    /// An array of the column's type does not do for a set of values: the type is an array itself, its arrays have
+    /// another delimiter, or it is a composite one, which `unnest` would take apart into its fields.
     public var travelsAsText = false
 
     /// - Parameter encodedName: nil for a name that is UTF-8 in the database too.
@@ -104,7 +104,7 @@ extension TargetRelation {
                OR t.typname = 'bpchar' AND a.atttypmod >= 0)
                AND (t.typtype = 'e' OR t.typnamespace = 'pg_catalog'::regnamespace)
                AND NOT EXISTS (SELECT FROM pg_catalog.pg_collation l WHERE l.oid = a.attcollation \(nondeterministic)),
-             t.typcategory = 'A' OR t.typdelim <> ',' OR t.typarray = 0
+             t.typcategory IN ('A', 'C') OR t.typdelim <> ',' OR t.typarray = 0
         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
        WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
        ORDER BY a.attnum
