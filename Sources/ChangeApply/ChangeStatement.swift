@@ -100,7 +100,9 @@ extension TargetRelation {
         if let oldKey, !oldKey.contains(column) {
           throw ApplyFailure(.drift, "the old key of a change of \(self.name) lacks column \(name)")
         }
-        terms.append("\(quotedIdentifier(name)) = $\(firstParameter + sources.count)::\(columns[column].type)")
+        terms.append(
+          "\(quotedIdentifier(name)) \(columns[column].equality) "
+            + "$\(firstParameter + sources.count)::\(columns[column].type)")
         sources.append(oldKey == nil ? .new(column) : .old(column))
       }
       return (terms.joined(separator: " AND "), sources)
@@ -121,7 +123,7 @@ extension TargetRelation {
         continue
       }
       if column.isIndexed || column.type == "boolean" {
-        terms.append("\(name) = $\(firstParameter + sources.count)::\(column.type)")
+        terms.append("\(name) \(column.equality) $\(firstParameter + sources.count)::\(column.type)")
         sources.append(.old(index))
         if column.type == "boolean" { continue }
       }

@@ -22,8 +22,11 @@ public struct TargetRelation: Sendable, Equatable {
     public var isGenerated: Bool
     /// GENERATED ALWAYS AS IDENTITY: an UPDATE may not set it.
     public var isIdentityAlways: Bool
-    /// Some btree or hash index has it as a key column, so comparing it with `=` can be quick.
+    /// Some btree or hash index has it as a key column, so comparing it for equality can be quick.
     public var isIndexed: Bool
+    /// The equality operator of that index, as it stands between two operands. Types of extensions have their own,
+    /// which the session's empty search_path does not find: `OPERATOR(public.=)`.
+    public var equality = "="
     /// Equal values of the type always look the same as text, so that rows can be told apart by it. Not so for
     /// numeric (1.0 and 1.00), citext, nondeterministic collations, …
     public var hasOneTextPerValue = false
@@ -93,11 +96,22 @@ extension TargetRelation {
       """
       SELECT a.attname, pg_catalog.convert_to(a.attname, pg_catalog.getdatabaseencoding()),
              pg_catalog.format_type(a.atttypid, a.atttypmod), a.attgenerated <> '', a.attidentity = 'a',
-             EXISTS (SELECT FROM pg_catalog.pg_index i
-                       JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
-                       JOIN pg_catalog.pg_am am ON am.oid = ic.relam AND am.amname IN ('btree', 'hash')
-                      WHERE i.indrelid = a.attrelid AND i.indisvalid AND i.indpred IS NULL
-                        AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])),
+             (SELECT CASE WHEN n.nspname = 'pg_catalog' THEN o.oprname::text
+                          ELSE pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname) END
+                FROM pg_catalog.pg_index i
+                JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
+                JOIN pg_catalog.pg_am am ON am.oid = ic.relam AND am.amname IN ('btree', 'hash')
+               CROSS JOIN LATERAL generate_series(0, i.indnkeyatts - 1) AS k(position)
+                JOIN pg_catalog.pg_opclass oc ON oc.oid = i.indclass[k.position]
+                JOIN pg_catalog.pg_amop ap
+                  ON ap.amopfamily = oc.opcfamily AND ap.amoplefttype = oc.opcintype
+                     AND ap.amoprighttype = oc.opcintype
+                     AND ap.amopstrategy = CASE am.amname WHEN 'btree' THEN 3 ELSE 1 END
+                JOIN pg_catalog.pg_operator o ON o.oid = ap.amopopr
+                JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+               WHERE i.indrelid = a.attrelid AND i.indisvalid AND i.indpred IS NULL
+                 AND i.indkey[k.position] = a.attnum
+               ORDER BY i.indisreplident DESC, i.indisprimary DESC, i.indexrelid LIMIT 1),
              t.typtype IN ('b', 'e') AND (t.typtype = 'e' OR t.typname IN (
                  'bool', 'bytea', 'char', 'name', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'uuid', 'date',
                  'timestamp', 'timestamptz', 'time', 'inet', 'cidr', 'macaddr', 'macaddr8', 'pg_lsn')
@@ -135,9 +149,10 @@ extension TargetRelation {
       columns: columns.rows.map { column in
         Column(
           name: column.string(0), encodedName: bytes(hexadecimalBytea: column.string(1)), type: column.string(2),
-          isGenerated: column.bool(3), isIdentityAlways: column.bool(4), isIndexed: column.bool(5))
+          isGenerated: column.bool(3), isIdentityAlways: column.bool(4), isIndexed: column[5] != nil)
       })
     for (index, column) in columns.rows.enumerated() {
+      relation.columns[index].equality = column[5] ?? "="
       relation.columns[index].hasOneTextPerValue = column.bool(6)
       relation.columns[index].travelsAsText = column.bool(7)
     }
