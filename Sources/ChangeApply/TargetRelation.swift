@@ -55,6 +55,9 @@ public struct TargetRelation: Sendable, Equatable {
   public var columns: [Column]
   /// ENABLE ALWAYS or REPLICA triggers or rules, which fire in our session too: rows must come one at a time, in order.
   public var hasRowTriggers = false
+  /// Unlogged tables whose foreign keys lead here, directly or through one another. The stream never names them, but
+  /// the table can only be truncated together with them.
+  public var unloggedReferrers: [RelationName] = []
 
   public init(name: RelationName, kind: Kind, identity: ReplicaIdentity, columns: [Column]) {
     self.name = name
@@ -157,6 +160,19 @@ extension TargetRelation {
       relation.columns[index].travelsAsText = column.bool(7)
     }
     relation.hasRowTriggers = triggers.first == "t"
+    let referrers = try connection.query(
+      """
+      WITH RECURSIVE referrer(oid) AS (
+        SELECT k.conrelid FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
+         WHERE k.contype = 'f' AND k.confrelid = $1::oid AND c.relpersistence = 'u'
+         UNION
+        SELECT k.conrelid FROM referrer r JOIN pg_catalog.pg_constraint k ON k.confrelid = r.oid
+         WHERE k.contype = 'f')
+      SELECT n.nspname, c.relname FROM referrer r JOIN pg_catalog.pg_class c ON c.oid = r.oid
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+       WHERE c.relkind = 'r' ORDER BY 1, 2
+      """, [oid], until: deadline)
+    relation.unloggedReferrers = referrers.rows.map { RelationName(schema: $0.string(0), name: $0.string(1)) }
     return relation
   }
 }
