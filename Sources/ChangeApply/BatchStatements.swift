@@ -3,8 +3,8 @@ import ReplicationModel
 /// The set-based statements of one table, as pure values.
 ///
 /// A column's values travel as one array of its own type, so that each element goes through the type's input function
-/// and gets the column's length and precision (`$1::character(5)[]`). A column whose type is itself an array, or
-/// whose arrays have another delimiter than a comma, travels as text and is cast row by row.
+/// and gets the column's length and precision (`$1::character(5)[]`). A column whose type is itself an array or a
+/// composite, or whose arrays have another delimiter than a comma, travels as text and is cast row by row.
 struct BatchStatement: Equatable, Sendable {
   var sql: String
   /// The target column behind each array parameter.

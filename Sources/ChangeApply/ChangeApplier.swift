@@ -233,13 +233,14 @@ public final class ChangeApplier<Parser: RecordParser> {
     case .insert(let number):
       guard let layout = try layout(number) else { return }
       guard let columns = parser.newColumns else { throw ApplyFailure(.unreadable, "insert without its tuple") }
-      let prepared = try layout.insert(columns, in: record, prepare: prepare)
+      let prepared = try layout.insert(columns, in: record, prepare: preparing(.insert, number, lsn))
       try send(prepared, new: columns, old: nil, record: record, number: number, operation: .insert, lsn: lsn)
     case .update(let number, let hasOldKey):
       guard let layout = try layout(number) else { return }
       guard let columns = parser.newColumns else { throw ApplyFailure(.unreadable, "update without its tuple") }
       let old = hasOldKey ? parser.oldColumns : nil
-      guard let prepared = try layout.update(columns, old: old, in: record, prepare: prepare) else { return }
+      guard let prepared = try layout.update(columns, old: old, in: record, prepare: preparing(.update, number, lsn))
+      else { return }
       try send(prepared, new: columns, old: old, record: record, number: number, operation: .update, lsn: lsn)
     case .delete(let number):
       guard let layout = try layout(number) else { return }
@@ -247,7 +248,7 @@ public final class ChangeApplier<Parser: RecordParser> {
         throw ApplyFailure(
           .noIdentity, "table \(layout.relation.name) has no replica identity, so its deletes name no row")
       }
-      let prepared = try layout.delete(columns, in: record, prepare: prepare)
+      let prepared = try layout.delete(columns, in: record, prepare: preparing(.delete, number, lsn))
       try send(prepared, new: [], old: columns, record: record, number: number, operation: .delete, lsn: lsn)
     case .truncate(let numbers, let restartIdentity, _):
       var relations: [TargetRelation] = []
@@ -337,10 +338,18 @@ public final class ChangeApplier<Parser: RecordParser> {
     return RelationLayout(relation: relation)
   }
 
-  private func prepare(_ statement: ChangeStatement) throws(ApplyFailure) -> String {
+  private func preparing(
+    _ operation: ExpectationQueue.Operation, _ number: RelationNumber, _ lsn: LSN
+  ) -> RelationLayout.Prepare {
+    { (statement) throws(ApplyFailure) in try self.prepare(statement, operation, number, lsn) }
+  }
+
+  private func prepare(
+    _ statement: ChangeStatement, _ operation: ExpectationQueue.Operation, _ number: RelationNumber, _ lsn: LSN
+  ) throws(ApplyFailure) -> String {
     preparedCount += 1
     let name = "pgconvoy_\(preparedCount)"
-    try sendingUTF8(expecting: .prepare(lsn: position, xid: sourceTransaction)) {
+    try sendingUTF8(expecting: .prepare(operation, number: number, lsn: lsn, xid: sourceTransaction)) {
       () throws(PostgresError) in try connection.pipelinePrepare(name: name, sql: statement.sql)
     }
     return name
@@ -442,7 +451,7 @@ public final class ChangeApplier<Parser: RecordParser> {
       prepared = known
     } else {
       let made = statement()
-      prepared = (try prepare(ChangeStatement(sql: made.sql, parameters: [])), made)
+      prepared = (try prepare(ChangeStatement(sql: made.sql, parameters: []), operation, number, lsn), made)
       layout.batchStatements[key] = prepared
     }
     parameters.reset()

@@ -10,7 +10,7 @@ struct ExpectationQueue {
     case plain
     case sync
     case progress
-    case prepare(lsn: LSN, xid: UInt32?)
+    case prepare(Operation, number: RelationNumber, lsn: LSN, xid: UInt32?)
     case commit(lsn: LSN, xid: UInt32?)
     case truncate(number: RelationNumber, lsn: LSN, xid: UInt32?)
     /// A set-based statement on so many rows.
@@ -19,23 +19,25 @@ struct ExpectationQueue {
 
     var number: RelationNumber? {
       switch self {
-      case .row(_, let number, _, _), .truncate(let number, _, _), .set(_, let number, _, _): number
+      case .row(_, let number, _, _), .prepare(_, let number, _, _), .truncate(let number, _, _),
+        .set(_, let number, _, _):
+        number
       default: nil
       }
     }
 
     var operationName: String? {
       switch self {
-      case .row(let operation, _, _, _), .set(let operation, _, _, _): "\(operation)"
+      case .row(let operation, _, _, _), .prepare(let operation, _, _, _), .set(let operation, _, _, _): "\(operation)"
       case .truncate: "truncate"
       case .commit: "commit"
-      case .plain, .sync, .progress, .prepare: nil
+      case .plain, .sync, .progress: nil
       }
     }
 
     var lsn: LSN? {
       switch self {
-      case .row(_, _, let lsn, _), .truncate(_, let lsn, _), .commit(let lsn, _), .prepare(let lsn, _),
+      case .row(_, _, let lsn, _), .truncate(_, let lsn, _), .commit(let lsn, _), .prepare(_, _, let lsn, _),
         .set(_, _, _, let lsn):
         lsn
       case .plain, .sync, .progress: nil
@@ -44,7 +46,8 @@ struct ExpectationQueue {
 
     var xid: UInt32? {
       switch self {
-      case .row(_, _, _, let xid), .truncate(_, _, let xid), .commit(_, let xid), .prepare(_, let xid): xid
+      case .row(_, _, _, let xid), .truncate(_, _, let xid), .commit(_, let xid), .prepare(_, _, _, let xid):
+        xid
       case .plain, .sync, .progress, .set: nil
       }
     }

@@ -22,7 +22,7 @@ public struct TargetRelation: Sendable, Equatable {
     public var isGenerated: Bool
     /// GENERATED ALWAYS AS IDENTITY: an UPDATE may not set it.
     public var isIdentityAlways: Bool
-    /// Some btree or hash index has it as a key column, so comparing it with `=` can be quick.
+    /// Some btree or hash index has it as a key column, so comparing it for equality can be quick.
     public var isIndexed: Bool
     /// Equal values of the type always look the same as text, so that rows can be told apart by it. Not so for
     /// numeric (1.0 and 1.00), citext, nondeterministic collations, …
@@ -56,6 +56,9 @@ public struct TargetRelation: Sendable, Equatable {
   public var columns: [Column]
   /// ENABLE ALWAYS or REPLICA triggers or rules, which fire in our session too: rows must come one at a time, in order.
   public var hasRowTriggers = false
+  /// Unlogged tables whose foreign keys lead here, directly or through one another. The stream never names them, but
+  /// the table can only be truncated together with them.
+  public var unloggedReferrers: [RelationName] = []
 
   public init(name: RelationName, kind: Kind, identity: ReplicaIdentity, columns: [Column]) {
     self.name = name
@@ -98,7 +101,7 @@ extension TargetRelation {
       """
       SELECT a.attname, pg_catalog.convert_to(a.attname, pg_catalog.getdatabaseencoding()),
              pg_catalog.format_type(a.atttypid, a.atttypmod), a.attgenerated <> '', a.attidentity = 'a',
-             (SELECT CASE WHEN n.nspname = 'pg_catalog' THEN o.oprname
+             (SELECT CASE WHEN n.nspname = 'pg_catalog' THEN o.oprname::text
                           ELSE pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname) END
                 FROM pg_catalog.pg_index i
                 JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
@@ -156,6 +159,19 @@ extension TargetRelation {
       relation.columns[index].travelsAsText = column.bool(7)
     }
     relation.hasRowTriggers = triggers.first == "t"
+    let referrers = try connection.query(
+      """
+      WITH RECURSIVE referrer(oid) AS (
+        SELECT k.conrelid FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
+         WHERE k.contype = 'f' AND k.confrelid = $1::oid AND c.relpersistence = 'u'
+         UNION
+        SELECT k.conrelid FROM referrer r JOIN pg_catalog.pg_constraint k ON k.confrelid = r.oid
+         WHERE k.contype = 'f')
+      SELECT n.nspname, c.relname FROM referrer r JOIN pg_catalog.pg_class c ON c.oid = r.oid
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+       WHERE c.relkind = 'r' ORDER BY 1, 2
+      """, [oid], until: deadline)
+    relation.unloggedReferrers = referrers.rows.map { RelationName(schema: $0.string(0), name: $0.string(1)) }
     return relation
   }
 }

@@ -180,7 +180,6 @@ let builtInTypes: [ValueType] = [
   ValueType("regproc", of: ["now", "987654", "-"]),
   ValueType("regprocedure", of: ["pg_catalog.lower(text)", "-"]),
   ValueType("regoperator", of: ["=(integer,integer)", "0"]),
-  ValueType("regrole", of: ["pg_read_all_data", "-"]),
   ValueType("regnamespace", of: ["pg_catalog", "987654"]),
   ValueType("int2vector", of: ["", "1 2 3"]),
   ValueType("oidvector", key: true, of: ["", "1 2 3"]),
