@@ -75,7 +75,8 @@ extension RoundTripSuites {
         ],
         changes: [
           "UPDATE h SET v = 'y'", "UPDATE l SET v = 'y'", "UPDATE c SET v = 'y'", "UPDATE f SET v = 'y'",
-          "UPDATE h SET k = 'c=>3' WHERE k OPERATOR(\(q).=) 'a=>1'", "UPDATE l SET k = 'x.y.z' WHERE v = 'y' AND k::text = 'a'",
+          "UPDATE h SET k = 'c=>3' WHERE k OPERATOR(\(q).=) 'a=>1'",
+          "UPDATE l SET k = 'x.y.z' WHERE v = 'y' AND k::text = 'a'",
           "UPDATE c SET k = 'ABC' WHERE k::text = 'Abc'", "DELETE FROM h WHERE k::text = '\"b\"=>\"2\"'",
           "DELETE FROM l WHERE k::text = 'a.b'", "UPDATE c SET v = 'z'", "DELETE FROM f WHERE k::text = '\"a\"=>\"1\"'",
         ]),
@@ -87,7 +88,9 @@ extension RoundTripSuites {
           "CREATE UNLOGGED TABLE uu (id integer REFERENCES u)", "INSERT INTO p VALUES (1)",
           "INSERT INTO c VALUES (1)", "INSERT INTO u VALUES (1)",
         ],
-        changes: ["TRUNCATE p CASCADE", "INSERT INTO p VALUES (2), (3)", "TRUNCATE p, c, u, uu", "INSERT INTO p VALUES (4)"]),
+        changes: [
+          "TRUNCATE p CASCADE", "INSERT INTO p VALUES (2), (3)", "TRUNCATE p, c, u, uu", "INSERT INTO p VALUES (4)",
+        ]),
       FixedCase(
         testDescription: "booleans and bits under REPLICA IDENTITY FULL",
         setup: [
@@ -96,7 +99,9 @@ extension RoundTripSuites {
           "CREATE TABLE i (b boolean, n text)", "ALTER TABLE i REPLICA IDENTITY FULL", "CREATE INDEX ON i (b)",
           "INSERT INTO i VALUES (true, 'x'), (false, 'x'), (false, 'x')",
         ],
-        changes: ["UPDATE t SET n = 'y'", "DELETE FROM t WHERE b", "UPDATE i SET n = 'y' WHERE b", "DELETE FROM i WHERE NOT b"]),
+        changes: [
+          "UPDATE t SET n = 'y'", "DELETE FROM t WHERE b", "UPDATE i SET n = 'y' WHERE b", "DELETE FROM i WHERE NOT b",
+        ]),
       FixedCase(
         testDescription: "a database in LATIN1, names and values",
         options: "ENCODING LATIN1 LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
@@ -109,10 +114,12 @@ extension RoundTripSuites {
           "INSERT INTO \"Größe\".voll VALUES ('é', true, '{\"ü\":1}'), ('é', true, '{\"ü\":1}')",
         ],
         changes: [
-          "UPDATE \"Größe\".\"Tür ½\" SET v = 'ß''', m = 'groß'", "INSERT INTO \"Größe\".\"Tür ½\" VALUES ('ñ', '¿', 'klein')",
+          "UPDATE \"Größe\".\"Tür ½\" SET v = 'ß''', m = 'groß'",
+          "INSERT INTO \"Größe\".\"Tür ½\" VALUES ('ñ', '¿', 'klein')",
           "UPDATE \"Größe\".\"Tür ½\" SET \"schlüssel\" = 'Ø' WHERE \"schlüssel\" = 'é'",
           "DELETE FROM \"Größe\".\"Tür ½\" WHERE \"schlüssel\" = 'ñ'",
-          "UPDATE \"Größe\".voll SET \"ä\" = 'ö'", "DELETE FROM \"Größe\".voll WHERE ctid = (SELECT min(ctid) FROM \"Größe\".voll)",
+          "UPDATE \"Größe\".voll SET \"ä\" = 'ö'",
+          "DELETE FROM \"Größe\".voll WHERE ctid = (SELECT min(ctid) FROM \"Größe\".voll)",
           "TRUNCATE \"Größe\".\"Tür ½\"", "INSERT INTO \"Größe\".\"Tür ½\" VALUES ('ä', 'æ', 'groß')",
         ]),
       FixedCase(
@@ -124,7 +131,8 @@ extension RoundTripSuites {
         ],
         changes: [
           "UPDATE \"größe\" SET v = E'\\xc3\\x28\\x27'", "INSERT INTO \"größe\" VALUES (E'\\xf0', E'\\xa0\\\\')",
-          "UPDATE \"größe\" SET \"ä\" = E'\\xfd' WHERE \"ä\" = E'\\xff\\xfe'", "DELETE FROM \"größe\" WHERE \"ä\" = E'\\xf0'",
+          "UPDATE \"größe\" SET \"ä\" = E'\\xfd' WHERE \"ä\" = E'\\xff\\xfe'",
+          "DELETE FROM \"größe\" WHERE \"ä\" = E'\\xf0'",
         ]),
       FixedCase(
         testDescription: "settings of the source database",
@@ -175,7 +183,9 @@ extension RoundTripSuites {
       let fixed = FixedCase(
         testDescription: "drift",
         setup: ["CREATE TABLE a (id integer PRIMARY KEY)", "CREATE TABLE b (id integer PRIMARY KEY)"],
-        changes: ["INSERT INTO a VALUES (1)", "BEGIN", "INSERT INTO b VALUES (1)", "INSERT INTO a VALUES (2)", "COMMIT"],
+        changes: [
+          "INSERT INTO a VALUES (1)", "BEGIN", "INSERT INTO b VALUES (1)", "INSERT INTO a VALUES (2)", "COMMIT",
+        ],
         drift: ["ALTER TABLE b RENAME TO kept", "CREATE VIEW b AS SELECT DISTINCT id FROM kept"])
       let problems = try await onDedicatedThread("round-trip") { try fixed.run(server, modes: [.single]) }
       #expect(problems.count == 1)

@@ -94,7 +94,11 @@ struct Pair {
     for row in right { counts[row, default: 0] += 1 }
     var rest: [String] = []
     for row in left {
-      if let count = counts[row], count > 0 { counts[row] = count - 1 } else { rest.append(String(decoding: row, as: UTF8.self)) }
+      if let count = counts[row], count > 0 {
+        counts[row] = count - 1
+      } else {
+        rest.append(String(decoding: row, as: UTF8.self))
+      }
     }
     return rest
   }
@@ -128,7 +132,8 @@ struct Pair {
     }
     let hexadecimal = "\\x" + sql.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     try connection.script("BEGIN")
-    try connection.script("CREATE FUNCTION pg_temp.run(refcursor, text) RETURNS refcursor LANGUAGE plpgsql AS "
+    try connection.script(
+      "CREATE FUNCTION pg_temp.run(refcursor, text) RETURNS refcursor LANGUAGE plpgsql AS "
         + "'BEGIN OPEN $1 FOR EXECUTE $2; RETURN $1; END'")
     try connection.query(
       "SELECT pg_temp.run('rows', convert_from($1::bytea, getdatabaseencoding()))", [hexadecimal])

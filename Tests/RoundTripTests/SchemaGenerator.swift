@@ -53,7 +53,8 @@ enum CommonObjects {
     "CREATE TYPE \(q).pair AS (a text, \"B b\" numeric, c boolean)",
     "CREATE DOMAIN \(q).dtext AS text CHECK (length(VALUE) < 5000)", "CREATE DOMAIN \(q).dint AS integer",
     "CREATE DOMAIN \(q).dbool AS boolean", "CREATE DOMAIN \(q).dnum AS numeric(6,2)",
-    "CREATE DOMAIN \(q).darray AS integer[]", "CREATE DOMAIN \(q).dbox AS box", "CREATE DOMAIN \(q).dchar AS character(5)",
+    "CREATE DOMAIN \(q).darray AS integer[]", "CREATE DOMAIN \(q).dbox AS box",
+    "CREATE DOMAIN \(q).dchar AS character(5)",
     "CREATE DOMAIN \(q).dpair AS \(q).pair", "CREATE DOMAIN \(q).ddint AS \(q).dint CHECK (VALUE <> 666)",
     "CREATE TYPE \(q).floats AS RANGE (subtype = float8)",
     "CREATE COLLATION \(q).loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
@@ -177,7 +178,9 @@ struct SchemaGenerator {
       unique = columns.count
       columns.append(column(ValueType("integer") { String($0.int(0...200)) }))
     }
-    if random.one(in: 3), let base = columns.indices.filter({ columns[$0].type.sql == "text" }).randomElement(using: &random) {
+    if random.one(in: 3),
+      let base = columns.indices.filter({ columns[$0].type.sql == "text" }).randomElement(using: &random)
+    {
       var generated = column(ValueType("text", of: [""]))
       generated.generatedAs = "upper(\(columns[base].quoted)) || repeat('.', length(\(columns[base].quoted)) % 7)"
       columns.append(generated)

@@ -88,8 +88,11 @@ struct TransactionGenerator {
     case 24: return merge(table)
     case 25, 26: return swap(table)
     case 27: return identityDefault(table)
-    case 28: return ["INSERT INTO \(table.quoted) (\(table.list(table.stored))) OVERRIDING SYSTEM VALUE "
-        + "SELECT \(table.list(table.stored)) FROM \(table.only) LIMIT 3"]
+    case 28:
+      return [
+        "INSERT INTO \(table.quoted) (\(table.list(table.stored))) OVERRIDING SYSTEM VALUE "
+          + "SELECT \(table.list(table.stored)) FROM \(table.only) LIMIT 3"
+      ]
     default: return deleteAndInsertKey(table)
     }
   }
@@ -140,8 +143,10 @@ struct TransactionGenerator {
     if ["integer", "bigint"].contains(table.columns[column].type.sql), random.one(in: 2) {
       return ["UPDATE \(table.only) AS u SET \(name) = \(name) + \(random.int(100...9999))"]
     }
-    return ["UPDATE \(table.only) AS u SET \(name) = \(literal(table.columns[column], &random)) "
-        + "WHERE \(chosen(table, 1))"]
+    return [
+      "UPDATE \(table.only) AS u SET \(name) = \(literal(table.columns[column], &random)) "
+        + "WHERE \(chosen(table, 1))"
+    ]
   }
 
   private mutating func reinsert(_ table: Table) -> String {
