@@ -10,7 +10,8 @@ import Testing
 extension RoundTripSuites {
   /// Random schemas and transactions, decoded and applied in every way; all must end as the source did.
   ///
-  /// `PGCONVOY_ROUNDTRIP_SEEDS=17` or `=1-500` chooses the seeds; the same seed is the same run.
+  /// `PGCONVOY_ROUNDTRIP_SEEDS=17` or `=1-500` chooses the seeds, `PGCONVOY_ROUNDTRIP_TRANSACTIONS=200` how many
+  /// transactions each has; the same numbers are the same run. `PGCONVOY_ROUNDTRIP_VERBOSE=1` tells what was refused.
   @Suite struct RandomRoundTrips {
     static let seeds: [UInt64] = {
       guard let text = getenv("PGCONVOY_ROUNDTRIP_SEEDS").map({ String(cString: $0) }) else { return Array(1...20) }
@@ -18,16 +19,22 @@ extension RoundTripSuites {
       return bounds.count == 2 && bounds[0] <= bounds[1] ? Array(bounds[0]...bounds[1]) : bounds
     }()
 
+    static let transactions = getenv("PGCONVOY_ROUNDTRIP_TRANSACTIONS").flatMap { Int(String(cString: $0)) } ?? 40
+
     @Test(arguments: seeds) func endsAsTheSource(seed: UInt64) async throws {
       let server = try RoundTripServer.running()
-      let problems = try await onDedicatedThread("round-trip") { try roundTrip(server, seed: seed) }
+      let problems = try await onDedicatedThread("round-trip") {
+        try roundTrip(server, seed, transactions: Self.transactions)
+      }
       #expect(problems.isEmpty, "seed \(seed):\n\(problems.joined(separator: "\n"))")
     }
   }
 }
 
 /// One seed's run; what went wrong.
-private func roundTrip(_ server: RoundTripServer.Running, seed: UInt64) throws -> [String] {
+private func roundTrip(
+  _ server: RoundTripServer.Running, _ seed: UInt64, transactions: Int
+) throws -> [String] {
   let schema = SchemaGenerator(seed: seed)
   var pair = try Pair(server, named: "seed_\(seed)")
   let isVerbose = getenv("PGCONVOY_ROUNDTRIP_VERBOSE") != nil
@@ -46,7 +53,7 @@ private func roundTrip(_ server: RoundTripServer.Running, seed: UInt64) throws -
   var generator = TransactionGenerator(seed: seed, tables: schema.tables, materializedView: schema.materializedView)
   do {
     var driver = try SourceDriver(server, pair.source)
-    try driver.run(&generator, transactions: 40)
+    try driver.run(&generator, transactions: transactions)
     if isVerbose {
       print("seed \(seed): \(driver.succeeded) statements done")
       for (state, refusal) in driver.refused.sorted(by: { $0.key < $1.key }) {
