@@ -215,17 +215,16 @@ import Testing
 
   @Test(arguments: [
     (
-      "migrate", ["preflight", "prepare_source", "base_backup", "start_standby", "hand_off", "start_sync"],
-      FailurePolicy.stop
+      "migrate", ["preflight", "base_backup", "start_standby", "hand_off", "start_sync"], FailurePolicy.stop
     ),
     (
       "cutover",
       [
-        "wait_for_lag", "stop_services", "fence", "drain", "copy_sequences", "verify", "confirm_fence", "close_forward",
-        "open_target", "start_services",
+        "wait_for_lag", "stop_services", "fence", "drain", "copy_sequences", "refresh_materialized_views", "verify",
+        "confirm_fence", "close_forward", "open_target", "start_services", "report",
       ], .undo
     ),
-    ("rollback", [], .undo), ("finish", [], .stop), ("quiesced-migrate", [], .stop), ("unfence", [], .stop),
+    ("quiesced-migrate", [], .stop), ("unfence", [], .stop),
   ])
   func shippedPlaybooksParse(_ name: String, _ steps: [String], _ policy: FailurePolicy) throws {
     let playbook = try Playbook.load(path: repository + "playbooks/\(name).yml")
