@@ -92,6 +92,30 @@ extension RoundTripSuites {
           "TRUNCATE p CASCADE", "INSERT INTO p VALUES (2), (3)", "TRUNCATE p, c, u, uu", "INSERT INTO p VALUES (4)",
         ]),
       FixedCase(
+        testDescription: "unique values that pass each other, in a batch and out of it",
+        setup: [
+          "CREATE TABLE t (id integer PRIMARY KEY, u integer UNIQUE, d integer UNIQUE DEFERRABLE INITIALLY DEFERRED)",
+          "INSERT INTO t SELECT g, g, g FROM generate_series(1, 30) g",
+        ],
+        changes: [
+          "UPDATE t SET u = -u WHERE id < 3; UPDATE t SET u = 3 + u WHERE u < 0", "UPDATE t SET d = 31 - d",
+          "DELETE FROM t WHERE id = 7; UPDATE t SET u = 7 WHERE id = 8; INSERT INTO t VALUES (7, 8, 24)",
+          "UPDATE t SET id = -id; UPDATE t SET id = 31 + id",
+        ]),
+      FixedCase(
+        testDescription: "keys that are equal without being the same",
+        setup: [
+          "CREATE TABLE n (k numeric PRIMARY KEY, v text)", "CREATE TABLE f (k float8 PRIMARY KEY, v text)",
+          "CREATE TABLE c (k text COLLATE \(q).loose PRIMARY KEY, v text)",
+          "INSERT INTO n VALUES (1.0, 'x'), (2, 'x')", "INSERT INTO f VALUES (0, 'x'), ('NaN', 'x')",
+          "INSERT INTO c VALUES ('a', 'x'), ('b', 'x')",
+        ],
+        changes: [
+          "UPDATE n SET k = 1.00 WHERE k = 1; UPDATE n SET v = 'y'; DELETE FROM n WHERE k = 1; INSERT INTO n VALUES (1, 'z')",
+          "UPDATE f SET k = '-0' WHERE k = 0; UPDATE f SET v = 'y'; DELETE FROM f WHERE k = 0; INSERT INTO f VALUES (0, 'z')",
+          "UPDATE c SET k = 'A' WHERE k = 'a'; UPDATE c SET v = 'y'; DELETE FROM c WHERE k = 'a'; INSERT INTO c VALUES ('a', 'z')",
+        ]),
+      FixedCase(
         testDescription: "booleans and bits under REPLICA IDENTITY FULL",
         setup: [
           "CREATE TABLE t (b boolean, v \"char\", x bit(3), n text)", "ALTER TABLE t REPLICA IDENTITY FULL",

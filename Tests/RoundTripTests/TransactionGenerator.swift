@@ -214,7 +214,7 @@ struct TransactionGenerator {
     return [
       "UPDATE \(table.only) AS u SET \(name) = -1 - \(name) WHERE \(name) IN (\(low), \(high))",
       "UPDATE \(table.only) AS u SET \(name) = -1 - (SELECT sum(\(name)) FROM \(table.only) WHERE \(name) < 0) "
-        + "+ \(name) - 1 WHERE \(name) < 0",
+        + "+ \(name) WHERE \(name) < 0",
     ]
   }
 
