@@ -52,7 +52,7 @@ struct TransactionGenerator {
       }
     var settings = ["RESET ALL"]
     if random.one(in: 3) { for _ in 0..<random.int(1...4) { settings.append(random.pick(Self.settings)) } }
-    settings.append("SET lock_timeout = '40ms'")
+    settings.append("SET lock_timeout = '15ms'")
     return SourceTransaction(settings: settings, steps: steps, end: end)
   }
 
