@@ -65,7 +65,14 @@ struct StartSyncStep: Step {
           "sync.parked", status.status.lastError ?? "parked",
           at: .database(migration: context.migrationName, name: status.status.database))
       }
-      return waiting.isEmpty
+      // The workers have said so too, so that 'status' shows what this step promises.
+      let streaming = try await context.recordedStatuses().filter {
+        [.streaming, .catchingUp].contains($0.status.phase) && $0.status.handOffLSN == record.handOffLSN
+      }
+      let silent = record.databases.contains { database in
+        !streaming.contains { $0.status.database == database.name }
+      }
+      return waiting.isEmpty && !silent
     }
     return StepResult(changed: true, "\(record.databases.count) workers stream")
   }
