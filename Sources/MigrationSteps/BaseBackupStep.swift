@@ -64,8 +64,7 @@ struct BaseBackupStep: Step {
     }
     try await context.setFact(FactKey.backupComplete, names.nonce)
     let seconds = (ContinuousClock.now - began).milliseconds
-    return StepResult(
-      changed: true, "copied in \(seconds) ms, about \(bytes) bytes", figures: [.init("bytes", bytes, .bytes)])
+    return StepResult(changed: true, "complete after \(seconds) ms", figures: [.init("of databases", bytes, .bytes)])
   }
 
   func undo(_ context: MigrationContext) async throws -> UndoResult {

@@ -49,7 +49,7 @@ struct CopySequencesStep: Step {
     let compared = outcomes.reduce(0) { $0 + $1.compared }
     let changed = outcomes.reduce(0) { $0 + $1.changed }
     return StepResult(
-      changed: changed > 0, "\(compared) sequences compared, \(changed) set",
+      changed: changed > 0, "all compared",
       figures: [.init("sequences", UInt64(compared)), .init("set", UInt64(changed))])
   }
 }

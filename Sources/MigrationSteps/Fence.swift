@@ -223,6 +223,8 @@ struct FenceStep: Step {
   }
 
   func undo(_ context: MigrationContext) async throws -> UndoResult {
+    // Both sides would take writes.
+    guard try await context.state() != .cutOver else { return .nothingToUndo }
     try await Fence(context: context, side: side).lift()
     if [.fenced, .drained].contains(try await context.state()) { try await context.setState(.handedOff) }
     try await context.removeFact(FactKey.downtimeBegan)

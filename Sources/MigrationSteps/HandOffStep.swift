@@ -74,7 +74,7 @@ struct HandOffStep: Step {
     try await promote(context, target, record, handOff)
     try await Sealing(context: context, target: target, record: record, handOff: handOff).run()
     return StepResult(
-      changed: true, "handed off \(record.databases.count) databases at \(handOff)",
+      changed: true, "handed off at \(handOff)",
       figures: [.init("databases", UInt64(record.databases.count))])
   }
 

@@ -127,12 +127,14 @@ struct DrainStep: Step {
 
   func run(_ context: MigrationContext) async throws -> StepResult {
     let (record, _) = try await context.completedHandOff()
+    // A cutover that was killed behind close_forward has left the workers stopped.
+    try await runWorkers(context)
     let markers = try await Markers(context: context, record: record, name: "drain")
       .run(deadline: deadline ?? context.migration.cutover.drainDeadline)
     try await context.setFact(FactKey.markers, markers)
     try await context.setState(.drained)
     return StepResult(
-      changed: true, "\(markers.count) databases drained", figures: [.init("databases", UInt64(markers.count))])
+      changed: true, "all drained", figures: [.init("databases", UInt64(markers.count))])
   }
 
   func undo(_ context: MigrationContext) async throws -> UndoResult {

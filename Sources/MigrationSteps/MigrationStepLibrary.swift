@@ -15,7 +15,7 @@ extension StepLibrary where Context == MigrationContext {
       StepDefinition(
         name: "start_standby",
         summary: "put the copy in the place of the target's data directory, quarantined, and let it follow the source",
-        confirmation: "the target's PostgreSQL is stopped and its data directory is moved aside"
+        confirmation: "stops the target's PostgreSQL and moves its data directory aside"
       ) { _ in StandbyStep() },
       StepDefinition(
         name: "hand_off", summary: "make the logical slots and promote the target, at one LSN for all databases"
@@ -63,7 +63,7 @@ extension StepLibrary where Context == MigrationContext {
       ) { _ in CloseForwardStep() },
       StepDefinition(
         name: "open_target", summary: "drop the forward slots, lift the quarantine: applications come in",
-        confirmation: "the target becomes the truth; the source stays fenced"
+        confirmation: "makes the target the truth: the source stays fenced, and what was not carried over stays behind"
       ) { _ in OpenTargetStep() },
       StepDefinition(
         name: "start_services", summary: "start the services of one side, in the reverse order",

@@ -13,6 +13,10 @@ import ReplicationModel
 struct OpenTargetStep: Step {
   var isPointOfNoReturn: Bool { true }
 
+  func isPassed(_ context: MigrationContext) async throws -> Bool {
+    try await context.state() == .cutOver
+  }
+
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
     let target = try await context.server(.target)
     let session = try await context.session(.target)

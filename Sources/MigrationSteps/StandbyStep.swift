@@ -66,7 +66,7 @@ struct StandbyStep: Step {
     try await context.setState(.standby)
     let bytes = try await catchUp(context)
     return StepResult(
-      changed: true, "standby has replayed \(bytes) bytes of WAL", figures: [.init("wal", bytes, .bytes)])
+      changed: true, "the standby has caught up", figures: [.init("of WAL replayed", bytes, .bytes)])
   }
 
   func undo(_ context: MigrationContext) async throws -> UndoResult {

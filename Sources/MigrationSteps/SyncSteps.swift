@@ -13,6 +13,26 @@ extension MigrationContext {
   }
 }
 
+/// Says that the migration's workers shall run, and starts a process for them where none does.
+func runWorkers(_ context: MigrationContext) async throws {
+  let name = context.migrationName
+  try await context.journal.perform { file throws(ConvoyError) in
+    try file.setDesiredSync(.forward, migration: name)
+  }
+  guard try await !isSyncRunning(context) else { return }
+  let environment = context.environment
+  let log = environment.stateDirectory.path + "/sync.log"
+  context.progress("starting the sync process, log in \(log)")
+  try await startDetached(environment.program, environment.syncArguments, log: log)
+}
+
+func isSyncRunning(_ context: MigrationContext) async throws -> Bool {
+  let directory = context.environment.stateDirectory
+  return try await context.journal.perform { _ throws(ConvoyError) in
+    try SyncProcessLock.status(stateDirectory: directory).running
+  }
+}
+
 /// `start_sync`: the workers run in a process of their own, which outlives this one.
 struct StartSyncStep: Step {
   let deadline: Duration
@@ -33,24 +53,13 @@ struct StartSyncStep: Step {
     case .handedOff, .fenced, .drained: break
     default: return false
     }
-    guard try await context.record()?.desiredSync == .forward, try await isRunning(context) else { return false }
+    guard try await context.record()?.desiredSync == .forward, try await isSyncRunning(context) else { return false }
     return try await pending(context).isEmpty
   }
 
   func run(_ context: MigrationContext) async throws -> StepResult {
     let (record, _) = try await context.completedHandOff()
-    let name = context.migrationName
-    try await context.journal.perform { file throws(ConvoyError) in
-      try file.setDesiredSync(.forward, migration: name)
-    }
-    if try await !isRunning(context) {
-      let environment = context.environment
-      let log = environment.stateDirectory.path + "/sync.log"
-      context.progress("starting the sync process, log in \(log)")
-      try await startDetached(
-        environment.program, environment.syncArguments,
-        log: log)
-    }
+    try await runWorkers(context)
     try await waitUntil(
       within: deadline,
       orThrow: {
@@ -75,13 +84,6 @@ struct StartSyncStep: Step {
       return waiting.isEmpty && !silent
     }
     return StepResult(changed: true, "\(record.databases.count) workers stream")
-  }
-
-  private func isRunning(_ context: MigrationContext) async throws -> Bool {
-    let directory = context.environment.stateDirectory
-    return try await context.journal.perform { _ throws(ConvoyError) in
-      try SyncProcessLock.status(stateDirectory: directory).running
-    }
   }
 
   /// Databases whose slot no worker reads: asked of the source, the truth about it.
@@ -223,10 +225,8 @@ struct CloseForwardStep: Step {
   }
 
   func undo(_ context: MigrationContext) async throws -> UndoResult {
-    let name = context.migrationName
-    try await context.journal.perform { file throws(ConvoyError) in
-      try file.setDesiredSync(.forward, migration: name)
-    }
+    guard try await context.state() != .cutOver else { return .nothingToUndo }
+    try await runWorkers(context)
     return .undone("let the workers run again")
   }
 

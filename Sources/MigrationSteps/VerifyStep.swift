@@ -39,8 +39,8 @@ struct VerifyStep: Step {
     let rows = comparisons.reduce(0) { $0 + $1.source.rows }
     let summary =
       switch mode {
-      case .full: "\(tables) tables with \(rows) rows are the same on both sides"
-      case .counts: "\(tables) tables have the same number of rows on both sides, \(rows) in all"
+      case .full: "the same on both sides"
+      case .counts: "the same number of rows in each table on both sides"
       case .off: "tables were not compared (cutover.verify is off)"
       }
     return StepResult(

@@ -54,7 +54,7 @@ struct MigrationRunner<Context: StepContext>: Sendable {
     if play.play.onFailure == .undo, !options.check {
       do {
         for (index, step) in play.steps.enumerated() where step.step.isPointOfNoReturn {
-          if try await step.step.isDone(context) { barrier = index }
+          if try await step.step.isPassed(context) { barrier = index }
         }
       } catch {
         await fail(before: error, &recap)
@@ -73,7 +73,8 @@ struct MigrationRunner<Context: StepContext>: Sendable {
       let start = ContinuousClock.now
       do {
         let outcome = try await take(index, context, position, begun: &begun)
-        if begun { taken.append(index) }
+        // What an earlier run of this play has done (a killed one, say) is part of what a failure has to take back.
+        if begun || outcome == .alreadyDone && !options.check { taken.append(index) }
         if play.steps[index].step.isPointOfNoReturn, !options.check { barrier = max(barrier, index) }
         recap.steps.append(record(position, outcome, since: start))
         if case .ran(let result) = outcome {

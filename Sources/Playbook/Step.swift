@@ -28,11 +28,15 @@ public protocol Step<Context>: Sendable {
   /// Does it. Throws when it could not, and when its task is cancelled.
   func run(_ context: Context) async throws -> StepResult
 
-  /// Takes back what `run` did, or as much of it as a failed or interrupted `run` has done.
+  /// Takes back what `run` did, or as much of it as a failed or interrupted `run` has done. Called for a step that
+  /// was done already, too: an earlier run of the play may have been killed behind it.
   func undo(_ context: Context) async throws -> UndoResult
 
   /// Once such a step has begun, neither it nor anything before it in its play is undone.
   var isPointOfNoReturn: Bool { get }
+
+  /// For a point of no return: whether an earlier run has begun it, finished or not. By default, whether it is done.
+  func isPassed(_ context: Context) async throws -> Bool
 
   /// Whether `undo` is called too when `run` itself failed half-way, before the steps that came earlier.
   var isUndoneAfterItsOwnFailure: Bool { get }
@@ -41,6 +45,7 @@ public protocol Step<Context>: Sendable {
 extension Step {
   public func undo(_ context: Context) async throws -> UndoResult { .nothingToUndo }
   public var isPointOfNoReturn: Bool { false }
+  public func isPassed(_ context: Context) async throws -> Bool { try await isDone(context) }
   public var isUndoneAfterItsOwnFailure: Bool { true }
 }
 

@@ -75,9 +75,9 @@ struct CutoverStepsTests {
       plan.first?.text == "SELECT pg_catalog.setval(v.name::pg_catalog.regclass, v.value, v.called) "
         + "FROM (VALUES ('\"public\".\"s\"', 7, true)) AS v (name, value, called)")
     #expect(plan.first?.kind == .sql(database: "o'ne"))
-    #expect(try await CopySequencesStep().run(context).summary == "1 sequences compared, 1 set")
+    #expect(try await CopySequencesStep().run(context).figures == [.init("sequences", 1), .init("set", 1)])
     #expect(
-      try await RefreshMaterializedViewsStep().run(context).summary == "1 materialized views compared, 0 refreshed")
+      try await RefreshMaterializedViewsStep().run(context).figures == [.init("views", 1), .init("refreshed", 0)])
     #expect(
       try await RefreshMaterializedViewsStep().plan(context).first?.text == "REFRESH MATERIALIZED VIEW \"public\".\"v\""
     )
@@ -89,7 +89,7 @@ struct CutoverStepsTests {
     #expect(error?.message.hasPrefix("1 table differs: database postgres, table public.plain: source 1 row") == true)
     #expect(error?.place == .step(migration: "a.b", host: nil, step: "verify"))
     try await servers.run("target", "postgres", "UPDATE plain SET a = 1")
-    #expect(try await VerifyStep().run(context).summary == "2 tables with 2 rows are the same on both sides")
+    #expect(try await VerifyStep().run(context).figures == [.init("tables", 2), .init("rows", 2)])
 
     #expect(try await ClosingReport.latest(context) == nil)
     #expect(try await ReportStep().run(context).changed)

@@ -209,7 +209,8 @@ struct PreflightChecksTests {
       $0.directory.change { $0.parent.ancestorIsWritable = false }
     },
     Case(
-      "LeftoversOfAnotherMigration", ["warning preflight.leftovers left by another migration: /pg/data.pgconvoy-copy"]
+      "LeftoversOfAnotherMigration",
+      ["warning preflight.leftovers left by an earlier run or another migration: /pg/data.pgconvoy-copy"]
     ) {
       $0.target.machine.change { $0.leftovers = ["/pg/data.pgconvoy-copy"] }
     },

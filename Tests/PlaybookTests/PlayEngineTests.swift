@@ -115,11 +115,14 @@ import Testing
     let recap = try await play("- { on_failure: undo, steps: [a, b, same, c] }", on: fleet(1), log: log, hooks: hooks)
     #expect(
       log.deeds == [
-        "m1 run a", "m1 run same", "m1 run c", "m1 undo c", "m1 undo same", "m1 undo a", "m1 close",
+        "m1 run a", "m1 run same", "m1 run c", "m1 undo c", "m1 undo same", "m1 undo b", "m1 undo a", "m1 close",
       ])
-    #expect(recap.migrations[0].undone.map(\.step) == ["c", "same", "a"])
+    // `b` was done before: by an earlier run that was killed, say.
+    #expect(recap.migrations[0].undone.map(\.step) == ["c", "same", "b", "a"])
     #expect(
-      recap.migrations[0].undone.map(\.result) == [.undone("took back c"), .nothingToUndo, .undone("took back a")])
+      recap.migrations[0].undone.map(\.result) == [
+        .undone("took back c"), .nothingToUndo, .undone("took back b"), .undone("took back a"),
+      ])
     #expect(recap.migrations[0].leftDone == [])
   }
 

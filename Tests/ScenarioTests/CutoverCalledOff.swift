@@ -11,6 +11,8 @@ extension Scenarios {
         try await scenario.play("migrate")
         try await theDrainDoesNotEnd(scenario)
         try await aRowWasPlanted(scenario)
+        try await itWasKilledBehindTheFence(scenario)
+        try await itWasKilledAsTheWorkersEnded(scenario)
 
         try await scenario.play(try scenario.cutoverWithoutServices())
         try await scenario.expectIdentical(sequences: true)
@@ -23,19 +25,19 @@ extension Scenarios {
     /// The workers are stopped (not dead: their lock, their slots and their origins stay taken) as the cutover begins.
     private func theDrainDoesNotEnd(_ scenario: Scenario) async throws {
       let sync = try await scenario.syncPID()
-      defer { kill(sync, SIGCONT) }
+      defer { Glibc.kill(sync, SIGCONT) }
       let hasty = try scenario.playbook("cutover") { text in
         text.split(separator: "\n").map { $0.contains("- drain") ? "    - drain: { deadline: 2s }" : String($0) }
           .joined(separator: "\n") + "\n"
       }
       let play = try scenario.start("play", hasty, "--yes")
       #expect(try await play.says("stop_services (2/"))
-      kill(sync, SIGSTOP)
+      Glibc.kill(sync, SIGSTOP)
       let result = try await play.result()
       #expect(result.status == 1, "\(result.text)")
       #expect(result.text.contains("[drain.deadline]"), "\(result.text)")
       try await expectServing(scenario)
-      kill(sync, SIGCONT)
+      Glibc.kill(sync, SIGCONT)
       try await scenario.drained()
     }
 
@@ -46,6 +48,29 @@ extension Scenarios {
       #expect(result.text.contains("planted"), "\(result.text)")
       try await expectServing(scenario)
       try await scenario.script(.target, "DELETE FROM planted", in: "alpha")
+    }
+
+    /// The next run finds services and fence as the killed one left them; when it fails, it takes those back as well.
+    private func itWasKilledBehindTheFence(_ scenario: Scenario) async throws {
+      try await scenario.script(.target, "INSERT INTO planted VALUES (2)", in: "alpha")
+      try await kill(scenario, at: "fence: changed")
+      let result = try await scenario.play("cutover", expecting: 1)
+      #expect(result.text.contains("fence: already done"), "\(result.text)")
+      #expect(result.text.contains("[verify.differs]"), "\(result.text)")
+      try await expectServing(scenario)
+      try await scenario.script(.target, "DELETE FROM planted", in: "alpha")
+    }
+
+    /// The workers have been told to end; the next run needs them again, and goes through.
+    private func itWasKilledAsTheWorkersEnded(_ scenario: Scenario) async throws {
+      try await kill(scenario, at: "close_forward (")
+    }
+
+    private func kill(_ scenario: Scenario, at text: String) async throws {
+      let play = try scenario.start("play", try scenario.cutoverWithoutServices(), "--yes")
+      #expect(try await play.says(text))
+      Glibc.kill(play.pid, SIGKILL)
+      #expect(try await play.result().status == 128 + SIGKILL)
     }
 
     private func expectServing(_ scenario: Scenario) async throws {

@@ -55,9 +55,10 @@ enum DirectoryChecks {
     return [
       Finding(
         .warning, "preflight.leftovers", host: facts.name(.target), object: paths[0],
-        "left by another migration: " + shortList(paths),
-        consequence: "an unfinished copy is removed by the next base backup; the rest takes up room",
-        remedy: "remove what is not needed, on that host")
+        "left by an earlier run or another migration: " + shortList(paths),
+        consequence:
+          "the base backup goes on with a copy of its own and removes an unfinished one; the rest takes up room",
+        remedy: "remove what belongs to no migration in hand, on that host")
     ]
   }
 
