@@ -72,7 +72,7 @@ struct TransactionGenerator {
     let table = random.pick(tables)
     guard table.hasIdentity else { return [insert(table)] }
     if table.columns.isEmpty {
-      return [random.one(in: 3) ? "DELETE FROM \(table.only) WHERE \(chosen(table, 1))" : insert(table)]
+      return [random.one(in: 3) ? "DELETE FROM \(table.only) AS u WHERE \(chosen(table, 1))" : insert(table)]
     }
     switch random.int(0...29) {
     case 0...6: return [insert(table)]
