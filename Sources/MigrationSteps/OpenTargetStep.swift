@@ -29,6 +29,11 @@ struct OpenTargetStep: Step {
         host: context.migration.source.name, .sql(database: database.name),
         "SELECT pg_drop_replication_slot('\(database.slotName)')")
     }
+    actions += record.databases.map { database in
+      .init(
+        host: context.migration.target.name, .sql(database: database.name),
+        "SELECT pg_drop_replication_slot('\(record.names.reverseSlot(databaseOID: database.oid))')")
+    }
     let host = context.migration.target.name
     if try await target.exists("\(target.dataDirectory)/\(ServerControl.keptSettings)") {
       let quarantine = try await Quarantine.assemble(context, target, directory: target.dataDirectory)
@@ -61,6 +66,10 @@ struct OpenTargetStep: Step {
     let session = try await context.session(.target)
     try await context.setState(.cutOver)
     try await dropSlots(context, .source, names: record.databases.map(\.slotName))
+    // Nothing of this version reads or advances the slots for the way back once the target is open: they would hold
+    // its WAL until its disk is full.
+    let reverse = record.databases.map { record.names.reverseSlot(databaseOID: $0.oid) }
+    try await dropSlots(context, .target, names: reverse)
     let kept = "\(target.dataDirectory)/\(ServerControl.keptSettings)"
     if try await target.exists(kept) {
       let quarantine = try await Quarantine.assemble(context, target, directory: target.dataDirectory)
