@@ -51,7 +51,7 @@ let package = Package(
       ]),
     room("RemoteHost", ["CLibSSH2", "ReplicationModel", "BlockingIO"]),
     room("Inventory", ["ReplicationModel", yams]),
-    room("Playbook", ["ReplicationModel", "Inventory", logging]),
+    room("Playbook", ["ReplicationModel", "Inventory"]),
     room("Journal", ["ReplicationModel", "BlockingIO", grdb]),
     room(
       "MigrationSteps",
@@ -60,7 +60,7 @@ let package = Package(
         "Journal", logging,
       ]),
     room("StatusReport", ["ReplicationModel"]),
-    room("Lab", ["ReplicationModel", "BlockingIO", "PostgresClient", "RemoteHost", logging]),
+    room("Lab", ["ReplicationModel", "BlockingIO", "PostgresClient"]),
     .executableTarget(
       name: "pgconvoy",
       dependencies: [

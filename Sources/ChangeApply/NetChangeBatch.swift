@@ -28,7 +28,6 @@ struct NetChangeBatch {
     /// The change said nothing about the column: unchanged TOAST, or a column outside the key of a delete.
     static let unset = Value(start: 0, length: -2)
 
-    var isNull: Bool { length == -1 }
     var isSet: Bool { length != -2 }
   }
 
@@ -111,10 +110,8 @@ struct NetChangeBatch {
   mutating func update(
     _ columns: [DecodedColumn], targets: [Int], of record: UnsafeRawBufferPointer
   ) -> Bool {
-    changeCount += 1
-    let added = append(columns, targets: targets, of: record)
-    let hash = hashKey(at: added)
-    guard let known = find(hash, keyAt: added) else {
+    let (added, hash, known) = locate(columns, targets: targets, of: record)
+    guard let known else {
       add(Row(outcome: .update, existedBefore: true, hash: hash))
       return true
     }
@@ -134,10 +131,8 @@ struct NetChangeBatch {
   mutating func delete(
     _ columns: [DecodedColumn], targets: [Int], of record: UnsafeRawBufferPointer
   ) -> Bool {
-    changeCount += 1
-    let added = append(columns, targets: targets, of: record)
-    let hash = hashKey(at: added)
-    guard let known = find(hash, keyAt: added) else {
+    let (_, hash, known) = locate(columns, targets: targets, of: record)
+    guard let known else {
       add(Row(outcome: .delete, existedBefore: true, hash: hash))
       return true
     }
@@ -151,6 +146,16 @@ struct NetChangeBatch {
   }
 
   // MARK: storage
+
+  /// Appends a change's values and looks for the row that they belong to by its key.
+  private mutating func locate(
+    _ columns: [DecodedColumn], targets: [Int], of record: UnsafeRawBufferPointer
+  ) -> (added: Int, hash: UInt64, known: Int?) {
+    changeCount += 1
+    let added = append(columns, targets: targets, of: record)
+    let hash = hashKey(at: added)
+    return (added, hash, find(hash, keyAt: added))
+  }
 
   /// Appends one row's values; returns the index of its first.
   private mutating func append(

@@ -12,7 +12,6 @@ import ReplicationModel
 /// journal again whenever its generation has moved, so that a play in another process starts and stops workers by
 /// writing there.
 public actor SyncSupervisor {
-  private let inventory: FleetInventory
   private let migrations: [Inventory.Migration]
   private let journal: Journal
   private let environment: RunEnvironment
@@ -28,10 +27,8 @@ public actor SyncSupervisor {
   }
 
   public init(
-    inventory: FleetInventory, migrations: [Inventory.Migration], journal: Journal, environment: RunEnvironment,
-    logger: Logger
+    migrations: [Inventory.Migration], journal: Journal, environment: RunEnvironment, logger: Logger
   ) {
-    self.inventory = inventory
     self.migrations = migrations
     self.journal = journal
     self.environment = environment

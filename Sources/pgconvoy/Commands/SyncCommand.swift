@@ -30,7 +30,7 @@ struct SyncCommand: AsyncParsableCommand {
     let logger = options.log.logger
     logger.info("sync process started", metadata: ["migrations": "\(migrations.map(\.name).joined(separator: ","))"])
     let supervisor = SyncSupervisor(
-      inventory: inventory, migrations: migrations, journal: journal, environment: options.environment, logger: logger)
+      migrations: migrations, journal: journal, environment: options.environment, logger: logger)
     try await supervisor.run(exitWhenDone: exitWhenDone)
     logger.info("sync process ended")
   }
