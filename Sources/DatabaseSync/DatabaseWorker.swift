@@ -136,18 +136,17 @@ public final class DatabaseWorker: Sendable {
       session.close()
     }
     let start = try checkedStart()
-    var walsender = assignment.source
-    walsender.isReplication = true
-    walsender.settings.merge(canonicalTextSettings) { _, canonical in canonical }
-    let connection = try PostgresConnection.connect(walsender)
+    var source = assignment.source
+    source.settings.merge(canonicalTextSettings) { _, canonical in canonical }
     let feed = Feed(startingAt: start)
-    let receiver = try StreamReceiver(
-      connection: connection,
-      request: StreamRequest(
-        slot: assignment.slot, start: start,
-        options: [("include-xids", "on"), ("include-timestamp", "on"), ("skip-empty-xacts", "off")]),
-      queue: feed.queue, control: feed.control)
-    feed.start(receiver, name: "recv-\(assignment.database)")
+    feed.start(
+      SlotReader(
+        source: source,
+        request: StreamRequest(
+          slot: assignment.slot, start: start,
+          options: [("include-xids", "on"), ("include-timestamp", "on"), ("skip-empty-xacts", "off")]),
+        queue: feed.queue, control: feed.control),
+      name: "recv-\(assignment.database)")
     defer { feed.stop() }
     let applier = try ChangeApplier(
       session: session, parser: TestDecodingParser(), start: start,
@@ -237,12 +236,10 @@ final class Feed: Sendable {
     control.confirm(start)
   }
 
-  func start(_ receiver: sending StreamReceiver, name: String) {
-    let box = TransferBox(receiver)
+  func start(_ reader: SlotReader, name: String) {
     startThread(name: name) {
-      var receiver = box.take()
       do throws(StreamFailure) {
-        try receiver.run()
+        try reader.run()
       } catch {
         self.result.withLock { $0 = error }
       }

@@ -72,19 +72,6 @@ final class ThreadEnd: @unchecked Sendable {
   }
 }
 
-/// Hands a value that is not Sendable to the one thread that will own it.
-///
-/// `@unchecked Sendable`: the initialiser takes the value as `sending`, so nobody else has it, and `take` is called
-/// once, by the new owner.
-final class TransferBox<Value>: @unchecked Sendable {
-  private var value: Value?
-  init(_ value: sending Value) { self.value = value }
-  func take() -> Value {
-    defer { value = nil }
-    return value!
-  }
-}
-
 /// Pauses between attempts: 100 ms, doubling to 10 s.
 struct BackOff {
   private var attempts = 0

@@ -30,6 +30,21 @@ extension PostgresConnection {
     }
   }
 
+  /// Sends a `COPY … TO STDOUT` without waiting for its answer.
+  public func sendCopyOut(_ command: String) throws(PostgresError) {
+    guard let connection, PQsendQuery(connection, command) == 1 else { throw lostError() }
+    try flush(until: .never)
+  }
+
+  /// Waits until the server has started the COPY that was sent.
+  public func awaitCopyOut(until deadline: Deadline) throws(PostgresError) {
+    guard let result = try nextResult(until: deadline) else {
+      throw PostgresError(.unexpectedReply, message: "the server sent no result", server: serverName)
+    }
+    defer { PQclear(result) }
+    if PQresultStatus(result) != PGRES_COPY_OUT { throw serverError(result) }
+  }
+
   /// Reads what the socket has into libpq's buffer, without waiting.
   public func consumeInput() throws(PostgresError) {
     guard let connection, PQconsumeInput(connection) == 1 else { throw lostError() }

@@ -43,6 +43,9 @@ public struct LSN: Hashable, Comparable, Sendable, RawRepresentable {
     left.rawValue < right.rawValue
   }
 
+  /// The position so many bytes of WAL further on.
+  public static func + (position: LSN, bytes: UInt64) -> LSN { LSN(position.rawValue + bytes) }
+
   /// The number of WAL bytes from `earlier` to this position; 0 when `earlier` lies ahead.
   public func bytes(since earlier: LSN) -> UInt64 {
     rawValue > earlier.rawValue ? rawValue - earlier.rawValue : 0

@@ -18,10 +18,15 @@ public struct FeedbackPolicy: Sendable {
   /// Nanoseconds that a durable position may wait before it is told.
   private let patience: UInt64
 
-  public init(start: LSN, now: Deadline, interval: Duration = .seconds(5), patience: Duration = .milliseconds(500)) {
+  /// - Parameters:
+  ///   - start: where the stream begins.
+  ///   - durable: what the target has for certain.
+  public init(
+    start: LSN, durable: LSN, now: Deadline, interval: Duration = .seconds(5), patience: Duration = .milliseconds(500)
+  ) {
     received = start
-    durable = start
-    reported = start
+    self.durable = durable
+    reported = durable
     lastUpdate = now
     self.interval = UInt64(interval / .nanoseconds(1))
     self.patience = UInt64(patience / .nanoseconds(1))

@@ -7,8 +7,10 @@ import Synchronization
 /// What the applying thread tells the receiving one.
 public final class StreamControl: Sendable {
   private let state = Mutex<(durable: LSN, stop: Bool)>((.invalid, false))
-  /// Ends the receiver's wait.
+  /// Ends the receiver's wait: there is something to confirm, or room in the queue, or it is to stop.
   public let wakeUp = WakeUp()
+  /// Ends a statement on the source that the receiving thread waits for. Signalled by `stop()` alone.
+  public let stopSignal = WakeUp()
 
   public init() {}
 
@@ -22,6 +24,7 @@ public final class StreamControl: Sendable {
   public func stop() {
     state.withLock { $0.stop = true }
     wakeUp.signal()
+    stopSignal.signal()
   }
 
   public var durable: LSN { state.withLock { $0.durable } }
@@ -70,14 +73,16 @@ public struct StreamReceiver {
   private var feedback: FeedbackPolicy
 
   /// Starts streaming on a replication connection.
+  ///
+  /// - Parameter durable: what the target has for certain, where that is less than the stream's start.
   public init(
-    connection: PostgresConnection, request: StreamRequest, queue: ByteBoundedQueue<StreamChunk>,
-    control: StreamControl, startTimeout: Duration = .seconds(60)
+    connection: PostgresConnection, request: StreamRequest, durable: LSN? = nil,
+    queue: ByteBoundedQueue<StreamChunk>, control: StreamControl, startTimeout: Duration = .seconds(60)
   ) throws(StreamFailure) {
     self.connection = connection
     self.queue = queue
     self.control = control
-    feedback = FeedbackPolicy(start: request.start, now: .now())
+    feedback = FeedbackPolicy(start: request.start, durable: durable ?? request.start, now: .now())
     do throws(PostgresError) {
       try connection.startCopyBoth(request.command, until: .after(startTimeout))
     } catch {

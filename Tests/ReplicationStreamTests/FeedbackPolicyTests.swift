@@ -10,7 +10,7 @@ struct FeedbackPolicyTests {
   private func at(_ milliseconds: UInt64) -> Deadline {
     Deadline(nanoseconds: 1_000_000_000 + milliseconds * 1_000_000)
   }
-  private func policy() -> FeedbackPolicy { FeedbackPolicy(start: Self.start, now: at(0)) }
+  private func policy() -> FeedbackPolicy { FeedbackPolicy(start: Self.start, durable: Self.start, now: at(0)) }
   private func update(_ received: UInt64, _ flushed: UInt64) -> StandbyStatusUpdate {
     StandbyStatusUpdate(received: LSN(received), flushed: LSN(flushed), clock: 5)
   }

@@ -83,12 +83,19 @@ struct Replay {
     defer { session.close() }
     let start = try #require(
       server.connect().query("SELECT pg_replication_origin_progress($1, true)", [target]).first.flatMap { LSN($0) })
-    var walsender = server.parameters(source)
-    walsender.isReplication = true
-    walsender.settings.merge(canonicalTextSettings) { _, canonical in canonical }
+    var parameters = server.parameters(source)
+    parameters.settings.merge(canonicalTextSettings) { _, canonical in canonical }
     let feed = Feed(startingAt: start)
-    let receiver = try receiver(walsender, start, feed, deadline)
-    feed.start(receiver, name: "recv")
+    let pulled = PullLimits(depth: 0, rest: 0, first: UInt64(random.int(1...16)) << 12, largest: 256 << 10)
+    feed.start(
+      SlotReader(
+        source: parameters,
+        request: StreamRequest(
+          slot: target, start: start,
+          options: [("include-xids", "on"), ("include-timestamp", "on"), ("skip-empty-xacts", "off")]),
+        queue: feed.queue, control: feed.control,
+        limits: mode != .single && random.one(in: 2) ? pulled : PullLimits()),
+      name: "recv")
     defer { feed.stop() }
     let limits = mode == .single ? BatchLimits() : BatchLimits(changes: random.int(2...40), bytes: 1 << 20)
     let applier = try ChangeApplier(
@@ -98,6 +105,7 @@ struct Replay {
     do {
       while true {
         guard let chunk = feed.queue.pop(until: deadline) else {
+          if isTaken(feed) && !deadline.hasPassed { return .again }
           try feed.outcome()
           return .failed(Unfinished())
         }
@@ -137,6 +145,17 @@ struct Replay {
 
   private struct Unfinished: Error {}
 
+  /// Whether the session before still holds the slot.
+  private func isTaken(_ feed: Feed) -> Bool {
+    do throws(StreamFailure) {
+      try feed.outcome()
+      return false
+    } catch {
+      guard case .postgres(let problem) = error else { return false }
+      return problem.sqlState == .objectInUse
+    }
+  }
+
   /// The session before may not be gone yet.
   private func open(until deadline: Deadline) throws -> ApplySession {
     while true {
@@ -144,27 +163,6 @@ struct Replay {
         return try ApplySession.open(server.parameters(target), origin: target)
       } catch {
         if error.sqlState != .objectInUse || deadline.hasPassed { throw error }
-      }
-    }
-  }
-
-  private func receiver(
-    _ walsender: ConnectionParameters, _ start: LSN, _ feed: Feed, _ deadline: Deadline
-  ) throws -> sending StreamReceiver {
-    while true {
-      do throws(StreamFailure) {
-        let connection: PostgresConnection
-        do { connection = try PostgresConnection.connect(walsender) } catch { throw .postgres(error) }
-        return try StreamReceiver(
-          connection: connection,
-          request: StreamRequest(
-            slot: target, start: start,
-            options: [("include-xids", "on"), ("include-timestamp", "on"), ("skip-empty-xacts", "off")]),
-          queue: feed.queue, control: feed.control)
-      } catch {
-        guard case .postgres(let problem) = error, problem.sqlState == .objectInUse, !deadline.hasPassed else {
-          throw error
-        }
       }
     }
   }

@@ -1,0 +1,341 @@
+public import BlockingIO
+import Glibc
+public import PostgresClient
+public import ReplicationModel
+
+/// How a deep backlog is read by SQL.
+public struct PullLimits: Sendable {
+  /// Bytes of WAL between progress and the source's end from which pulling pays.
+  public var depth: UInt64
+  /// Bytes of WAL that are left to the walsender.
+  public var rest: UInt64
+  /// Bytes of WAL of the first pull; each next one takes twice as much.
+  public var first: UInt64
+  /// Bytes of WAL that one pull takes at most.
+  public var largest: UInt64
+
+  public init(
+    depth: UInt64 = 48 << 20, rest: UInt64 = 8 << 20, first: UInt64 = 16 << 20, largest: UInt64 = 128 << 20
+  ) {
+    self.depth = depth
+    self.rest = rest
+    self.first = first
+    self.largest = largest
+  }
+}
+
+/// Drains a deep backlog by SQL, with the same records as the slot's own stream and several times as fast: a walsender
+/// pays two system calls for each record, `pg_logical_slot_get_binary_changes` none.
+///
+/// Nothing is taken from the worker's slot. Its copies, temporary ones that end with their sessions, are read; the
+/// slot itself moves only up to what `StreamControl.confirm` has called durable, as with a stream. Killing anything at
+/// any moment is safe for that reason.
+///
+/// Two sessions take turns: while one hands over its changes the other decodes the next stretch of WAL. A pull takes
+/// whole transactions, in commit order; one that begins at a pull's end takes just the transactions that commit behind
+/// it. What the server holds for a pull is in its `work_mem` and beyond that in temporary files, which are bounded: a
+/// transaction too large for them is left to the walsender, which sends it piece by piece.
+public struct BacklogPuller {
+  /// Kilobytes of temporary files that one pull may fill on the source.
+  private static let temporaryFiles = 1 << 20
+  /// How long a session may hold its snapshot on the source without any of its changes being taken.
+  private static let patience = Duration.seconds(60)
+  private static let copySlotSince = 120000
+
+  private let request: StreamRequest
+  private let queue: ByteBoundedQueue<StreamChunk>
+  private let control: StreamControl
+  private let limits: PullLimits
+  private let first: PullSession
+  private let second: PullSession
+  /// Everything committed before it has been handed over.
+  public private(set) var position: LSN
+  private var confirmed: LSN
+
+  /// Nil when the backlog is shallow, or when the server has no room for two more slots or does not let us have them:
+  /// then the walsender sends all of it.
+  public static func open(
+    _ source: ConnectionParameters, request: StreamRequest, queue: ByteBoundedQueue<StreamChunk>,
+    control: StreamControl, limits: PullLimits = PullLimits()
+  ) throws(PostgresError) -> BacklogPuller? {
+    var parameters = source
+    parameters.isReplication = false
+    parameters.settings.merge(pinnedSettings) { _, pinned in pinned }
+    let first = try PullSession.connect(parameters, interrupt: control.stopSignal)
+    guard first.connection.serverVersion >= copySlotSince,
+      try first.sourceEnd() > request.start + limits.depth
+    else { return nil }
+    let second = try PullSession.connect(parameters, interrupt: control.stopSignal)
+    for session in [first, second] {
+      do throws(PostgresError) {
+        try session.prepare(copying: request.slot, temporaryKilobytes: temporaryFiles)
+      } catch  where error.reason == .server {
+        return nil
+      }
+    }
+    return BacklogPuller(
+      request: request, queue: queue, control: control, limits: limits, first: first, second: second)
+  }
+
+  private init(
+    request: StreamRequest, queue: ByteBoundedQueue<StreamChunk>, control: StreamControl, limits: PullLimits,
+    first: PullSession, second: PullSession
+  ) {
+    self.request = request
+    self.queue = queue
+    self.control = control
+    self.limits = limits
+    self.first = first
+    self.second = second
+    position = request.start
+    confirmed = request.start
+  }
+
+  /// Pulls until the backlog is shallow, or until `control.stop()`. Then the walsender goes on from `position`.
+  ///
+  /// A pull that the server refuses before its first record (its temporary files are full, say) ends the pulling in
+  /// good order.
+  public mutating func run() throws(StreamFailure) {
+    do throws(PostgresError) {
+      var (current, next) = (first, second)
+      var size = limits.first
+      try current.begin(from: position, upTo: position + size, request: request)
+      while true {
+        var pull = Pull()
+        do throws(PostgresError) {
+          guard try awaitFirstMessage(of: &pull, on: current) else { return }
+        } catch  where error.reason == .server {
+          return
+        }
+        let (end, sourceEnd) = try next.standing(of: current)
+        let isLast = sourceEnd <= end + limits.rest
+        if !isLast {
+          try confirm(on: next)
+          size = min(size * 2, limits.largest)
+          try next.begin(from: end, upTo: end + size, request: request)
+        }
+        guard try handOver(&pull, of: current, upTo: end) else { return }
+        position = end
+        if isLast { return }
+        swap(&current, &next)
+      }
+    } catch {
+      throw malformed.map { .malformed($0) } ?? .postgres(error)
+    }
+  }
+
+  /// What has come of one pull.
+  private struct Pull {
+    var rows = PulledRows()
+    var chunk = StreamChunk(capacity: StreamReceiver.chunkBytes)
+  }
+
+  /// The server sends the first message when all of the pull is decoded, which is when its slot has moved. False when
+  /// asked to stop.
+  private mutating func awaitFirstMessage(
+    of pull: inout Pull, on session: PullSession
+  ) throws(PostgresError) -> Bool {
+    try session.connection.awaitCopyOut(until: .never)
+    while true {
+      switch try read(&pull, from: session) {
+      case .message: return true
+      case .wouldBlock:
+        guard try session.awaitInput(orSignal: control.stopSignal) else { return false }
+      case .end:
+        throw PostgresError(
+          .unexpectedReply, message: "a binary COPY without a message", server: session.connection.serverName)
+      }
+    }
+  }
+
+  private mutating func read(
+    _ pull: inout Pull, from session: PullSession
+  ) throws(PostgresError) -> PostgresConnection.CopyRead {
+    var failure: MalformedStreamMessage?
+    let outcome = try session.connection.readCopyMessage { bytes in
+      do throws(MalformedStreamMessage) { try pull.rows.read(bytes, into: &pull.chunk) } catch { failure = error }
+    }
+    if let failure {
+      malformed = failure
+      throw PostgresError(.unexpectedReply, message: failure.reason, server: session.connection.serverName)
+    }
+    return outcome
+  }
+
+  private var malformed: MalformedStreamMessage?
+
+  /// Lets the source forget what is durable on the target; a deep backlog fills its disk.
+  private mutating func confirm(on session: PullSession) throws(PostgresError) {
+    let durable = control.durable
+    guard durable > confirmed + limits.first else { return }
+    try session.advance(request.slot, to: durable)
+    confirmed = durable
+  }
+
+  /// Passes on one pull's records; false when asked to stop.
+  private mutating func handOver(
+    _ pull: inout Pull, of session: PullSession, upTo end: LSN
+  ) throws(PostgresError) -> Bool {
+    while true {
+      if pull.chunk.byteCount >= StreamReceiver.chunkBytes, try !push(&pull.chunk) { return false }
+      switch try read(&pull, from: session) {
+      case .message: continue
+      case .wouldBlock:
+        guard try session.awaitInput(orSignal: control.stopSignal) else { return false }
+      case .end:
+        pull.chunk.append(keepalive: end, urgent: false)
+        return try push(&pull.chunk)
+      }
+    }
+  }
+
+  /// Waits for room in the queue. A target that takes nothing must not make us hold a snapshot on the source.
+  private func push(_ chunk: inout StreamChunk) throws(PostgresError) -> Bool {
+    let deadline = Deadline.after(Self.patience)
+    while !queue.tryPush(chunk, bytes: chunk.byteCount) {
+      if control.isStopped || queue.isClosed { return false }
+      let ready = poll([(control.wakeUp.fileDescriptor, Int16(POLLIN))], until: deadline)
+      if ready[0] != 0 { control.wakeUp.drain() }
+      if deadline.hasPassed {
+        throw PostgresError(
+          .deadline, message: "the target took no changes for a minute, so reading the backlog was given up",
+          server: first.connection.serverName)
+      }
+    }
+    chunk = StreamChunk(capacity: StreamReceiver.chunkBytes)
+    return !control.isStopped
+  }
+
+  private static let pinnedSettings: [String: String] = [
+    "statement_timeout": "0", "lock_timeout": "60s", "idle_in_transaction_session_timeout": "0",
+    "default_transaction_isolation": "read committed", "log_statement": "none", "log_min_duration_statement": "-1",
+    "client_min_messages": "error", "work_mem": "32MB", "jit": "off",
+  ]
+}
+
+/// One of the two sessions, with its temporary copy of the slot.
+private struct PullSession {
+  let connection: PostgresConnection
+  /// Temporary slots have their session's lifetime, but their names are the server's.
+  let slot: String
+
+  static func connect(
+    _ parameters: ConnectionParameters, interrupt: WakeUp
+  ) throws(PostgresError) -> PullSession {
+    let connection = try PostgresConnection.connect(parameters, interrupt: interrupt)
+    return PullSession(connection: connection, slot: "pgconvoy_pull_\(connection.backendPID)")
+  }
+
+  func sourceEnd() throws(PostgresError) -> LSN {
+    try position(connection.query("SELECT pg_catalog.pg_current_wal_flush_lsn()").first)
+  }
+
+  func prepare(copying original: String, temporaryKilobytes: Int) throws(PostgresError) {
+    // The bytes of pgoutput are in the client's encoding, and must be the database's own.
+    try connection.query(
+      """
+      SELECT pg_catalog.set_config('client_encoding', pg_catalog.current_setting('server_encoding'), false),
+             pg_catalog.set_config('temp_file_limit', $1, false)
+      """, ["\(temporaryKilobytes)kB"])
+    try connection.query("SELECT pg_catalog.pg_copy_logical_replication_slot($1, $2, true)", [original, slot])
+  }
+
+  /// Decoding without output: quick, and it lets go of the WAL before.
+  func advance(_ slot: String, to position: LSN) throws(PostgresError) {
+    try connection.query("SELECT pg_catalog.pg_replication_slot_advance($1, $2::pg_lsn)", [slot, position.description])
+  }
+
+  /// Has the server decode the transactions that commit between two positions, and one beyond where it straddles the
+  /// end; returns while it does.
+  func begin(from start: LSN, upTo end: LSN, request: StreamRequest) throws(PostgresError) {
+    try advance(slot, to: start)
+    let options = request.options.flatMap { [$0.name, $0.value] }.map { quotedLiteral($0) }
+    let list = options.isEmpty ? "" : ", VARIADIC ARRAY[\(options.joined(separator: ", "))]"
+    try connection.sendCopyOut(
+      """
+      COPY (SELECT lsn, data FROM pg_catalog.pg_logical_slot_get_binary_changes(
+        \(quotedLiteral(slot)), '\(end)', NULL\(list))) TO STDOUT (FORMAT binary)
+      """)
+  }
+
+  /// Where another session's slot stands after its decoding, and where the source's WAL ends.
+  func standing(of other: PullSession) throws(PostgresError) -> (end: LSN, sourceEnd: LSN) {
+    let result = try connection.query(
+      """
+      SELECT confirmed_flush_lsn, pg_catalog.pg_current_wal_flush_lsn()
+      FROM pg_catalog.pg_replication_slots WHERE slot_name = $1
+      """, [other.slot])
+    guard result.rowCount == 1 else {
+      throw PostgresError(
+        .unexpectedReply, message: "temporary slot \(other.slot) is gone", server: connection.serverName)
+    }
+    return (try position(result.text(0, 0)), try position(result.text(0, 1)))
+  }
+
+  /// False when the signal came.
+  func awaitInput(orSignal signal: WakeUp) throws(PostgresError) -> Bool {
+    let ready = poll(
+      [(connection.fileDescriptor, Int16(POLLIN)), (signal.fileDescriptor, Int16(POLLIN))], until: .never)
+    if ready[1] != 0 { return false }
+    try connection.consumeInput()
+    return true
+  }
+
+  private func position(_ text: String?) throws(PostgresError) -> LSN {
+    guard let position = text.flatMap({ LSN($0) }) else {
+      throw PostgresError(.unexpectedReply, message: "the server gave no position", server: connection.serverName)
+    }
+    return position
+  }
+}
+
+/// Reads the rows of `COPY (SELECT lsn, data …) TO STDOUT (FORMAT binary)`, one message of the protocol at a time.
+/// <https://www.postgresql.org/docs/15/sql-copy.html#id-1.9.3.55.9.4>
+struct PulledRows {
+  private var isFirst = true
+
+  private static let signature: [UInt8] = [0x50, 0x47, 0x43, 0x4F, 0x50, 0x59, 0x0A, 0xFF, 0x0D, 0x0A, 0x00]
+  /// The signature, the flags, the length of an extension that no version has.
+  private static let headerLength = 19
+  /// A row's count of columns, the LSN with its length, the length of the data.
+  private static let rowHeaderLength = 2 + 4 + 8 + 4
+
+  init() {}
+
+  mutating func read(
+    _ message: UnsafeRawBufferPointer, into chunk: inout StreamChunk
+  ) throws(MalformedStreamMessage) {
+    var offset = 0
+    if isFirst {
+      guard message.count >= Self.headerLength, message.prefix(Self.signature.count).elementsEqual(Self.signature)
+      else { throw MalformedStreamMessage("a binary COPY without its signature") }
+      guard number(message, at: 11) == 0, number(message, at: 15) == 0 else {
+        throw MalformedStreamMessage("a binary COPY with flags or an extension")
+      }
+      offset = Self.headerLength
+      isFirst = false
+    }
+    while offset < message.count {
+      guard offset + 2 <= message.count else { throw cut(message) }
+      let columns = Int16(bigEndian: message.loadUnaligned(fromByteOffset: offset, as: Int16.self))
+      if columns == -1 { return }
+      guard columns == 2 else { throw MalformedStreamMessage("a row of \(columns) columns instead of 2") }
+      guard offset + Self.rowHeaderLength <= message.count else { throw cut(message) }
+      guard number(message, at: offset + 2) == 8 else { throw MalformedStreamMessage("an LSN that is not 8 bytes") }
+      let lsn = UInt64(bigEndian: message.loadUnaligned(fromByteOffset: offset + 6, as: UInt64.self))
+      let length = Int(number(message, at: offset + 14))
+      let start = offset + Self.rowHeaderLength
+      guard length >= 0, start + length <= message.count else { throw cut(message) }
+      chunk.append(lsn: LSN(lsn), record: UnsafeRawBufferPointer(rebasing: message[start..<start + length]))
+      offset = start + length
+    }
+  }
+
+  private func number(_ message: UnsafeRawBufferPointer, at offset: Int) -> Int32 {
+    Int32(bigEndian: message.loadUnaligned(fromByteOffset: offset, as: Int32.self))
+  }
+
+  private func cut(_ message: UnsafeRawBufferPointer) -> MalformedStreamMessage {
+    MalformedStreamMessage("a row of the COPY is cut off after \(message.count) bytes")
+  }
+}

@@ -1,0 +1,54 @@
+public import BlockingIO
+public import PostgresClient
+public import ReplicationModel
+
+/// Reads one slot's changes into a queue: a deep backlog by SQL, what follows from its walsender.
+public struct SlotReader: Sendable {
+  private let source: ConnectionParameters
+  private let request: StreamRequest
+  private let queue: ByteBoundedQueue<StreamChunk>
+  private let control: StreamControl
+  private let limits: PullLimits
+
+  /// - Parameter source: a connection to the slot's database, with the settings that values are to be printed under.
+  public init(
+    source: ConnectionParameters, request: StreamRequest, queue: ByteBoundedQueue<StreamChunk>,
+    control: StreamControl, limits: PullLimits = PullLimits()
+  ) {
+    self.source = source
+    self.request = request
+    self.queue = queue
+    self.control = control
+    self.limits = limits
+  }
+
+  /// Runs until `control.stop()` or until the source ends the stream, which is no error when it shuts down.
+  public func run() throws(StreamFailure) {
+    var request = request
+    request.start = try pullBacklog()
+    if control.isStopped || queue.isClosed { return }
+    var walsender = source
+    walsender.isReplication = true
+    let connection: PostgresConnection
+    do throws(PostgresError) {
+      connection = try PostgresConnection.connect(walsender, interrupt: control.stopSignal)
+    } catch {
+      throw .postgres(error)
+    }
+    var receiver = try StreamReceiver(
+      connection: connection, request: request, durable: self.request.start, queue: queue, control: control)
+    try receiver.run()
+  }
+
+  /// Where the walsender has to begin.
+  private func pullBacklog() throws(StreamFailure) -> LSN {
+    var puller: BacklogPuller?
+    do throws(PostgresError) {
+      puller = try BacklogPuller.open(source, request: request, queue: queue, control: control, limits: limits)
+    } catch {
+      throw .postgres(error)
+    }
+    try puller?.run()
+    return puller?.position ?? request.start
+  }
+}
