@@ -1,6 +1,6 @@
 public import BlockingIO
 public import PostgresClient
-public import ReplicationModel
+import ReplicationModel
 
 /// Reads one slot's changes into a queue: a deep backlog by SQL, what follows from its walsender.
 public struct SlotReader: Sendable {
