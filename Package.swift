@@ -26,7 +26,10 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Reso
 let package = Package(
   name: "pgconvoy",
   products: [
-    .executable(name: "pgconvoy", targets: ["pgconvoy"])
+    .executable(name: "pgconvoy", targets: ["pgconvoy"]),
+    // For the package in Benchmarks/.
+    .library(
+      name: "Rooms", targets: ["ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding", "DatabaseSync"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
