@@ -65,6 +65,8 @@ public struct ApplySession {
     "array_nulls": "on",
     "row_security": "off",
     "default_tablespace": "",
+    // A set of rows is kept whole while it is joined.
+    "work_mem": "32MB",
     // Rows are found by their key's index, however many a statement is said to be about.
     "enable_seqscan": "off",
     "enable_hashjoin": "off",

@@ -420,17 +420,35 @@ public final class ChangeApplier<Parser: RecordParser> {
     return true
   }
 
+  /// All tables' sets first: they wait for nothing, and a COPY has to wait for all before it. The order of tables does
+  /// not matter, for no trigger fires that could look into another.
   private func flushBatches() throws(ApplyFailure) {
-    for number in pendingBatches { try flushBatch(number, lsn: position) }
+    var copies: [PendingCopy] = []
+    for number in pendingBatches { copies += try sendSets(number, lsn: position) }
+    try copy(copies, lsn: position)
+    for number in pendingBatches { layouts[number]?.batch.removeAll() }
     pendingBatches.removeAll(keepingCapacity: true)
     waitingChanges = 0
     waitingBytes = 0
   }
 
-  /// Deletes, then updates by the columns that they set, then inserts: so that a row that was deleted and inserted
-  /// anew, or a unique value that moved to another row, finds its place free.
   private func flushBatch(_ number: RelationNumber, lsn: LSN) throws(ApplyFailure) {
-    guard number < layouts.count, let layout = layouts[number], !layout.batch.isEmpty else { return }
+    try copy(try sendSets(number, lsn: lsn), lsn: lsn)
+    if number < layouts.count { layouts[number]?.batch.removeAll() }
+  }
+
+  /// The rows of one table that go in by COPY.
+  private struct PendingCopy {
+    var number: RelationNumber
+    var layout: RelationLayout
+    var columns: [Int]
+    var rows: [Int]
+  }
+
+  /// Deletes, then updates by the columns that they set, then inserts: so that a row that was deleted and inserted
+  /// anew, or a unique value that moved to another row, finds its place free. Returns the inserts.
+  private func sendSets(_ number: RelationNumber, lsn: LSN) throws(ApplyFailure) -> [PendingCopy] {
+    guard number < layouts.count, let layout = layouts[number], !layout.batch.isEmpty else { return [] }
     let plan = BatchPlan(layout.batch, of: layout.relation)
     if !plan.deletes.isEmpty {
       try sendSet(plan.deletes, layout.relation.batchDelete(), key: [], .delete, layout, number, lsn)
@@ -438,8 +456,7 @@ public final class ChangeApplier<Parser: RecordParser> {
     for (set, rows) in plan.updates where !set.isEmpty {
       try sendSet(rows, layout.relation.batchUpdate(set: set), key: set, .update, layout, number, lsn)
     }
-    for (set, rows) in plan.inserts { try copy(rows, columns: set, layout, number, lsn) }
-    layout.batch.removeAll()
+    return plan.inserts.map { PendingCopy(number: number, layout: layout, columns: $0.set, rows: $0.rows) }
   }
 
   private func sendSet(
@@ -470,28 +487,31 @@ public final class ChangeApplier<Parser: RecordParser> {
     try guarding { () throws(PostgresError) in try connection.pump() }
   }
 
-  private func copy(
-    _ rows: [Int], columns: [Int], _ layout: RelationLayout, _ number: RelationNumber, _ lsn: LSN
-  ) throws(ApplyFailure) {
+  private func copy(_ copies: [PendingCopy], lsn: LSN) throws(ApplyFailure) {
+    guard !copies.isEmpty else { return }
+    // A COPY has no place in a pipeline.
     try synchronize()
-    copyBuffer.removeAll(keepingCapacity: true)
-    layout.batch.bytes.withUnsafeBytes { buffer in
-      for row in rows {
-        for (index, column) in columns.enumerated() {
-          CopyText.append(layout.batch.bytes(row, column, in: buffer), isFirst: index == 0, to: &copyBuffer)
+    try guarding { () throws(PostgresError) in try connection.leavePipeline() }
+    for copy in copies {
+      copyBuffer.removeAll(keepingCapacity: true)
+      let batch = copy.layout.batch
+      batch.bytes.withUnsafeBytes { buffer in
+        for row in copy.rows {
+          for (index, column) in copy.columns.enumerated() {
+            CopyText.append(batch.bytes(row, column, in: buffer), isFirst: index == 0, to: &copyBuffer)
+          }
+          CopyText.endRow(&copyBuffer)
         }
-        CopyText.endRow(&copyBuffer)
+      }
+      do throws(ApplyFailure) {
+        try guarding { () throws(PostgresError) in
+          try connection.copyIn(copy.layout.relation.batchCopy(columns: copy.columns), copyBuffer)
+        }
+      } catch {
+        throw error.located(relation: parser.relationName(copy.number), operation: "insert", lsn: lsn, xid: nil)
       }
     }
-    do throws(ApplyFailure) {
-      try guarding { () throws(PostgresError) in
-        try connection.leavePipeline()
-        try connection.copyIn(layout.relation.batchCopy(columns: columns), copyBuffer)
-        try connection.enterPipeline()
-      }
-    } catch {
-      throw error.located(relation: parser.relationName(number), operation: "insert", lsn: lsn, xid: nil)
-    }
+    try guarding { () throws(PostgresError) in try connection.enterPipeline() }
   }
 
   // MARK: groups
@@ -524,7 +544,7 @@ public final class ChangeApplier<Parser: RecordParser> {
   private func closeGroup() throws(ApplyFailure) {
     try flushBatches()
     // A set that did not hit its rows is no error to the server, which would go on to the COMMIT.
-    if isBatching { try synchronize() }
+    if isBatching && !expectations.isEmpty { try synchronize() }
     for marker in groupMarkers {
       parameters.reset()
       parameters.append(text: Self.markerChannel)

@@ -25,6 +25,9 @@ struct ApplyLoop {
   private static let backlogBytes = 64 << 10
   /// How long a turn waits for something to do.
   private static let turnTime = Duration.milliseconds(250)
+  /// How long a set-based group waits for more of the backlog: behind, fewer and larger groups are worth more than an
+  /// early commit.
+  private static let lingerTime = Duration.milliseconds(20)
 
   private let applier: ChangeApplier<TestDecodingParser>
   private let feed: Feed
@@ -50,13 +53,16 @@ struct ApplyLoop {
 
   /// One turn; false when the stream has ended and all of it is applied.
   mutating func turn() throws(ApplyFailure) -> Bool {
-    if let chunk = feed.queue.pop(until: .after(Self.turnTime)) {
+    let patience = applier.isBatching && !applier.isMidTransaction ? Self.lingerTime : Self.turnTime
+    if let chunk = feed.queue.pop(until: .after(patience)) {
       try apply(chunk)
+      if feed.queue.isEmpty && (!applier.isBatching || isCaughtUp) { try applier.commitGroup() }
     } else if feed.queue.isClosed {
       try finish()
       return false
+    } else {
+      try applier.commitGroup()
     }
-    if feed.queue.isEmpty { try applier.commitGroup() }
     try housekeeping()
     rate.record(total: applier.counters.changes)
     return true
@@ -67,7 +73,7 @@ struct ApplyLoop {
     var caughtUp = isCaughtUp
     var urgent = isUrgent
     var position = keepalivePosition
-    applier.hasBacklog = feed.queue.byteCount >= Self.backlogBytes
+    applier.hasBacklog = chunk.byteCount + feed.queue.byteCount >= Self.backlogBytes
     try chunk.forEach { item throws(ApplyFailure) in
       switch item {
       case .record(let lsn, let bytes):

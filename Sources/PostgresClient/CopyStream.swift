@@ -77,6 +77,10 @@ extension PostgresConnection {
 
   /// Sends one message on a COPY stream. Waits, bounded by the deadline, when the socket is full.
   public func writeCopyMessage(_ bytes: [UInt8], until deadline: Deadline) throws(PostgresError) {
+    try writeCopyMessage(bytes[...], until: deadline)
+  }
+
+  private func writeCopyMessage(_ bytes: ArraySlice<UInt8>, until deadline: Deadline) throws(PostgresError) {
     guard let connection else { throw lostError() }
     let status = bytes.withUnsafeBytes { buffer in
       PQputCopyData(connection, buffer.baseAddress?.assumingMemoryBound(to: CChar.self), Int32(buffer.count))
@@ -101,7 +105,7 @@ extension PostgresConnection {
     var start = 0
     while start < bytes.count {
       let end = min(start + slice, bytes.count)
-      try writeCopyMessage(Array(bytes[start..<end]), until: deadline)
+      try writeCopyMessage(bytes[start..<end], until: deadline)
       start = end
     }
     try endCopy(until: deadline)

@@ -9,18 +9,33 @@ public struct PullLimits: Sendable {
   public var depth: UInt64
   /// Bytes of WAL that are left to the walsender.
   public var rest: UInt64
-  /// Bytes of WAL of the first pull; each next one takes twice as much.
+  /// Bytes of WAL of the first pull.
   public var first: UInt64
   /// Bytes of WAL that one pull takes at most.
   public var largest: UInt64
+  /// Bytes of records that a pull should bring: the source holds them until they are taken.
+  public var records: UInt64
 
   public init(
-    depth: UInt64 = 48 << 20, rest: UInt64 = 8 << 20, first: UInt64 = 16 << 20, largest: UInt64 = 128 << 20
+    depth: UInt64 = 48 << 20, rest: UInt64 = 8 << 20, first: UInt64 = 16 << 20, largest: UInt64 = 2 << 30,
+    records: UInt64 = 128 << 20
   ) {
     self.depth = depth
     self.rest = rest
     self.first = first
     self.largest = largest
+    self.records = records
+  }
+
+  /// How much WAL to take after a pull that brought so many bytes of records out of so much WAL.
+  ///
+  /// Each pull decodes again from where the oldest transaction of its beginning began, or from the last snapshot that
+  /// the server logged (every 15 s), so a few large ones cost the source far less than many small ones. A database
+  /// with little of its server's WAL goes in larger steps, as the WAL of its neighbours leaves nothing behind.
+  func next(after wal: UInt64, records found: UInt64) -> UInt64 {
+    let wanted = Double(records) / Double(max(found, 1)) * Double(wal)
+    let growth = min(max(wanted, Double(wal)), Double(wal) * 8)
+    return min(UInt64(growth), largest)
   }
 }
 
@@ -99,6 +114,7 @@ public struct BacklogPuller {
     do throws(PostgresError) {
       var (current, next) = (first, second)
       var size = limits.first
+      var found: UInt64?
       try current.begin(from: position, upTo: position + size, request: request)
       while true {
         var pull = Pull()
@@ -109,14 +125,19 @@ public struct BacklogPuller {
         }
         let (end, sourceEnd) = try next.standing(of: current)
         let isLast = sourceEnd <= end + limits.rest
-        if !isLast {
-          try confirm(on: next)
-          size = min(size * 2, limits.largest)
-          try next.begin(from: end, upTo: end + size, request: request)
+        // The first pull is small, and the size of all others is learnt from it.
+        if let found, !isLast {
+          size = limits.next(after: size, records: found)
+          try begin(on: next, from: end, size: size)
         }
         guard try handOver(&pull, of: current, upTo: end) else { return }
         position = end
         if isLast { return }
+        if found == nil {
+          size = limits.next(after: size, records: pull.records)
+          try begin(on: next, from: end, size: size)
+        }
+        found = pull.records
         swap(&current, &next)
       }
     } catch {
@@ -128,6 +149,13 @@ public struct BacklogPuller {
   private struct Pull {
     var rows = PulledRows()
     var chunk = StreamChunk(capacity: StreamReceiver.chunkBytes)
+    /// Bytes of records that were passed on.
+    var records: UInt64 = 0
+  }
+
+  private mutating func begin(on session: PullSession, from start: LSN, size: UInt64) throws(PostgresError) {
+    try confirm(on: session)
+    try session.begin(from: start, upTo: start + size, request: request)
   }
 
   /// The server sends the first message when all of the pull is decoded, which is when its slot has moved. False when
@@ -177,22 +205,22 @@ public struct BacklogPuller {
     _ pull: inout Pull, of session: PullSession, upTo end: LSN
   ) throws(PostgresError) -> Bool {
     while true {
-      if pull.chunk.byteCount >= StreamReceiver.chunkBytes, try !push(&pull.chunk) { return false }
+      if pull.chunk.byteCount >= StreamReceiver.chunkBytes, try !push(&pull) { return false }
       switch try read(&pull, from: session) {
       case .message: continue
       case .wouldBlock:
         guard try session.awaitInput(orSignal: control.stopSignal) else { return false }
       case .end:
         pull.chunk.append(keepalive: end, urgent: false)
-        return try push(&pull.chunk)
+        return try push(&pull)
       }
     }
   }
 
   /// Waits for room in the queue. A target that takes nothing must not make us hold a snapshot on the source.
-  private func push(_ chunk: inout StreamChunk) throws(PostgresError) -> Bool {
+  private func push(_ pull: inout Pull) throws(PostgresError) -> Bool {
     let deadline = Deadline.after(Self.patience)
-    while !queue.tryPush(chunk, bytes: chunk.byteCount) {
+    while !queue.tryPush(pull.chunk, bytes: pull.chunk.byteCount) {
       if control.isStopped || queue.isClosed { return false }
       let ready = poll([(control.wakeUp.fileDescriptor, Int16(POLLIN))], until: deadline)
       if ready[0] != 0 { control.wakeUp.drain() }
@@ -202,7 +230,8 @@ public struct BacklogPuller {
           server: first.connection.serverName)
       }
     }
-    chunk = StreamChunk(capacity: StreamReceiver.chunkBytes)
+    pull.records += UInt64(pull.chunk.byteCount)
+    pull.chunk = StreamChunk(capacity: StreamReceiver.chunkBytes)
     return !control.isStopped
   }
 
