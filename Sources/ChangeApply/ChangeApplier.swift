@@ -86,6 +86,10 @@ public final class ChangeApplier<Parser: RecordParser> {
   /// Where a replay of the group in hand may send sets again: behind all that came in, and behind the transaction that
   /// is under way, whose records may stand before the last COMMIT in the WAL.
   public var replayEnd: LSN { max(lastRecord, LSN(position.rawValue + 1)) }
+  /// The transaction to leave out, which has a `commit` when progress is past it.
+  public private(set) var steppedOver: SteppedOver?
+  private var isSteppingOver = false
+  private var hasSeenNamedRecord = false
   /// Up to here every source transaction is applied on its own, change by change in the stream's order.
   private let strictUntil: LSN
   /// Relations with changes that wait in their batches, in the order of their first one.
@@ -98,11 +102,13 @@ public final class ChangeApplier<Parser: RecordParser> {
   ///   - start: the origin's progress, where the stream begins.
   ///   - identity: unique for this applier.
   ///   - strictUntil: no set-based statements before this position.
+  ///   - steppingOver: a transaction to leave out. It is an error if it does not hold the record that is named.
   public init(
     session: ApplySession, parser: Parser, start: LSN, identity: String, limits: BatchLimits = BatchLimits(),
-    strictUntil: LSN = .invalid
+    strictUntil: LSN = .invalid, steppingOver: SteppedOver? = nil
   ) throws(ApplyFailure) {
     self.strictUntil = strictUntil
+    steppedOver = steppingOver
     self.session = session
     self.parser = parser
     self.limits = limits
@@ -151,6 +157,11 @@ public final class ChangeApplier<Parser: RecordParser> {
     do throws(MalformedRecord) {
       decoded = try parser.parse(record)
     } catch {
+      if isSteppingOver {
+        // Whatever it says, it is left out.
+        hasSeenNamedRecord = hasSeenNamedRecord || lsn == steppedOver?.lsn
+        return
+      }
       let failure = ApplyFailure(.unreadable, "malformed record: \(error.reason) at byte \(error.offset)")
       throw failure.located(relation: nil, operation: nil, lsn: lsn, xid: sourceTransaction)
     }
@@ -166,18 +177,21 @@ public final class ChangeApplier<Parser: RecordParser> {
     switch decoded {
     case .insert, .update, .delete, .truncate:
       guard isInTransaction else { throw ApplyFailure(.unreadable, "a change outside a transaction") }
+      if isSteppingOver { return leaveOut(decoded, lsn: lsn) }
       try applyChange(decoded, lsn: lsn, record: record)
     case .begin(let xid):
       guard !isInTransaction else { throw ApplyFailure(.unreadable, "BEGIN inside a transaction") }
       isInTransaction = true
       sourceTransaction = xid
+      isSteppingOver = xid == steppedOver?.xid && steppedOver?.commit == nil
+      hasSeenNamedRecord = false
     case .commit(_, let timestamp):
       guard isInTransaction else { throw ApplyFailure(.unreadable, "COMMIT without its BEGIN") }
       isInTransaction = false
       if let timestamp {
         lastCommitTime = String(decoding: record[timestamp.start..<timestamp.end], as: UTF8.self)
       }
-      try endTransaction(lsn: lsn)
+      if isSteppingOver { try endSteppingOver(lsn: lsn) } else { try endTransaction(lsn: lsn) }
       sourceTransaction = nil
     case .message(let transactional, let prefix, let content):
       guard transactional, isInTransaction, let nonce = markerNonce(prefix, content, record) else { return }
@@ -188,6 +202,24 @@ public final class ChangeApplier<Parser: RecordParser> {
     case .streamControl:
       throw ApplyFailure(.unreadable, "a streamed block, which carries no rows")
     }
+  }
+
+  private func leaveOut(_ decoded: DecodedRecord, lsn: LSN) {
+    seenChanges += 1
+    hasSeenNamedRecord = hasSeenNamedRecord || lsn == steppedOver?.lsn
+    if let relation = relation(of: decoded) { steppedOver?.changes[relation, default: 0] += 1 }
+  }
+
+  /// Moves progress past the transaction at once, so that what was left out is known to be just this.
+  private func endSteppingOver(lsn: LSN) throws(ApplyFailure) {
+    guard hasSeenNamedRecord || lsn == steppedOver?.lsn else {
+      throw ApplyFailure(.unreadable, "the transaction that was to be stepped over is another one now")
+    }
+    isSteppingOver = false
+    try openGroupIfNeeded()
+    try endTransaction(lsn: lsn)
+    if isGroupOpen { try closeGroup() }
+    steppedOver?.commit = lsn
   }
 
   /// A position up to which the server has sent everything. It moves progress only when nothing received before it

@@ -4,7 +4,7 @@ import Glibc
 public import Logging
 import LogicalDecoding
 import PostgresClient
-import ReplicationModel
+public import ReplicationModel
 import ReplicationStream
 import Synchronization
 
@@ -18,6 +18,13 @@ public final class DatabaseWorker: Sendable {
   private let logger: Logger
   private let status: Mutex<WorkerSnapshot>
   private let life = Life()
+  private let orders = Mutex(Orders())
+
+  private struct Orders {
+    /// Records whose transactions are to be stepped over.
+    var due: Set<LSN> = []
+    var done: [SteppedOver] = []
+  }
 
   /// - Parameter earlier: what a worker before this one had counted.
   public init(_ assignment: WorkerAssignment, earlier: WorkerSnapshot? = nil, logger: Logger) {
@@ -42,6 +49,27 @@ public final class DatabaseWorker: Sendable {
     startThread(name: "apply-\(assignment.database)") { self.run() }
   }
 
+  /// Orders transactions to be stepped over, each named by one of its records. It is done only when the worker parks at
+  /// just that record: an order for any other place changes nothing.
+  public func stepOver(_ places: Set<LSN>) {
+    let isNew = orders.withLock { orders in
+      defer { orders.due = places }
+      return !places.isSubset(of: orders.due)
+    }
+    if isNew { life.hurry() }
+  }
+
+  /// Whether orders are due.
+  public var hasOrders: Bool { orders.withLock { !$0.due.isEmpty } }
+
+  /// What has been stepped over since the last call; the target's progress is past all of it.
+  public func takeSteppedOver() -> [SteppedOver] {
+    orders.withLock { orders in
+      defer { orders.done = [] }
+      return orders.done
+    }
+  }
+
   /// Asks the worker to finish the transaction in hand, confirm and disconnect.
   public func requestStop() { life.requestStop() }
 
@@ -57,8 +85,9 @@ public final class DatabaseWorker: Sendable {
     var backOff = BackOff()
     var secondLook = SecondLook()
     var strictUntil = LSN.invalid
+    var steppingOver: SteppedOver?
     while !life.isStopRequested {
-      let outcome = attempt(strictUntil: strictUntil, onProgress: { backOff.reset() })
+      let outcome = attempt(strictUntil: strictUntil, steppingOver: &steppingOver, onProgress: { backOff.reset() })
       switch outcome {
       case .stopped: break
       case .replayStrictly(let message, let end):
@@ -74,13 +103,22 @@ public final class DatabaseWorker: Sendable {
           $0.restarts += 1
         }
         life.pause(pause)
-      case .parked(let message, let lsn, let mayBeStale):
+      case .parked(let message, let lsn, let xid, let mayBeStale):
+        if let lsn, let xid, orders.withLock({ $0.due.contains(lsn) }), steppingOver?.lsn != lsn {
+          logger.warning(
+            "stepping over a transaction, as ordered",
+            metadata: ["xid": "\(xid)", "lsn": "\(lsn)", "reason": "\(message)"])
+          steppingOver = SteppedOver(xid: xid, lsn: lsn)
+          continue
+        }
+        steppingOver = nil
         if mayBeStale, secondLook.isDue(after: lsn) { continue }
         logger.error("parked", metadata: ["reason": "\(message)"])
         status.withLock {
           $0.phase = .parked
           $0.lastError = message
           $0.parkedAt = lsn
+          $0.hasCaughtUp = false
           $0.changesPerSecond = 0
         }
         life.pause(Self.parkedRetry)
@@ -98,37 +136,41 @@ public final class DatabaseWorker: Sendable {
     case transient(String)
     /// A batch failed; the stream is read again, up to here change by change.
     case replayStrictly(String, until: LSN)
-    case parked(String, LSN?, mayBeStale: Bool)
+    case parked(String, LSN?, xid: UInt32?, mayBeStale: Bool)
   }
 
-  private func attempt(strictUntil: LSN, onProgress: () -> Void) -> Outcome {
+  private func attempt(
+    strictUntil: LSN, steppingOver: inout SteppedOver?, onProgress: () -> Void
+  ) -> Outcome {
     do {
-      try stream(strictUntil: strictUntil, onProgress: onProgress)
+      try stream(strictUntil: strictUntil, steppingOver: &steppingOver, onProgress: onProgress)
       return .stopped
     } catch let error as BatchFailure {
       return .replayStrictly("\(error.failure)", until: error.end)
     } catch let error as ConvoyError {
-      return .parked(error.description, nil, mayBeStale: false)
+      return .parked(error.description, nil, xid: nil, mayBeStale: false)
     } catch let error as ApplyFailure {
       if case .postgres(let cause) = error.reason, cause.reason == .cancelled, life.isStopRequested { return .stopped }
       if error.isTransient { return .transient("\(error)") }
-      return .parked("\(error)", error.lsn, mayBeStale: true)
+      return .parked("\(error)", error.lsn, xid: error.xid, mayBeStale: true)
     } catch let error as PostgresError {
       if error.reason == .cancelled && life.isStopRequested { return .stopped }
       let text = "\(error.server): \(error)"
-      return error.isTransient ? .transient(text) : .parked(text, nil, mayBeStale: false)
+      return error.isTransient ? .transient(text) : .parked(text, nil, xid: nil, mayBeStale: false)
     } catch StreamFailure.postgres(let error) {
       let text = "\(error.server): \(error)"
-      return error.isTransient ? .transient(text) : .parked(text, nil, mayBeStale: false)
+      return error.isTransient ? .transient(text) : .parked(text, nil, xid: nil, mayBeStale: false)
     } catch StreamFailure.malformed(let error) {
-      return .parked("the source sent a message outside the protocol: \(error.reason)", nil, mayBeStale: true)
+      return .parked("the source sent a message outside the protocol: \(error.reason)", nil, xid: nil, mayBeStale: true)
     } catch {
-      return .parked("\(error)", nil, mayBeStale: false)
+      return .parked("\(error)", nil, xid: nil, mayBeStale: false)
     }
   }
 
   /// One connection's worth of work; returns when asked to stop.
-  private func stream(strictUntil: LSN, onProgress: () -> Void) throws {
+  private func stream(
+    strictUntil: LSN, steppingOver: inout SteppedOver?, onProgress: () -> Void
+  ) throws {
     let session = try openSession()
     life.attach(session.interrupt)
     defer {
@@ -150,17 +192,23 @@ public final class DatabaseWorker: Sendable {
     defer { feed.stop() }
     let applier = try ChangeApplier(
       session: session, parser: TestDecodingParser(), start: start,
-      identity: HandOffNames.random().nonce, strictUntil: strictUntil)
+      identity: HandOffNames.random().nonce, strictUntil: strictUntil, steppingOver: steppingOver)
     logger.info("streaming", metadata: ["from": "\(start)"])
     status.withLock {
       $0.phase = .catchingUp
       $0.position = start
       $0.durable = start
       $0.parkedAt = nil
+      $0.hasCaughtUp = false
     }
     var loop = ApplyLoop(applier: applier, feed: feed, base: snapshot)
     while !life.isStopRequested {
-      let more = try turn(&loop)
+      let more: Bool
+      do {
+        // Before anything else is said of this turn, and also when it fails behind the transaction.
+        defer { take(&steppingOver, from: applier) }
+        more = try turn(&loop)
+      }
       if loop.hasApplied { onProgress() }
       publish(loop)
       if !more {
@@ -171,6 +219,16 @@ public final class DatabaseWorker: Sendable {
     }
     try loop.finish()
     publish(loop)
+  }
+
+  /// Notes that progress has moved past a transaction, whatever comes after it in the same turn.
+  private func take(_ steppingOver: inout SteppedOver?, from applier: ChangeApplier<TestDecodingParser>) {
+    guard steppingOver != nil, let done = applier.steppedOver, done.commit != nil else { return }
+    orders.withLock {
+      $0.done.append(done)
+      $0.due.remove(done.lsn)
+    }
+    steppingOver = nil
   }
 
   /// A batch's failure names no change; anything but a passing trouble has to be replayed to find it.
@@ -216,7 +274,10 @@ public final class DatabaseWorker: Sendable {
       $0.missedRows = figures.missedRows
       $0.changesPerSecond = figures.changesPerSecond
       $0.secondsBehind = figures.secondsBehind
-      if figures.isCaughtUp { $0.lastError = nil }
+      if figures.isCaughtUp {
+        $0.lastError = nil
+        $0.hasCaughtUp = true
+      }
     }
   }
 }

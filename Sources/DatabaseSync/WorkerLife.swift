@@ -7,6 +7,7 @@ final class Life: @unchecked Sendable {
   private let condition = ConditionVariable()
   private var stopRequested = false
   private var running = false
+  private var isHurried = false
   private var interrupt: WakeUp?
 
   var isStopRequested: Bool { condition.withLock { stopRequested } }
@@ -45,11 +46,20 @@ final class Life: @unchecked Sendable {
     }
   }
 
-  /// Waits, unless a stop is requested meanwhile.
+  /// Waits, unless a stop is requested meanwhile or `hurry` is called, before or meanwhile.
   func pause(_ duration: Duration) {
     let deadline = Deadline.after(duration)
     condition.withLock {
-      while !stopRequested && condition.wait(until: deadline) {}
+      while !stopRequested && !isHurried && condition.wait(until: deadline) {}
+      isHurried = false
+    }
+  }
+
+  /// Ends the next pause, or the one under way.
+  func hurry() {
+    condition.withLock {
+      isHurried = true
+      condition.broadcast()
     }
   }
 }

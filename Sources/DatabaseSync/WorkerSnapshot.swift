@@ -19,6 +19,9 @@ public struct WorkerSnapshot: Sendable, Codable, Equatable {
   public var lastError: String?
   /// The commit LSN or record that parked it.
   public var parkedAt: LSN?
+  /// Progress is past all that the stream held when this worker last began, so that no order to step over a
+  /// transaction of that time is due any more.
+  public var hasCaughtUp = false
   public var restarts: Int
 
   public init(migration: String, database: String) {

@@ -70,10 +70,13 @@ extension JournalFile {
   }
 
   /// The worker has stepped over it.
-  public func skipDone(_ id: SkipRecord.ID) throws(ConvoyError) {
+  ///
+  /// - Parameter outcome: what was left out, for the report.
+  public func skipDone(_ id: SkipRecord.ID, outcome: String? = nil) throws(ConvoyError) {
     try write { database in
       try database.execute(
-        sql: "UPDATE skips SET done = ? WHERE id = ? AND done IS NULL", arguments: [Moment.now, id])
+        sql: "UPDATE skips SET done = ?, outcome = ? WHERE id = ? AND done IS NULL",
+        arguments: [Moment.now, outcome, id])
     }
   }
 
@@ -141,5 +144,6 @@ extension SkipRecord {
     requestedBy = try row.value("requested_by")
     requested = try row.date("requested")
     done = try row.optionalDate("done")
+    outcome = try row.optional("outcome")
   }
 }

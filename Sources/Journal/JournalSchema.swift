@@ -8,6 +8,7 @@ enum JournalSchema {
   static let migrator: DatabaseMigrator = {
     var migrator = DatabaseMigrator()
     migrator.registerMigration("v1") { try $0.execute(sql: version1) }
+    migrator.registerMigration("v2") { try $0.execute(sql: "ALTER TABLE skips ADD COLUMN outcome TEXT") }
     return migrator
   }()
 

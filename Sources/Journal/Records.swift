@@ -158,12 +158,14 @@ public struct SkipRecord: Sendable, Codable, Equatable, Identifiable {
   public var id: Int64
   public var migration: String
   public var database: String
-  /// The transaction's commit LSN, as the parked database's error names it.
+  /// The transaction's record that could not be applied, as the parked database's error names it.
   public var lsn: LSN
   public var requestedBy: String
   public var requested: Date
   /// Nil until the worker has stepped over it.
   public var done: Date?
+  /// What was left out.
+  public var outcome: String?
 }
 
 /// A database's status as the sync process last recorded it.

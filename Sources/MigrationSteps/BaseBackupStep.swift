@@ -128,13 +128,17 @@ struct BaseBackupStep: Step {
       to: target.passfile)
   }
 
-  /// Removes what an earlier attempt of this migration may have left behind: its copy, its password file, its slot.
+  /// Removes what an earlier attempt of this migration may have left behind: its slot, its copy, its password file.
+  ///
+  /// A pg_basebackup that was killed, or whose connection broke, leaves its second process behind. That one streams WAL
+  /// by our slot, does not notice that it is alone, and would go on for ever: so it is cut off, and before the copy goes.
   private func removeLeftovers(_ context: MigrationContext, _ target: ServerControl) async throws {
+    if let record = try await context.record()?.handOff {
+      try await dropSlots(context, .source, names: [record.names.physicalSlot], cuttingOff: true)
+    }
     try await target.check(
       "rm -rf -- \"$1\" \"$2\"", [target.copyDirectory, target.passfile], label: "removing an unfinished copy",
       deadline: .seconds(600))
-    guard let record = try await context.record()?.handOff else { return }
-    try await dropSlots(context, .source, names: [record.names.physicalSlot])
   }
 }
 
@@ -156,7 +160,11 @@ extension Inventory.Host {
 }
 
 /// Drops slots that exist, waiting for the walsender of one that has just been left.
-func dropSlots(_ context: MigrationContext, _ side: Side, names: [String]) async throws {
+///
+/// - Parameter cuttingOff: ends the walsender of one that somebody still reads, instead of waiting for its end.
+func dropSlots(
+  _ context: MigrationContext, _ side: Side, names: [String], cuttingOff: Bool = false
+) async throws {
   let session = try await context.session(side)
   for name in names {
     try await waitUntil(
@@ -168,10 +176,13 @@ func dropSlots(_ context: MigrationContext, _ side: Side, names: [String]) async
       }
     ) {
       let row = try await session.query(
-        "SELECT active FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [name]
+        "SELECT active, active_pid FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [name]
       ).rows.first
       guard let row else { return true }
-      if row.bool(0) { return false }
+      if row.bool(0) {
+        if cuttingOff { try await session.query("SELECT pg_catalog.pg_terminate_backend($1)", [row.string(1)]) }
+        return false
+      }
       do {
         try await session.query("SELECT pg_catalog.pg_drop_replication_slot($1)", [name])
         return true

@@ -26,7 +26,10 @@ struct ReportStep: Step {
     let migration = context.migrationName
     let steps = try await context.journal.perform { file throws(ConvoyError) in try file.steps(migration: migration) }
     let phases = ReportFiles.phases(steps)
+    let skips = try await SkipOrder.findings(context)
     try await context.updateReport { report in
+      report.findings.removeAll { finding in skips.contains(finding) }
+      report.findings += skips
       report.generatedAt = Date()
       report.outcome = state == .cutOver ? .cutOver : .verified
       if !phases.isEmpty { report.phases = phases }

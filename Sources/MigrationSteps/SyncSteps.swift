@@ -1,3 +1,4 @@
+import FoundationEssentials
 import Inventory
 import Journal
 import Playbook
@@ -59,6 +60,7 @@ struct StartSyncStep: Step {
 
   func run(_ context: MigrationContext) async throws -> StepResult {
     let (record, _) = try await context.completedHandOff()
+    let began = Date()
     try await runWorkers(context)
     try await waitUntil(
       within: deadline,
@@ -69,7 +71,9 @@ struct StartSyncStep: Step {
       }
     ) {
       let waiting = try await pending(context)
-      for status in try await context.recordedStatuses() where status.status.phase == .parked {
+      // What a process before this one said may be mended since.
+      for status in try await context.recordedStatuses()
+      where status.status.phase == .parked && status.recorded > began {
         throw ConvoyError(
           "sync.parked", status.status.lastError ?? "parked",
           at: .database(migration: context.migrationName, name: status.status.database))
@@ -146,7 +150,8 @@ struct WaitForLagStep: Step {
           throw ConvoyError(
             "cutover.parked", status.lastError ?? "parked",
             at: .database(migration: context.migrationName, name: status.database),
-            hint: "mend the target so that the worker can go on, then run the cutover again")
+            hint: "mend the target so that the worker can go on, or give its transaction up with 'pgconvoy skip'; "
+              + "then run the cutover again")
         }
         if status.missedRows > 0 {
           throw ConvoyError(

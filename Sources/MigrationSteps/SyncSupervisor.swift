@@ -49,6 +49,7 @@ public actor SyncSupervisor {
       while !Task.isCancelled {
         try await adjust()
         if nextStatus.hasPassed {
+          try await recordSkips()
           try await recordStatuses()
           nextStatus = .after(Self.statusInterval)
         }
@@ -87,6 +88,7 @@ public actor SyncSupervisor {
       }
       guard let record else { continue }
       try await adjust(migration, to: record)
+      if let convoy = running[migration.name] { try await passOnSkips(migration.name, to: convoy.workers) }
       generations[migration.name] = generation
     }
   }
@@ -118,10 +120,46 @@ public actor SyncSupervisor {
           .map { WorkerSnapshot($0.status) },
         logger: logger)
     }
+    try await passOnSkips(migration.name, to: workers)
     for worker in workers { worker.start() }
     let keeper = Task { [logger] in await keepReverseSlots(context, handOff, logger: logger) }
     running[migration.name] = Convoy(nonce: handOff.names.nonce, workers: workers, keeper: keeper)
     logger.info("workers started", metadata: ["migration": "\(migration.name)", "databases": "\(workers.count)"])
+  }
+
+  // MARK: transactions to step over
+
+  private func passOnSkips(_ migration: String, to workers: [DatabaseWorker]) async throws {
+    let due = try await journal.perform { file throws(ConvoyError) in
+      try file.skips(migration: migration, pendingOnly: true)
+    }
+    for worker in workers {
+      worker.stepOver(Set(due.filter { $0.database == worker.assignment.database }.map(\.lsn)))
+    }
+  }
+
+  /// Writes down what the workers have stepped over, and closes orders that a killed process left open: a worker that
+  /// has caught up is past every transaction that could have parked it before.
+  private func recordSkips() async throws {
+    for (migration, convoy) in running {
+      for worker in convoy.workers {
+        let database = worker.assignment.database
+        // In this order: a worker says what it stepped over before it says that it has caught up.
+        let hasCaughtUp = worker.snapshot.hasCaughtUp
+        let done = worker.takeSteppedOver()
+        guard !done.isEmpty || hasCaughtUp && worker.hasOrders else { continue }
+        try await journal.perform { file throws(ConvoyError) in
+          for order in try file.skips(migration: migration, database: database, pendingOnly: true) {
+            if let one = done.first(where: { $0.lsn == order.lsn }) {
+              try file.skipDone(order.id, outcome: one.description)
+            } else if hasCaughtUp {
+              try file.skipDone(order.id, outcome: "the stream went past it; what was left out was not recorded")
+            }
+          }
+        }
+        if hasCaughtUp { worker.stepOver([]) }
+      }
+    }
   }
 
   // MARK: the end
@@ -169,6 +207,7 @@ extension DatabaseStatus {
     missedRows = snapshot.missedRows
     lagSeconds = snapshot.secondsBehind
     lastError = snapshot.lastError
+    parkedAt = snapshot.phase == .parked ? snapshot.parkedAt : nil
   }
 }
 

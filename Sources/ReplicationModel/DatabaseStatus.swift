@@ -50,6 +50,8 @@ public struct DatabaseStatus: Sendable, Codable, Equatable {
   /// The source's insert position when the row was made.
   public var sourceLSN: LSN?
   public var lastError: String?
+  /// The record that parked it; nil unless it is parked.
+  public var parkedAt: LSN?
 
   public init(migration: String, database: String, phase: DatabasePhase) {
     self.migration = migration
@@ -74,5 +76,6 @@ public struct DatabaseStatus: Sendable, Codable, Equatable {
     case confirmedFlushLSN = "confirmed_flush_lsn"
     case sourceLSN = "source_lsn"
     case lastError = "last_error"
+    case parkedAt = "parked_at"
   }
 }

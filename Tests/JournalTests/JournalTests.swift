@@ -238,9 +238,11 @@ import Testing
     let skip = try #require(try journal.skips(migration: "eu", database: "d", pendingOnly: true).first)
     #expect(skip.lsn == LSN(0x16_B374_D848))
     #expect(skip.requestedBy == "admin@ws1")
-    try journal.skipDone(skip.id)
+    #expect(skip.outcome == nil)
+    try journal.skipDone(skip.id, outcome: "xid 7, no changes")
     #expect(try journal.skips(migration: "eu", pendingOnly: true).isEmpty)
     #expect(try journal.skips(migration: "eu").first?.done != nil)
+    #expect(try journal.skips(migration: "eu").first?.outcome == "xid 7, no changes")
   }
 
   @Test func statusesAreKeptForOthersToShow() throws {

@@ -15,6 +15,7 @@ extension Scenarios {
           ("start_standby", 300...2000), ("hand_off", 0...500), ("hand_off", 300...2500), ("hand_off", 100...1500),
         ]
         var killed = 0
+        try await killBaseBackupItself(scenario)
         for (step, moments) in steps {
           let pause = Int.random(in: moments, using: &random)
           let play = try scenario.start("play", Scenario.shipped("migrate"), "--yes")
@@ -42,6 +43,27 @@ extension Scenarios {
         #expect(beside.filter { $0.hasPrefix("data.pgconvoy") && !$0.hasPrefix("data.pgconvoy-old-") } == [])
         #expect(beside.filter { $0.hasPrefix("data.pgconvoy-old-") }.count == 1)
       }
+    }
+
+    /// pgconvoy and the first of pg_basebackup's two processes are killed. The other one streams WAL, does not notice,
+    /// and holds the slot for as long as its connection lives.
+    private func killBaseBackupItself(_ scenario: Scenario) async throws {
+      let play = try scenario.start("play", Scenario.shipped("migrate"), "--yes")
+      let inUse = "SELECT count(*) FROM pg_replication_slots WHERE slot_type = 'physical' AND active"
+      try await eventually("the copy's WAL is streamed") { try await scenario.value(.source, inUse) == "1" }
+      let processes = directoryEntries("/proc").compactMap { pid_t($0) }.filter { pid in
+        guard let command = readBytes("/proc/\(pid)/cmdline").map({ String(decoding: $0, as: UTF8.self) }) else {
+          return false
+        }
+        let words = command.split(separator: "\0")
+        return words.first?.hasSuffix("/pg_basebackup") == true
+          && words.contains { $0.hasPrefix(scenario.target.postgresDirectory) }
+      }
+      play.signal(SIGKILL)
+      #expect(processes.count == 2, "pg_basebackup ended before its turn")
+      if let first = processes.min() { kill(first, SIGKILL) }
+      _ = try await play.result()
+      #expect(try await scenario.value(.source, inUse) == "1")
     }
   }
 }
