@@ -467,6 +467,8 @@ public final class ChangeApplier<Parser: RecordParser> {
   private func flushBatch(_ number: RelationNumber, lsn: LSN) throws(ApplyFailure) {
     try copy(try sendSets(number, lsn: lsn), lsn: lsn)
     if number < layouts.count { layouts[number]?.batch.removeAll() }
+    // It is there once at most: it comes back with its next change.
+    pendingBatches.removeAll { $0 == number }
   }
 
   /// The rows of one table that go in by COPY.
