@@ -9,7 +9,8 @@ import Testing
 extension Scenarios {
   /// Whatever takes part is killed under load, at moments that a seed picks, with fsync on.
   ///
-  /// `PGCONVOY_CRASH_KILLS=200` sets how many, `PGCONVOY_CRASH_SEED=17` the seed, which is printed.
+  /// `PGCONVOY_CRASH_KILLS=200` sets how many, `PGCONVOY_CRASH_SECONDS=600` ends the killing earlier than that if need be,
+  /// `PGCONVOY_CRASH_SEED=17` sets the seed, which is printed.
   @Suite struct CrashesUnderLoad {
     @Test func loseNothingAndRepeatNothing() async throws {
       let kills = number("PGCONVOY_CRASH_KILLS").map { Int($0) }
@@ -22,7 +23,9 @@ extension Scenarios {
         try await scenario.play("migrate")
         try await scenario.killSync()
         var run = try CrashRun(scenario, seed: seed)
-        try await run.perform(kills: kills ?? CrashRun.Kind.allCases.count)
+        try await run.perform(
+          kills: kills ?? CrashRun.Kind.allCases.count,
+          within: .seconds(Int64(number("PGCONVOY_CRASH_SECONDS") ?? 86_400)))
       }
     }
 
@@ -73,7 +76,8 @@ private struct CrashRun {
   }
 
   /// Each kind comes about as often as every other; a round of all of them stands in an order of its own.
-  mutating func perform(kills: Int) async throws {
+  mutating func perform(kills: Int, within limit: Duration) async throws {
+    let deadline = Deadline.after(limit)
     let stop = Flag()
     let scenario = scenario
     let load = Task {
@@ -86,7 +90,7 @@ private struct CrashRun {
     }
     do {
       var due: [Kind] = []
-      for _ in 0..<kills {
+      for _ in 0..<kills where !deadline.hasPassed {
         if due.isEmpty { due = Kind.allCases.shuffled(using: &random) }
         let kind = due.removeLast()
         try await perform(kind)
@@ -190,7 +194,11 @@ private struct CrashRun {
   }
 
   /// Kills one of the processes that a query names, as soon as there is one and a moment has passed.
-  private mutating func kill(_ role: Scenario.Role, _ query: String, after pause: ClosedRange<Int> = 0...700) async throws {
+  private mutating func kill(
+    _ role: Scenario.Role, _ query: String, after pause: ClosedRange<Int> = 0...700
+  ) async throws {
+    let checkpointer = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"
+    var before = ""
     var isKilled = false
     try await eventually("a process to kill: \(query)") {
       guard let found = try? await scenario.sql(role, query), !found.isEmpty else { return false }
@@ -200,10 +208,15 @@ private struct CrashRun {
       else {
         return false
       }
+      before = try await scenario.value(role, checkpointer)
       isKilled = pid_t(pid).map { Glibc.kill($0, SIGKILL) == 0 } ?? false
       return isKilled
     }
-    try await eventually("the end of recovery") { (try? await scenario.value(role, "SELECT 1")) == "1" }
+    // The postmaster ends all the others when one of its processes was killed.
+    try await eventually("the end of recovery") {
+      guard let now = try? await scenario.value(role, checkpointer) else { return false }
+      return !now.isEmpty && now != before
+    }
   }
 
   private func cutPower(_ host: LabHost) async throws {
@@ -225,10 +238,10 @@ private struct CrashRun {
 
   // MARK: the stream
 
-  /// What the source thinks was confirmed, against what survived on the target.
+  /// What the source thinks was confirmed, against what survived on the target. Temporary slots are a puller's copies.
   private func expectNothingConfirmedThatIsNotDurable() async throws {
     let slots = try await scenario.sql(
-      .source, "SELECT slot_name, confirmed_flush_lsn FROM pg_replication_slots WHERE slot_type = 'logical'")
+      .source, "SELECT slot_name, confirmed_flush_lsn FROM pg_replication_slots WHERE NOT temporary")
     let origins = try await scenario.sql(.target, "SELECT external_id, remote_lsn FROM pg_replication_origin_status")
     let durable = Dictionary(uniqueKeysWithValues: origins.map { ($0[0], LSN($0[1])) })
     #expect(slots.count > Self.databases.count)
@@ -264,7 +277,10 @@ private struct CrashRun {
       // The source may be recovering from the kill before.
       let rows = try? await scenario.sql(
         .source,
-        "SELECT min(confirmed_flush_lsn), pg_current_wal_insert_lsn() FROM pg_replication_slots WHERE database = 'alpha'"
+        """
+        SELECT min(confirmed_flush_lsn), pg_current_wal_insert_lsn() FROM pg_replication_slots
+         WHERE database = 'alpha' AND NOT temporary
+        """
       )
       guard let row = rows?.first, let confirmed = LSN(row[0]), let end = LSN(row[1]) else { return false }
       if end > confirmed + UInt64(Self.deepBacklog) { return true }
