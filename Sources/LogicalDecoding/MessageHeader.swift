@@ -34,6 +34,8 @@ enum MessageHeader: Equatable {
     var cursor = start
     var size = 0
     while cursor.offset < cursor.count, RecordCursor.isDigit(cursor.byte(at: cursor.offset)) {
+      // `%zu` prints no leading zero.
+      guard size > 0 || cursor.offset == start.offset else { return .broken(comma: comma, mismatch: cursor.offset) }
       size = size * 10 + Int(cursor.byte(at: cursor.offset) - UInt8(ascii: "0"))
       guard size <= maximumSize else { return .broken(comma: comma, mismatch: cursor.offset) }
       cursor.offset += 1

@@ -185,10 +185,13 @@ struct RecordCursor {
     return Span(start, offset)
   }
 
-  /// A transaction id, or another number below 2^32.
+  /// A transaction id, or another number below 2^32, as `%u` prints it.
   mutating func xid() throws(MalformedRecord) -> UInt32 {
     let start = offset
     try digits("expected a transaction id")
+    guard byte(at: start) != UInt8(ascii: "0") || offset == start + 1 else {
+      throw fail("a transaction id has no leading zero", at: start + 1)
+    }
     var value: UInt32 = 0
     for position in start..<offset {
       let (tens, overflow) = value.multipliedReportingOverflow(by: 10)

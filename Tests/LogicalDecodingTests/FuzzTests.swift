@@ -1,3 +1,4 @@
+import Glibc
 import Testing
 
 @testable import LogicalDecoding
@@ -61,19 +62,28 @@ import Testing
     }
   }
 
-  private func mutate(_ bytes: inout [UInt8], _ random: inout Random) {
-    guard !bytes.isEmpty else { return }
-    let special = Array("'\"[]: .,\\\nB0n(\r".utf8)
-    let position = Int.random(in: 0..<bytes.count, using: &random)
-    switch Int.random(in: 0..<6, using: &random) {
-    case 0: bytes[position] = UInt8.random(in: 0...255, using: &random)
-    case 1: bytes[position] = special.randomElement(using: &random) ?? 0
-    case 2: bytes.remove(at: position)
-    case 3: bytes.insert(special.randomElement(using: &random) ?? 0, at: position)
-    case 4: bytes.removeSubrange(position...)
-    default:
-      let end = Int.random(in: position...min(bytes.count, position + 20), using: &random)
-      bytes.insert(contentsOf: bytes[position..<end], at: Int.random(in: 0...bytes.count, using: &random))
-    }
+  /// Cases numbered from the seed on, each of which stands for itself.
+  ///
+  /// `PGCONVOY_FUZZ_SECONDS=3600` runs that long instead of a fixed number of cases, `PGCONVOY_FUZZ_SEED=17` begins at
+  /// another case; with both, a finding's own number is tried again by `PGCONVOY_FUZZ_SECONDS=0`.
+  @Test func findsNothing() throws {
+    let seconds = number("PGCONVOY_FUZZ_SECONDS")
+    let first = number("PGCONVOY_FUZZ_SEED") ?? Self.seed
+    let end = ContinuousClock.now + .seconds(Int64(seconds ?? 0))
+    var cases: UInt64 = 0
+    repeat {
+      var fuzzed = FuzzCase(seed: first &+ cases)
+      let problems = fuzzed.problems()
+      if !problems.isEmpty {
+        let text = fuzzed.records.map { String(decoding: $0, as: UTF8.self) }
+        Issue.record("seed \(first &+ cases): \(problems)\n\(text)\n\(fuzzed.records)")
+      }
+      cases += 1
+    } while seconds == nil ? cases < 2_000 : ContinuousClock.now < end
+    if seconds != nil { print("fuzz: seed \(first), \(cases) cases") }
+  }
+
+  private func number(_ variable: String) -> UInt64? {
+    getenv(variable).flatMap { UInt64(String(cString: $0)) }
   }
 }

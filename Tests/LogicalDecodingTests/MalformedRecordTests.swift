@@ -51,6 +51,9 @@ import Testing
       "table public.t: DELETE: a[integer]:1\r", 36,
       "a carriage return at the end of the record; lines end in a line feed alone"
     ),
+    ("BEGIN 0781", 7, "a transaction id has no leading zero"),
+    ("COMMIT 00", 8, "a transaction id has no leading zero"),
+    ("message: transactional: 1 prefix: p, sz: 01 content:x", 42, "expected ', sz: N content:'"),
   ])
   func refuses(text: String, offset: Int, reason: String) {
     #expect(fault(text) == MalformedRecord(offset: offset, reason: reason))
