@@ -35,7 +35,8 @@ struct DrainOrder: Codable {
       let assignment = WorkerAssignment(
         migration: "bench", database: lane.source, databaseOID: lane.databaseOID,
         source: Cluster.parameters(port: sourcePort, database: lane.source, program: "pgconvoy"),
-        target: Cluster.parameters(port: targetPort, database: lane.target, program: "pgconvoy"), slot: lane.slot, origin: lane.origin,
+        target: Cluster.parameters(port: targetPort, database: lane.target, program: "pgconvoy"), slot: lane.slot,
+        origin: lane.origin,
         handOff: start, systemIdentifier: systemIdentifier, sourceTimeline: 1, targetTimeline: 1)
       return DatabaseWorker(assignment, logger: Logger(label: "bench"))
     }

@@ -56,7 +56,9 @@ struct Race {
           do {
             let taken = try drain(contenders[number], run, expected)
             results[number].measurements.append(taken)
-            note("\(workload.name) round \(round): \(contenders[number].name): \(format(taken.wall)) s, CPU \(format(taken.cpu)) s")
+            note(
+              "\(workload.name) round \(round): \(contenders[number].name): \(format(taken.wall)) s, CPU \(format(taken.cpu)) s"
+            )
           } catch {
             results[number].failure = "\(error)"
             note("\(workload.name) round \(round): \(contenders[number].name): failed: \(error)")

@@ -37,11 +37,14 @@ final class Program {
   let name: String
 
   /// Starts it; standard output goes to the file, which is `/dev/null` as a rule.
-  init(_ path: String, _ arguments: [String], output: String = "/dev/null", environment: [String: String] = [:]) throws {
+  init(_ path: String, _ arguments: [String], output: String = "/dev/null", environment: [String: String] = [:]) throws
+  {
     name = URL(fileURLWithPath: path).lastPathComponent
     errors = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID().uuidString).log")
     for file in [errors.path, output] where file != "/dev/null" {
-      guard FileManager.default.createFile(atPath: file, contents: nil) else { throw BenchError("cannot write \(file)") }
+      guard FileManager.default.createFile(atPath: file, contents: nil) else {
+        throw BenchError("cannot write \(file)")
+      }
     }
     process.executableURL = URL(fileURLWithPath: path)
     process.arguments = arguments
@@ -71,7 +74,9 @@ final class Program {
 }
 
 /// Runs a program to its end.
-func run(_ path: String, _ arguments: [String], output: String = "/dev/null", environment: [String: String] = [:]) throws {
+func run(_ path: String, _ arguments: [String], output: String = "/dev/null", environment: [String: String] = [:])
+  throws
+{
   let program = try Program(path, arguments, output: output, environment: environment)
   program.closeInput()
   try program.finish()

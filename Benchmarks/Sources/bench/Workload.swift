@@ -59,7 +59,8 @@ struct Workload {
 
   private static func pgbenchBase(scale: Int) -> @Sendable (Cluster, String) throws -> Void {
     { cluster, database in
-      try run(Cluster.bin + "/pgbench", ["-i", "-q", "-s", "\(scale)"] + cluster.address(database).dropLast(2) + [database])
+      try run(
+        Cluster.bin + "/pgbench", ["-i", "-q", "-s", "\(scale)"] + cluster.address(database).dropLast(2) + [database])
     }
   }
 
@@ -139,7 +140,8 @@ struct Workload {
     let transactions = scaled(25_000, scale, multipleOf: 4)
     return Workload(
       name: "W4",
-      title: "\(transactions * 2) updates, two a transaction, of rows with two TOASTed values of 8 kB; one in four replaces one of them",
+      title:
+        "\(transactions * 2) updates, two a transaction, of rows with two TOASTed values of 8 kB; one in four replaces one of them",
       databases: ["w4"], changes: transactions * 2,
       base: { cluster, database in
         let connection = try cluster.connect(database)
