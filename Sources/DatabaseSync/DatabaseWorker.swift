@@ -177,7 +177,7 @@ public final class DatabaseWorker: Sendable {
       life.detach()
       session.close()
     }
-    let start = try checkedStart()
+    let (start, sourceEnd) = try checkedStart()
     var source = assignment.source
     source.settings.merge(canonicalTextSettings) { _, canonical in canonical }
     let feed = Feed(startingAt: start)
@@ -210,7 +210,7 @@ public final class DatabaseWorker: Sendable {
         more = try turn(&loop)
       }
       if loop.hasApplied { onProgress() }
-      publish(loop)
+      publish(loop, sourceEnd: sourceEnd)
       if !more {
         try feed.outcome()
         throw PostgresError(
@@ -218,7 +218,7 @@ public final class DatabaseWorker: Sendable {
       }
     }
     try loop.finish()
-    publish(loop)
+    publish(loop, sourceEnd: sourceEnd)
   }
 
   /// Notes that progress has moved past a transaction, whatever comes after it in the same turn.
@@ -256,14 +256,15 @@ public final class DatabaseWorker: Sendable {
     }
   }
 
-  private func checkedStart() throws -> LSN {
+  /// Where the stream starts, and where the source's WAL ended just before.
+  private func checkedStart() throws -> (start: LSN, sourceEnd: LSN) {
     let source = try PostgresConnection.connect(assignment.source)
     let target = try PostgresConnection.connect(assignment.target)
     let invariants = try StartInvariants.read(source: source, target: target, assignment: assignment)
-    return try invariants.startPosition(for: assignment)
+    return (try invariants.startPosition(for: assignment), invariants.sourceFlush)
   }
 
-  private func publish(_ loop: ApplyLoop) {
+  private func publish(_ loop: ApplyLoop, sourceEnd: LSN) {
     let figures = loop.figures
     status.withLock {
       $0.phase = figures.isCaughtUp ? .streaming : .catchingUp
@@ -276,7 +277,8 @@ public final class DatabaseWorker: Sendable {
       $0.secondsBehind = figures.secondsBehind
       if figures.isCaughtUp {
         $0.lastError = nil
-        $0.hasCaughtUp = true
+        // A walsender may send a keepalive from anywhere on its way.
+        $0.hasCaughtUp = $0.hasCaughtUp || figures.position >= sourceEnd
       }
     }
   }
