@@ -8,12 +8,24 @@ public import PostgresClient
 public struct ApplySession {
   let connection: PostgresConnection
 
+  /// The database's own, which both sides have: `UTF8`, `LATIN1`, …
+  public let encoding: String
   /// How to have the server read a statement's text as UTF-8, where the database has another encoding.
   let encodingSwitch: EncodingSwitch?
 
   struct EncodingSwitch: Sendable {
     let toUTF8: String
     let back: String
+  }
+
+  private init(connection: PostgresConnection) {
+    self.connection = connection
+    // The name of an encoding is letters, digits and underscores.
+    encoding = connection.reportedParameter("server_encoding") ?? "UTF8"
+    encodingSwitch =
+      encoding == "UTF8" || encoding == "SQL_ASCII"
+      ? nil
+      : EncodingSwitch(toUTF8: "SET client_encoding TO 'UTF8'", back: "SET client_encoding TO '\(encoding)'")
   }
 
   /// Ends a statement that blocks the session's thread.
@@ -41,13 +53,7 @@ public struct ApplySession {
     }
     try connection.query("SELECT pg_catalog.pg_replication_origin_session_setup($1)", [origin], until: deadline)
     try connection.enterPipeline()
-    // The name of an encoding is letters, digits and underscores.
-    let encoding = connection.reportedParameter("server_encoding") ?? "UTF8"
-    let switching: EncodingSwitch? =
-      encoding == "UTF8" || encoding == "SQL_ASCII"
-      ? nil
-      : EncodingSwitch(toUTF8: "SET client_encoding TO 'UTF8'", back: "SET client_encoding TO '\(encoding)'")
-    return ApplySession(connection: connection, encodingSwitch: switching)
+    return ApplySession(connection: connection)
   }
 
   private static let pinnedSettings: [String: String] = [

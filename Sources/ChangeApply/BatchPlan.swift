@@ -52,6 +52,14 @@ struct BatchPlan {
 }
 
 extension NetChangeBatch {
+  /// The bytes that values lie in.
+  func withBytes<Failure: Error>(_ body: (UnsafeRawBufferPointer) throws(Failure) -> Void) throws(Failure) {
+    let outcome: Result<Void, Failure> = bytes.withUnsafeBytes { buffer in
+      do throws(Failure) { return .success(try body(buffer)) } catch { return .failure(error) }
+    }
+    try outcome.get()
+  }
+
   /// A value's bytes; nil for null.
   func bytes(_ row: Int, _ column: Int, in buffer: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
     let value = value(row, column)

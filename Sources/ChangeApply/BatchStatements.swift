@@ -2,9 +2,9 @@ import ReplicationModel
 
 /// The set-based statements of one table, as pure values.
 ///
-/// A column's values travel as one array of its own type, so that each element goes through the type's input function
-/// and gets the column's length and precision (`$1::character(5)[]`). A column whose type is itself an array or a
-/// composite, or whose arrays have another delimiter than a comma, travels as text and is cast row by row.
+/// A column's values travel as one array of its own type without length or precision (`$1::bpchar[]`), which the
+/// assignment to the column sees to. A column whose type is itself an array or a composite, or whose arrays have another
+/// delimiter than a comma, travels as text and is cast row by row.
 struct BatchStatement: Equatable, Sendable {
   var sql: String
   /// The target column behind each array parameter.
@@ -55,14 +55,14 @@ extension TargetRelation {
   /// Unqualified: with several arguments `unnest` is syntax, not a function. The session's search_path is empty.
   private func arrays(_ list: [Int]) -> String {
     let arrays = list.enumerated().map { position, column in
-      "$\(position + 1)::\(columns[column].travelsAsText ? "text" : columns[column].type)[]"
+      "$\(position + 1)::\(columns[column].travelsAsText ? "text" : columns[column].baseType)[]"
     }
     return "unnest(\(arrays.joined(separator: ", "))) AS x("
       + list.map { "c\($0)" }.joined(separator: ", ") + ")"
   }
 
   private func element(_ column: Int) -> String {
-    columns[column].travelsAsText ? "x.c\(column)::\(columns[column].type)" : "x.c\(column)"
+    columns[column].travelsAsText ? "x.c\(column)::\(columns[column].baseType)" : "x.c\(column)"
   }
 
   private func keyCondition(_ key: [Int]) -> String {

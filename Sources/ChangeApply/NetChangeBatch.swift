@@ -56,22 +56,17 @@ struct NetChangeBatch {
     self.keyColumns = keyColumns
   }
 
+  /// An empty batch with room for as much as another one holds.
+  init(like other: NetChangeBatch) {
+    self.init(columnCount: other.columnCount, keyColumns: other.keyColumns)
+    bytes.reserveCapacity(other.bytes.count)
+    rows.reserveCapacity(other.rows.count)
+    values.reserveCapacity(other.values.count)
+    if other.rows.count > 16 { buckets = [Int32](repeating: -1, count: other.buckets.count) }
+  }
+
   var isEmpty: Bool { rows.isEmpty }
   var byteCount: Int { bytes.count }
-
-  mutating func removeAll() {
-    // A table that was busy once must not hold its buffers for ever.
-    let isSmall = bytes.count < 1 << 20
-    bytes.removeAll(keepingCapacity: isSmall)
-    rows.removeAll(keepingCapacity: isSmall)
-    values.removeAll(keepingCapacity: isSmall)
-    changeCount = 0
-    if isSmall {
-      for index in buckets.indices { buckets[index] = -1 }
-    } else {
-      buckets = []
-    }
-  }
 
   func value(_ row: Int, _ column: Int) -> Value { values[row * columnCount + column] }
 

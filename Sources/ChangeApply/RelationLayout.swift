@@ -53,25 +53,29 @@ final class RelationLayout {
   }
 
   /// The target column of each column of a new tuple, and of an old key.
-  func newTargets(_ columns: [DecodedColumn], in record: UnsafeRawBufferPointer) throws(ApplyFailure) -> [Int] {
-    if try adoptNew(columns, in: record) { forgetShortcuts() }
+  func newTargets(_ columns: [DecodedColumn], names: TupleNames) throws(ApplyFailure) -> [Int] {
+    if try adoptNew(columns, names: names) { forgetShortcuts() }
     return new.targets
   }
 
-  func oldTargets(_ columns: [DecodedColumn], in record: UnsafeRawBufferPointer) throws(ApplyFailure) -> [Int] {
-    if try old.adopt(columns, in: record, of: relation) { forgetShortcuts() }
+  func oldTargets(_ columns: [DecodedColumn], names: TupleNames) throws(ApplyFailure) -> [Int] {
+    if try old.adopt(columns, names: names.unversioned, of: relation) { forgetShortcuts() }
     return old.targets
   }
 
-  /// Set-based statements by what they set.
-  var batchStatements: [[Int]: (name: String, statement: BatchStatement)] = [:]
+  /// The changes that wait, and an empty batch in their place.
+  func takeBatch() -> NetChangeBatch {
+    let taken = batch
+    batch = NetChangeBatch(like: taken)
+    return taken
+  }
 
   typealias Prepare = (ChangeStatement) throws(ApplyFailure) -> String
 
   func insert(
-    _ columns: [DecodedColumn], in record: UnsafeRawBufferPointer, prepare: Prepare
+    _ columns: [DecodedColumn], names: TupleNames, prepare: Prepare
   ) throws(ApplyFailure) -> PreparedChange {
-    let changed = try adoptNew(columns, in: record)
+    let changed = try adoptNew(columns, names: names)
     if !changed, let lastInsert { return lastInsert }
     forgetShortcuts()
     let key = StatementKey(operation: .insert, set: new.targets, old: nil)
@@ -84,10 +88,10 @@ final class RelationLayout {
 
   /// Nil when the update sets nothing.
   func update(
-    _ columns: [DecodedColumn], old oldColumns: [DecodedColumn]?, in record: UnsafeRawBufferPointer, prepare: Prepare
+    _ columns: [DecodedColumn], old oldColumns: [DecodedColumn]?, names: TupleNames, prepare: Prepare
   ) throws(ApplyFailure) -> PreparedChange? {
-    var changed = try adoptNew(columns, in: record)
-    if let oldColumns { changed = try old.adopt(oldColumns, in: record, of: relation) || changed }
+    var changed = try adoptNew(columns, names: names)
+    if let oldColumns { changed = try old.adopt(oldColumns, names: names.unversioned, of: relation) || changed }
     if changed { forgetShortcuts() }
     let hasUnchanged = columns.contains { $0.form == .unchangedToast }
     if !changed, !hasUnchanged, let lastUpdate, (lastUpdate.key.old != nil) == (oldColumns != nil),
@@ -104,9 +108,9 @@ final class RelationLayout {
   }
 
   func delete(
-    _ oldColumns: [DecodedColumn], in record: UnsafeRawBufferPointer, prepare: Prepare
+    _ oldColumns: [DecodedColumn], names: TupleNames, prepare: Prepare
   ) throws(ApplyFailure) -> PreparedChange {
-    let changed = try old.adopt(oldColumns, in: record, of: relation)
+    let changed = try old.adopt(oldColumns, names: names.unversioned, of: relation)
     if !changed, let lastDelete { return lastDelete }
     forgetShortcuts()
     let key = StatementKey(operation: .delete, set: [], old: old.targets)
@@ -120,9 +124,9 @@ final class RelationLayout {
   /// True when the new tuple's columns differ from those of the one before. Then every column may stand elsewhere in
   /// the tuple, also for a statement that sets the same columns as before.
   private func adoptNew(
-    _ columns: [DecodedColumn], in record: UnsafeRawBufferPointer
+    _ columns: [DecodedColumn], names: TupleNames
   ) throws(ApplyFailure) -> Bool {
-    guard try new.adopt(columns, in: record, of: relation) else { return false }
+    guard try new.adopt(columns, names: names, of: relation) else { return false }
     statements.removeAll()
     return true
   }
@@ -169,17 +173,20 @@ final class RelationLayout {
 
 /// The columns of the tuple seen last, and which target columns they are.
 private struct TupleLayout {
-  private var names: [UInt8] = []
+  private var known: [UInt8] = []
   private var ends: [Int] = []
+  private var version: Int?
   private(set) var targets: [Int] = []
   private var isEmpty = true
 
   /// True when the columns differ from those of the tuple before.
   mutating func adopt(
-    _ columns: [DecodedColumn], in record: UnsafeRawBufferPointer, of relation: TargetRelation
+    _ columns: [DecodedColumn], names: TupleNames, of relation: TargetRelation
   ) throws(ApplyFailure) -> Bool {
-    if !isEmpty && matches(columns, in: record) { return false }
-    names.removeAll(keepingCapacity: true)
+    if !isEmpty && matches(columns, names: names) { return false }
+    version = names.version
+    let record = names.bytes
+    known.removeAll(keepingCapacity: true)
     ends.removeAll(keepingCapacity: true)
     targets.removeAll(keepingCapacity: true)
     isEmpty = true
@@ -190,17 +197,19 @@ private struct TupleLayout {
         let name = unquotedIdentifier(column.name, in: record)
         throw ApplyFailure(.drift, "column \(name) of table \(relation.name) does not exist on the target")
       }
-      names.append(contentsOf: UnsafeRawBufferPointer(rebasing: record[column.name.start..<column.name.end]))
-      ends.append(names.count)
+      known.append(contentsOf: UnsafeRawBufferPointer(rebasing: record[column.name.start..<column.name.end]))
+      ends.append(known.count)
       targets.append(target)
     }
     isEmpty = false
     return true
   }
 
-  private func matches(_ columns: [DecodedColumn], in record: UnsafeRawBufferPointer) -> Bool {
+  private func matches(_ columns: [DecodedColumn], names: TupleNames) -> Bool {
     guard columns.count == ends.count else { return false }
-    return names.withUnsafeBytes { known in
+    if let version = names.version { return version == self.version }
+    let record = names.bytes
+    return known.withUnsafeBytes { known in
       var start = 0
       for (index, column) in columns.enumerated() {
         let length = ends[index] - start

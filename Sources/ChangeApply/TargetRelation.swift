@@ -19,6 +19,9 @@ public struct TargetRelation: Sendable, Equatable {
     public var encodedName: [UInt8]
     /// `format_type` with its modifier, schema-qualified: `character(5)`.
     public var type: String
+    /// The type without its modifier: `bpchar`. A value that is too long for the column is an error where it is assigned;
+    /// a cast with the modifier would cut it.
+    public var baseType: String
     public var isGenerated: Bool
     /// GENERATED ALWAYS AS IDENTITY: an UPDATE may not set it.
     public var isIdentityAlways: Bool
@@ -30,6 +33,8 @@ public struct TargetRelation: Sendable, Equatable {
     /// An array literal of the column's type cannot be written the common way: the type is an array itself, its arrays
     /// have another delimiter, or it is composite, which `unnest` would take apart.
     public var travelsAsText = false
+    /// How values of the column travel in an array.
+    var arrayForm = ArrayForm.literal
     /// The operator that the index knows as equality: `=` for most, `OPERATOR("public".=)` for a type of an extension,
     /// which the empty search_path would not find.
     public var equality: String
@@ -42,6 +47,7 @@ public struct TargetRelation: Sendable, Equatable {
       self.name = name
       self.encodedName = encodedName ?? Array(name.utf8)
       self.type = type
+      baseType = type
       self.isGenerated = isGenerated
       self.isIdentityAlways = isIdentityAlways
       self.isIndexed = isIndexed
@@ -120,7 +126,8 @@ extension TargetRelation {
                OR t.typname = 'bpchar' AND a.atttypmod >= 0)
                AND (t.typtype = 'e' OR t.typnamespace = 'pg_catalog'::regnamespace)
                AND NOT EXISTS (SELECT FROM pg_catalog.pg_collation l WHERE l.oid = a.attcollation \(nondeterministic)),
-             t.typcategory IN ('A', 'C') OR t.typdelim <> ',' OR t.typarray = 0
+             t.typcategory IN ('A', 'C') OR t.typdelim <> ',' OR t.typarray = 0, a.atttypid,
+             pg_catalog.format_type(a.atttypid, -1)
         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
        WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
        ORDER BY a.attnum
@@ -157,6 +164,10 @@ extension TargetRelation {
     for (index, column) in columns.rows.enumerated() {
       relation.columns[index].hasOneTextPerValue = column.bool(6)
       relation.columns[index].travelsAsText = column.bool(7)
+      relation.columns[index].baseType = column.string(9)
+      if !column.bool(7), let type = UInt32(column.string(8)) {
+        relation.columns[index].arrayForm = ArrayForm(type: type)
+      }
     }
     relation.hasRowTriggers = triggers.first == "t"
     let referrers = try connection.query(

@@ -4,32 +4,33 @@ import LogicalDecoding
 import ReplicationModel
 import ReplicationStream
 
-/// The turns of the apply thread: take a chunk, apply it, commit when the queue is dry, confirm what is durable.
-struct ApplyLoop {
-  struct Figures {
-    var position: LSN
-    var durable: LSN
-    var transactions: UInt64
-    var changes: UInt64
-    var missedRows: UInt64
-    var changesPerSecond: Double
-    var isCaughtUp: Bool
-    var secondsBehind: Double?
-  }
+/// How far a worker is.
+struct ApplyFigures {
+  var position: LSN
+  var durable: LSN
+  var transactions: UInt64
+  var changes: UInt64
+  var missedRows: UInt64
+  var changesPerSecond: Double
+  var isCaughtUp: Bool
+  var secondsBehind: Double?
+}
 
+/// The turns of the apply thread: take a chunk, apply it, commit when the queue is dry, confirm what is durable.
+struct ApplyLoop<Parser: RecordParser> {
   /// How long an applied position may wait for its flush; each costs the target one.
-  private static let durableInterval = Duration.seconds(1)
+  private static var durableInterval: Duration { .seconds(1) }
   /// How long an idle database's progress may lag behind its neighbours' WAL.
-  private static let positionInterval = Duration.seconds(10)
+  private static var positionInterval: Duration { .seconds(10) }
   /// With so much of the stream waiting, changes go in by set-based statements.
-  private static let backlogBytes = 64 << 10
+  private static var backlogBytes: Int { 64 << 10 }
   /// How long a turn waits for something to do.
-  private static let turnTime = Duration.milliseconds(250)
+  private static var turnTime: Duration { .milliseconds(250) }
   /// How long a set-based group waits for more of the backlog: behind, fewer and larger groups are worth more than an
   /// early commit.
-  private static let lingerTime = Duration.milliseconds(20)
+  private static var lingerTime: Duration { .milliseconds(20) }
 
-  private let applier: ChangeApplier<TestDecodingParser>
+  private let applier: ChangeApplier<Parser>
   private let feed: Feed
   /// What earlier attempts and workers had counted.
   private let base: WorkerSnapshot
@@ -45,7 +46,7 @@ struct ApplyLoop {
   var replayEnd: LSN { applier.replayEnd }
   var isBatching: Bool { applier.isBatching }
 
-  init(applier: ChangeApplier<TestDecodingParser>, feed: Feed, base: WorkerSnapshot) {
+  init(applier: ChangeApplier<Parser>, feed: Feed, base: WorkerSnapshot) {
     self.applier = applier
     self.feed = feed
     self.base = base
@@ -117,9 +118,9 @@ struct ApplyLoop {
     try confirm()
   }
 
-  var figures: Figures {
+  var figures: ApplyFigures {
     let caughtUp = isCaughtUp && !applier.hasOpenGroup
-    return Figures(
+    return ApplyFigures(
       position: caughtUp ? max(applier.recorded, keepalivePosition) : applier.recorded, durable: applier.durable,
       transactions: base.transactions + applier.counters.transactions,
       changes: base.changes + applier.counters.changes, missedRows: base.missedRows + applier.counters.missedRows,

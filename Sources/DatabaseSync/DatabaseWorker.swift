@@ -171,6 +171,17 @@ public final class DatabaseWorker: Sendable {
   private func stream(
     strictUntil: LSN, steppingOver: inout SteppedOver?, onProgress: () -> Void
   ) throws {
+    switch assignment.plugin {
+    case .testDecoding:
+      try stream(TestDecodingParser(), strictUntil: strictUntil, steppingOver: &steppingOver, onProgress: onProgress)
+    case .pgoutput:
+      try stream(PgoutputParser(), strictUntil: strictUntil, steppingOver: &steppingOver, onProgress: onProgress)
+    }
+  }
+
+  private func stream(
+    _ parser: some RecordParser, strictUntil: LSN, steppingOver: inout SteppedOver?, onProgress: () -> Void
+  ) throws {
     let session = try openSession()
     life.attach(session.interrupt)
     defer {
@@ -180,19 +191,22 @@ public final class DatabaseWorker: Sendable {
     let (start, sourceEnd) = try checkedStart()
     var source = assignment.source
     source.settings.merge(canonicalTextSettings) { _, canonical in canonical }
+    // What test_decoding prints is in the database's encoding anyway; pgoutput would convert it.
+    source.settings["client_encoding"] = session.encoding
     let feed = Feed(startingAt: start)
     feed.start(
       SlotReader(
         source: source,
         request: StreamRequest(
           slot: assignment.slot, start: start,
-          options: [("include-xids", "on"), ("include-timestamp", "on"), ("skip-empty-xacts", "off")]),
+          options: assignment.plugin.options(publication: assignment.publication)),
         queue: feed.queue, control: feed.control),
       name: "recv-\(assignment.database)")
     defer { feed.stop() }
     let applier = try ChangeApplier(
-      session: session, parser: TestDecodingParser(), start: start,
+      session: session, parser: parser, start: start,
       identity: HandOffNames.random().nonce, strictUntil: strictUntil, steppingOver: steppingOver)
+    defer { applier.end() }
     logger.info("streaming", metadata: ["from": "\(start)"])
     status.withLock {
       $0.phase = .catchingUp
@@ -206,11 +220,11 @@ public final class DatabaseWorker: Sendable {
       let more: Bool
       do {
         // Before anything else is said of this turn, and also when it fails behind the transaction.
-        defer { take(&steppingOver, from: applier) }
+        defer { take(&steppingOver, done: applier.steppedOver) }
         more = try turn(&loop)
       }
       if loop.hasApplied { onProgress() }
-      publish(loop, sourceEnd: sourceEnd)
+      publish(loop.figures, sourceEnd: sourceEnd)
       if !more {
         try feed.outcome()
         throw PostgresError(
@@ -218,12 +232,12 @@ public final class DatabaseWorker: Sendable {
       }
     }
     try loop.finish()
-    publish(loop, sourceEnd: sourceEnd)
+    publish(loop.figures, sourceEnd: sourceEnd)
   }
 
   /// Notes that progress has moved past a transaction, whatever comes after it in the same turn.
-  private func take(_ steppingOver: inout SteppedOver?, from applier: ChangeApplier<TestDecodingParser>) {
-    guard steppingOver != nil, let done = applier.steppedOver, done.commit != nil else { return }
+  private func take(_ steppingOver: inout SteppedOver?, done: SteppedOver?) {
+    guard steppingOver != nil, let done, done.commit != nil else { return }
     orders.withLock {
       $0.done.append(done)
       $0.due.remove(done.lsn)
@@ -232,7 +246,7 @@ public final class DatabaseWorker: Sendable {
   }
 
   /// A batch's failure names no change; anything but a passing trouble has to be replayed to find it.
-  private func turn(_ loop: inout ApplyLoop) throws -> Bool {
+  private func turn(_ loop: inout ApplyLoop<some RecordParser>) throws -> Bool {
     do throws(ApplyFailure) {
       return try loop.turn()
     } catch {
@@ -264,8 +278,7 @@ public final class DatabaseWorker: Sendable {
     return (try invariants.startPosition(for: assignment), invariants.sourceFlush)
   }
 
-  private func publish(_ loop: ApplyLoop, sourceEnd: LSN) {
-    let figures = loop.figures
+  private func publish(_ figures: ApplyFigures, sourceEnd: LSN) {
     status.withLock {
       $0.phase = figures.isCaughtUp ? .streaming : .catchingUp
       $0.position = figures.position

@@ -11,6 +11,9 @@ public struct WorkerAssignment: Sendable {
   public var source: ConnectionParameters
   public var target: ConnectionParameters
   public var slot: String
+  public var plugin: OutputPlugin
+  /// Of all tables; for pgoutput only.
+  public var publication: String
   public var origin: String
   public var handOff: LSN
   /// Both servers have the same one: the target is a physical copy.
@@ -18,10 +21,11 @@ public struct WorkerAssignment: Sendable {
   public var sourceTimeline: Int
   public var targetTimeline: Int
 
+  /// - Parameter publication: nil for one with the name of the slot.
   public init(
     migration: String, database: String, databaseOID: UInt32, source: ConnectionParameters,
-    target: ConnectionParameters, slot: String, origin: String, handOff: LSN, systemIdentifier: String,
-    sourceTimeline: Int, targetTimeline: Int
+    target: ConnectionParameters, slot: String, plugin: OutputPlugin = .testDecoding, publication: String? = nil,
+    origin: String, handOff: LSN, systemIdentifier: String, sourceTimeline: Int, targetTimeline: Int
   ) {
     self.migration = migration
     self.database = database
@@ -29,6 +33,8 @@ public struct WorkerAssignment: Sendable {
     self.source = source
     self.target = target
     self.slot = slot
+    self.plugin = plugin
+    self.publication = publication ?? slot
     self.origin = origin
     self.handOff = handOff
     self.systemIdentifier = systemIdentifier

@@ -1,3 +1,5 @@
+import ReplicationModel
+
 /// A migration before its hosts are looked up.
 struct MigrationDraft {
   let name: String

@@ -1,3 +1,5 @@
+import ReplicationModel
+
 /// Renders an inventory for people: `pgconvoy inventory list` and `inventory show`. Passwords never show.
 public enum InventoryText {
   /// One line a migration: name, source, target, databases, groups.

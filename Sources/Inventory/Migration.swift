@@ -1,3 +1,5 @@
+public import ReplicationModel
+
 /// The two ends of a migration.
 public enum Side: String, Sendable, CaseIterable, Hashable {
   case source, target
@@ -51,12 +53,6 @@ public struct ServiceCommands: Sendable, Equatable {
     self.stop = stop
     self.status = status
   }
-}
-
-/// The source's output plugin.
-public enum OutputPlugin: String, Sendable, CaseIterable {
-  case testDecoding = "test_decoding"
-  case pgoutput
 }
 
 /// What to do about DDL on the source while it is in the stream.

@@ -68,6 +68,8 @@ public struct DecodeJSONWriter: Sendable {
       append(prepared: "commit_prepared", gid, xid, timestamp, of: record, to: &output)
     case .rollbackPrepared(let gid, let xid, let timestamp):
       append(prepared: "rollback_prepared", gid, xid, timestamp, of: record, to: &output)
+    case .relation:
+      output.append(literal: #"{"kind":"relation""#)
     case .streamControl:
       output.append(literal: #"{"kind":"stream_control","text":"#)
       output.append(jsonString: record)

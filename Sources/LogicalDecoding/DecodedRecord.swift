@@ -27,9 +27,9 @@ public struct DecodedColumn: Sendable, Equatable {
     case doubledQuotes
   }
 
-  /// The identifier as it stands in the record; in double quotes where the name needs them.
+  /// The identifier's place in the parser's `tupleNames`; in double quotes where the name needs them.
   public var name: Span
-  /// The type's name as it stands in the record.
+  /// The type's name as it stands in the record; empty where the plugin does not say it.
   public var type: Span
   /// The value without its surrounding quotes (and without `B`); empty for null and unchanged TOAST.
   public var value: Span
@@ -50,7 +50,7 @@ public typealias RelationNumber = Int
 /// What one record of the stream says. Tuples stay in the parser that returned it, until its next record.
 public enum DecodedRecord: Sendable, Equatable {
   case begin(xid: UInt32?)
-  /// The timestamp is the text between `(at ` and `)`.
+  /// The timestamp is the text between `(at ` and `)`, or what `RecordParser.commitTime` makes of it.
   case commit(xid: UInt32?, timestamp: Span?)
   /// `newColumns` holds the tuple.
   case insert(RelationNumber)
@@ -59,12 +59,37 @@ public enum DecodedRecord: Sendable, Equatable {
   /// `oldColumns` holds the key.
   case delete(RelationNumber)
   case truncate([RelationNumber], restartIdentity: Bool, cascade: Bool)
+  /// The plugin has described a relation or a type; nothing changes.
+  case relation
   case message(transactional: Bool, prefix: Span, content: Span)
   case prepare(gid: String, xid: UInt32?, timestamp: Span?)
   case commitPrepared(gid: String, xid: UInt32?, timestamp: Span?)
   case rollbackPrepared(gid: String, xid: UInt32?, timestamp: Span?)
   /// One of the block markers of `stream-changes`, which carry no rows; pgconvoy never asks for them.
   case streamControl
+}
+
+/// Where the names of a tuple's columns stand.
+public struct TupleNames {
+  public var bytes: UnsafeRawBufferPointer
+  /// The same for two new tuples only if they have the same columns in the same order; nil where the plugin spells the
+  /// names with each tuple, so that they have to be compared.
+  public var version: Int?
+  /// For old tuples, which may leave columns out.
+  public var unversioned: TupleNames { TupleNames(bytes: bytes) }
+
+  public init(bytes: UnsafeRawBufferPointer, version: Int? = nil) {
+    self.bytes = bytes
+    self.version = version
+  }
+}
+
+/// When the source committed.
+public enum CommitTime: Sendable, Equatable {
+  /// A timestamp with time zone, as PostgreSQL prints it.
+  case text(Span)
+  /// Since 2000-01-01 00:00 UTC.
+  case microseconds(Int64)
 }
 
 /// Why a record could not be read.
@@ -91,8 +116,18 @@ public protocol RecordParser {
   var newColumns: [DecodedColumn]? { get }
   /// The key of the last update or delete; nil where the record said `(no-tuple-data)`.
   var oldColumns: [DecodedColumn]? { get }
+  /// The names of both tuples' columns. The bytes live until the next record is read.
+  func tupleNames(of record: UnsafeRawBufferPointer) -> TupleNames
+  /// What a COMMIT's timestamp says.
+  func commitTime(_ timestamp: Span, of record: UnsafeRawBufferPointer) -> CommitTime
   /// For messages; bytes that are not UTF-8 are replaced.
   func relationName(_ number: RelationNumber) -> RelationName
   /// Both parts unquoted, in the database's encoding: what to look the relation up by.
   func relationNameBytes(_ number: RelationNumber) -> (schema: [UInt8], table: [UInt8])
+}
+
+/// A plugin that prints everything into the record itself.
+extension RecordParser {
+  public func tupleNames(of record: UnsafeRawBufferPointer) -> TupleNames { TupleNames(bytes: record) }
+  public func commitTime(_ timestamp: Span, of record: UnsafeRawBufferPointer) -> CommitTime { .text(timestamp) }
 }

@@ -42,13 +42,19 @@ extension PostgresConnection {
     guard sent == 1 else { throw lostError() }
   }
 
-  /// Queues a prepared statement. The parameters are C strings (nil is null) in the session's client encoding; they
-  /// are copied before the call returns.
+  /// Queues a prepared statement. The parameters (nil is null) are copied before the call returns.
+  ///
+  /// - Parameters:
+  ///   - formats: for each parameter 0 for a C string in the session's client encoding, or 1 for its type's binary
+  ///     form; nil when all are C strings.
+  ///   - lengths: bytes of the binary ones.
   public func pipelineExecute(
-    name: UnsafePointer<CChar>, parameters: UnsafeBufferPointer<UnsafePointer<CChar>?>
+    name: UnsafePointer<CChar>, parameters: UnsafeBufferPointer<UnsafePointer<CChar>?>,
+    lengths: UnsafePointer<Int32>? = nil, formats: UnsafePointer<Int32>? = nil
   ) throws(PostgresError) {
     guard let connection else { throw lostError() }
-    let sent = PQsendQueryPrepared(connection, name, Int32(parameters.count), parameters.baseAddress, nil, nil, 0)
+    let sent = PQsendQueryPrepared(
+      connection, name, Int32(parameters.count), parameters.baseAddress, lengths, formats, 0)
     guard sent == 1 else { throw lostError() }
   }
 

@@ -120,6 +120,7 @@ import Testing
             """, columns: [0, 1]))
     var withArray = Self.relation
     withArray.columns[1].type = "integer[]"
+    withArray.columns[1].baseType = "integer[]"
     withArray.columns[1].travelsAsText = true
     #expect(
       withArray.batchUpdate(set: [1]).sql.contains(#"SET "a" = x.c1::integer[] FROM unnest($1::integer[], $2::text[])"#)

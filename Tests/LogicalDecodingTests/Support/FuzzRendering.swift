@@ -46,7 +46,7 @@ enum FuzzRendering {
     case .prepare(let gid, let xid, let timestamp): return prepared("PREPARE TRANSACTION", gid, xid, timestamp)
     case .commitPrepared(let gid, let xid, let timestamp): return prepared("COMMIT PREPARED", gid, xid, timestamp)
     case .rollbackPrepared(let gid, let xid, let timestamp): return prepared("ROLLBACK PREPARED", gid, xid, timestamp)
-    case .streamControl: return nil
+    case .relation, .streamControl: return nil
     }
   }
 

@@ -72,7 +72,7 @@ func read(_ bytes: [UInt8], with parser: inout TestDecodingParser) throws(Malfor
   case .commitPrepared(let gid, let xid, let timestamp): return .commitPrepared(gid, xid, at: timestamp.map(text))
   case .rollbackPrepared(let gid, let xid, let timestamp):
     return .rollbackPrepared(gid, xid, at: timestamp.map(text))
-  case .streamControl: return .streamControl
+  case .relation, .streamControl: return .streamControl
   }
 }
 

@@ -1,0 +1,204 @@
+import BlockingIO
+import LogicalDecoding
+import PostgresClient
+import ReplicationModel
+
+/// Changes of rows: into their table's batch, or as a statement each.
+extension ChangeApplier {
+  func applyChange(
+    _ decoded: DecodedRecord, lsn: LSN, record: UnsafeRawBufferPointer
+  ) throws(ApplyFailure) {
+    seenChanges += 1
+    openGroupIfNeeded()
+    if isBatching, try takeIntoBatch(decoded, lsn: lsn, record: record) { return }
+    switch decoded {
+    case .insert(let number):
+      guard let layout = try layout(number) else { return }
+      guard let columns = parser.newColumns else { throw ApplyFailure(.unreadable, "insert without its tuple") }
+      let prepared = try layout.insert(
+        columns, names: parser.tupleNames(of: record), prepare: preparing(.insert, number, lsn))
+      try send(prepared, new: columns, old: nil, record: record, number: number, operation: .insert, lsn: lsn)
+    case .update(let number, let hasOldKey):
+      guard let layout = try layout(number) else { return }
+      guard let columns = parser.newColumns else { throw ApplyFailure(.unreadable, "update without its tuple") }
+      let old = hasOldKey ? parser.oldColumns : nil
+      guard
+        let prepared = try layout.update(
+          columns, old: old, names: parser.tupleNames(of: record), prepare: preparing(.update, number, lsn))
+      else { return }
+      try send(prepared, new: columns, old: old, record: record, number: number, operation: .update, lsn: lsn)
+    case .delete(let number):
+      guard let layout = try layout(number) else { return }
+      guard let columns = parser.oldColumns else {
+        throw ApplyFailure(
+          .noIdentity, "table \(layout.relation.name) has no replica identity, so its deletes name no row")
+      }
+      let prepared = try layout.delete(
+        columns, names: parser.tupleNames(of: record), prepare: preparing(.delete, number, lsn))
+      try send(prepared, new: [], old: columns, record: record, number: number, operation: .delete, lsn: lsn)
+    case .truncate(let numbers, let restartIdentity, _):
+      var relations: [TargetRelation] = []
+      for number in numbers {
+        if let layout = try layout(number) { relations.append(layout.relation) }
+      }
+      guard !relations.isEmpty else { return }
+      let sql = truncateStatement(relations, restartIdentity: restartIdentity)
+      try useSession()
+      try pipeline.query(sql, expecting: .truncate(number: numbers[0], lsn: lsn, xid: sourceTransaction))
+      try countChange(bytes: sql.utf8.count)
+    default: return
+    }
+  }
+
+  private func send(
+    _ prepared: RelationLayout.PreparedChange, new: [DecodedColumn], old: [DecodedColumn]?,
+    record: UnsafeRawBufferPointer, number: RelationNumber, operation: ExpectationQueue.Operation, lsn: LSN
+  ) throws(ApplyFailure) {
+    try useSession()
+    pipeline.parameters.reset()
+    for position in prepared.positions {
+      let column: DecodedColumn
+      switch position {
+      case .new(let index): column = new[index]
+      case .old(let index): column = (old ?? [])[index]
+      }
+      guard column.form != .unchangedToast else {
+        let name = unquotedIdentifier(column.name, in: parser.tupleNames(of: record).bytes)
+        throw ApplyFailure(.unreadable, "the stream does not carry the value of column \(name), which is needed here")
+      }
+      pipeline.parameters.append(column, of: record)
+    }
+    try pipeline.execute(
+      prepared.name, expecting: .row(operation, number: number, lsn: lsn, xid: sourceTransaction))
+    try countChange(bytes: pipeline.parameters.byteCount)
+  }
+
+  private func countChange(bytes: Int) throws(ApplyFailure) {
+    groupChanges += 1
+    groupBytes += bytes
+    try pipeline.keepAnswersBounded()
+  }
+
+  private func layout(_ number: RelationNumber) throws(ApplyFailure) -> RelationLayout? {
+    while layouts.count <= number { layouts.append(nil) }
+    let layout: RelationLayout
+    if let known = layouts[number] {
+      layout = known
+    } else {
+      layout = try loadLayout(number)
+      layouts[number] = layout
+    }
+    if layout.relation.kind == .materializedView {
+      counters.skippedRows += 1
+      return nil
+    }
+    return layout
+  }
+
+  private func loadLayout(_ number: RelationNumber) throws(ApplyFailure) -> RelationLayout {
+    let (schema, table) = parser.relationNameBytes(number)
+    let switching = pipeline.session.encodingSwitch
+    try drainLane()
+    let relation = try pipeline.outsidePipeline { connection throws(PostgresError) in
+      if let switching { try connection.query(switching.toUTF8) }
+      let relation = try TargetRelation.load(
+        schema: schema, table: table, from: connection, until: .after(.seconds(60)))
+      if let switching { try connection.query(switching.back) }
+      return relation
+    }
+    guard let relation else {
+      throw ApplyFailure(.drift, "table \(parser.relationName(number)) does not exist on the target")
+    }
+    pipeline.name(number, relation.name)
+    return RelationLayout(relation: relation)
+  }
+
+  private func preparing(
+    _ operation: ExpectationQueue.Operation, _ number: RelationNumber, _ lsn: LSN
+  ) -> RelationLayout.Prepare {
+    { (statement) throws(ApplyFailure) in
+      try self.useSession()
+      return try self.pipeline.prepare(statement.sql, operation, number, lsn: lsn, xid: self.sourceTransaction)
+    }
+  }
+
+  // MARK: batches
+
+  /// Puts a change into its table's batch; false when it has to be sent by itself, behind what waits of its table.
+  private func takeIntoBatch(
+    _ decoded: DecodedRecord, lsn: LSN, record: UnsafeRawBufferPointer
+  ) throws(ApplyFailure) -> Bool {
+    let number: RelationNumber
+    switch decoded {
+    case .insert(let relation), .update(let relation, _), .delete(let relation): number = relation
+    case .truncate(let relations, _, _):
+      for relation in relations { try flushBatch(relation, lsn: lsn) }
+      return false
+    default: return false
+    }
+    guard let layout = try layout(number) else { return true }
+    let bytesBefore = layout.batch.byteCount
+    let wasEmpty = layout.batch.isEmpty
+    let names = parser.tupleNames(of: record)
+    var isConsistent = true
+    switch decoded {
+    case .insert where layout.canBatchInserts:
+      guard let columns = parser.newColumns else { return false }
+      let targets = try layout.newTargets(columns, names: names)
+      isConsistent = layout.batch.insert(columns, targets: targets, of: record)
+    case .update(_, hasOldKey: false) where layout.canBatchKeyedChanges:
+      guard let columns = parser.newColumns else { return false }
+      let targets = try layout.newTargets(columns, names: names)
+      isConsistent = layout.batch.update(columns, targets: targets, of: record)
+    case .delete where layout.canBatchKeyedChanges:
+      guard let columns = parser.oldColumns else { return false }
+      let targets = try layout.oldTargets(columns, names: names)
+      isConsistent = layout.batch.delete(columns, targets: targets, of: record)
+    default:
+      try flushBatch(number, lsn: lsn)
+      return false
+    }
+    guard isConsistent else {
+      throw ApplyFailure(.batchMismatch, "changes of one row follow each other as no table allows")
+    }
+    if wasEmpty { pendingBatches.append(number) }
+    groupChanges += 1
+    groupBytes += layout.batch.byteCount - bytesBefore
+    // A large source transaction is sent in pieces of bounded size, within one target transaction.
+    waitingChanges += 1
+    waitingBytes += layout.batch.byteCount - bytesBefore
+    if waitingChanges >= limits.changes || waitingBytes >= limits.bytes { try flushBatches() }
+    return true
+  }
+
+  /// One table's batch before a change that cannot wait in it: at once and on this thread, since the change follows.
+  private func flushBatch(_ number: RelationNumber, lsn: LSN) throws(ApplyFailure) {
+    guard number < layouts.count, let layout = layouts[number], !layout.batch.isEmpty else { return }
+    // It is there once at most: it comes back with its next change.
+    pendingBatches.removeAll { $0 == number }
+    let table = TableBatch(number: number, relation: layout.relation, batch: layout.takeBatch())
+    try useSession()
+    try lane.writer.carryOut(BatchJob(tables: [table], lsn: lsn))
+  }
+
+  private func flushBatches() throws(ApplyFailure) {
+    try handOver(BatchJob(tables: takePending(), lsn: position))
+  }
+
+  /// Sends what waits, and the group's COMMIT behind it.
+  func submit(_ commit: GroupCommit) throws(ApplyFailure) {
+    try handOver(BatchJob(tables: takePending(), lsn: position, commit: commit))
+  }
+
+  private func takePending() -> [TableBatch] {
+    var tables: [TableBatch] = []
+    for number in pendingBatches {
+      guard let layout = layouts[number], !layout.batch.isEmpty else { continue }
+      tables.append(TableBatch(number: number, relation: layout.relation, batch: layout.takeBatch()))
+    }
+    pendingBatches.removeAll(keepingCapacity: true)
+    waitingChanges = 0
+    waitingBytes = 0
+    return tables
+  }
+}

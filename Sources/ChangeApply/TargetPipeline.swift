@@ -1,0 +1,255 @@
+import BlockingIO
+import LogicalDecoding
+import PostgresClient
+import ReplicationModel
+
+/// The apply session's pipeline: what is sent, what its answers belong to, and the transaction that is open there.
+///
+/// For one thread at a time: `ChangeApplier` and its `BatchLane` hand it to each other.
+final class TargetPipeline {
+  let session: ApplySession
+  var connection: PostgresConnection { session.connection }
+  /// The parameters of the statement that is sent next.
+  var parameters = ParameterBuffer()
+  private var expectations = ExpectationQueue()
+  private var preparedCount = 0
+  private var names: [RelationNumber: RelationName] = [:]
+
+  /// Whether a BEGIN has been sent without its COMMIT.
+  private(set) var isInTransaction = false
+  /// Updates and deletes that hit no row, and inserts that stored none, since `takeMissedRows`.
+  private var missedRows: UInt64 = 0
+  /// What the server last called durable.
+  private(set) var flushed = LSN.invalid
+
+  init(_ session: ApplySession) throws(ApplyFailure) {
+    self.session = session
+    let transactionID = session.connection.serverVersion >= 130000 ? "pg_current_xact_id()" : "txid_current()"
+    for (name, sql) in [
+      ("begin", "BEGIN"), ("commit", "COMMIT"),
+      // Without a transaction id a commit (of updates that hit no row, say) writes no WAL and moves no progress.
+      (
+        "origin",
+        """
+        SELECT pg_catalog.\(transactionID),
+               pg_catalog.pg_replication_origin_xact_setup($1::pg_lsn, coalesce($2::timestamptz, now()))
+        """
+      ),
+      ("durable", "SELECT pg_catalog.pg_replication_origin_session_progress(true)"),
+      ("announce", "SELECT pg_catalog.pg_notify($1, $2)"),
+    ] {
+      try guarding { () throws(PostgresError) in
+        try connection.pipelinePrepare(name: "pgconvoy_" + name, sql: sql)
+      }
+      expectations.append(.plain)
+    }
+    try synchronize()
+  }
+
+  /// How many answers are still owed.
+  var openAnswers: Int { expectations.count }
+
+  /// Has failures name the relation.
+  func name(_ number: RelationNumber, _ name: RelationName) { names[number] = name }
+
+  func takeMissedRows() -> UInt64 {
+    defer { missedRows = 0 }
+    return missedRows
+  }
+
+  // MARK: transactions
+
+  func beginIfNeeded() throws(ApplyFailure) {
+    guard !isInTransaction else { return }
+    parameters.reset()
+    try execute("pgconvoy_begin", expecting: .plain)
+    isInTransaction = true
+  }
+
+  /// Commits with the origin's progress, and waits for the answer: nothing may be sent behind a commit that fails.
+  func commit(_ commit: GroupCommit) throws(ApplyFailure) {
+    try beginIfNeeded()
+    for announcement in commit.announcements {
+      parameters.reset()
+      parameters.append(text: GroupCommit.markerChannel)
+      parameters.append(text: announcement)
+      try execute("pgconvoy_announce", expecting: .plain)
+    }
+    parameters.reset()
+    parameters.append(text: commit.progress.description)
+    if let time = commit.time { parameters.append(text: time) } else { parameters.appendNull() }
+    try execute("pgconvoy_origin", expecting: .plain)
+    parameters.reset()
+    try execute("pgconvoy_commit", expecting: .commit(lsn: commit.progress, xid: commit.xid))
+    try synchronize()
+    isInTransaction = false
+    if commit.flushes { try flush(reaching: commit.progress) }
+  }
+
+  /// Has the server flush the WAL of what the origin has, and say how far that is.
+  func flush(reaching recorded: LSN) throws(ApplyFailure) {
+    parameters.reset()
+    try execute("pgconvoy_durable", expecting: .progress)
+    try synchronize()
+    guard flushed >= recorded else {
+      throw ApplyFailure(.unreadable, "the target's origin stands at \(flushed), not at \(recorded)")
+    }
+  }
+
+  // MARK: statements
+
+  /// Sends a prepared statement with `parameters`.
+  func execute(_ name: String, expecting expectation: ExpectationQueue.Entry) throws(ApplyFailure) {
+    try guarding { () throws(PostgresError) in
+      try parameters.withPointers { view throws(PostgresError) in
+        try connection.pipelineExecute(
+          name: name, parameters: view.values, lengths: view.lengths, formats: view.formats)
+      }
+    }
+    expectations.append(expectation)
+  }
+
+  func prepare(
+    _ sql: String, _ operation: ExpectationQueue.Operation, _ number: RelationNumber, lsn: LSN, xid: UInt32?
+  ) throws(ApplyFailure) -> String {
+    preparedCount += 1
+    let name = "pgconvoy_\(preparedCount)"
+    try sendingUTF8(expecting: .prepare(operation, number: number, lsn: lsn, xid: xid)) {
+      () throws(PostgresError) in try connection.pipelinePrepare(name: name, sql: sql)
+    }
+    return name
+  }
+
+  func query(_ sql: String, expecting expectation: ExpectationQueue.Entry) throws(ApplyFailure) {
+    try sendingUTF8(expecting: expectation) { () throws(PostgresError) in try connection.pipelineQuery(sql) }
+  }
+
+  /// Sends a statement whose text is UTF-8, as Swift's strings are, in a session whose client encoding is the
+  /// database's own for the sake of the values.
+  private func sendingUTF8(
+    expecting expectation: ExpectationQueue.Entry, _ send: () throws(PostgresError) -> Void
+  ) throws(ApplyFailure) {
+    if let switching = session.encodingSwitch {
+      try guarding { () throws(PostgresError) in try connection.pipelineQuery(switching.toUTF8) }
+      expectations.append(.plain)
+    }
+    try guarding(send)
+    expectations.append(expectation)
+    if let switching = session.encodingSwitch {
+      try guarding { () throws(PostgresError) in try connection.pipelineQuery(switching.back) }
+      expectations.append(.plain)
+    }
+  }
+
+  /// Sends what libpq has buffered as far as the socket takes it.
+  func pump() throws(ApplyFailure) {
+    try guarding { () throws(PostgresError) in try connection.pump() }
+  }
+
+  /// Runs what has no place in a pipeline: COPY, or a look at the catalogs.
+  func outsidePipeline<Result>(
+    _ body: (PostgresConnection) throws(PostgresError) -> Result
+  ) throws(ApplyFailure) -> Result {
+    try synchronize()
+    do throws(PostgresError) {
+      try connection.leavePipeline()
+      let result = try body(connection)
+      try connection.enterPipeline()
+      return result
+    } catch {
+      throw ApplyFailure(error)
+    }
+  }
+
+  // MARK: answers
+
+  /// Reads answers while statements are sent, or both sides' buffers fill up.
+  func keepAnswersBounded() throws(ApplyFailure) {
+    if expectations.count & 63 == 0 {
+      try pump()
+      try takeReadyOutcomes()
+    }
+    if expectations.count >= 2048 {
+      try guarding { () throws(PostgresError) in try connection.pipelineFlushRequest() }
+      while expectations.count > 512 { try takeOutcome() }
+    }
+  }
+
+  /// Ends the pipeline's segment and waits for all answers.
+  func synchronize() throws(ApplyFailure) {
+    guard !expectations.isEmpty else { return }
+    try guarding { () throws(PostgresError) in try connection.pipelineSync() }
+    expectations.append(.sync)
+    while !expectations.isEmpty { try takeOutcome() }
+  }
+
+  private func takeReadyOutcomes() throws(ApplyFailure) {
+    while !expectations.isEmpty {
+      var ready: PostgresConnection.PipelineOutcome?
+      try guarding { () throws(PostgresError) in ready = try connection.pipelineOutcomeIfReady() }
+      guard let ready else { return }
+      try settle(expectations.removeFirst(), with: ready)
+    }
+  }
+
+  private func takeOutcome() throws(ApplyFailure) {
+    var outcome: PostgresConnection.PipelineOutcome?
+    try guarding { () throws(PostgresError) in outcome = try connection.pipelineOutcome(until: .never) }
+    guard let outcome, !expectations.isEmpty else {
+      throw ApplyFailure(.unreadable, "the target sent an answer to nothing")
+    }
+    try settle(expectations.removeFirst(), with: outcome)
+  }
+
+  private func settle(
+    _ expectation: ExpectationQueue.Entry, with outcome: PostgresConnection.PipelineOutcome
+  ) throws(ApplyFailure) {
+    switch (expectation, outcome) {
+    case (.sync, .sync): return
+    case (_, .failed(let error)):
+      throw ApplyFailure(error).located(
+        relation: relation(of: expectation), operation: expectation.operationName, lsn: expectation.lsn,
+        xid: expectation.xid)
+    case (.row, .done(let affected)):
+      if affected != 1 { missedRows += 1 }
+    case (.set(let operation, _, let rows, _), .done(let affected)):
+      guard affected == rows else {
+        throw ApplyFailure(.batchMismatch, "a set of \(rows) rows hit \(affected)")
+          .located(
+            relation: relation(of: expectation), operation: "\(operation)", lsn: expectation.lsn, xid: nil)
+      }
+    case (.progress, .rows(let result)):
+      guard let reached = result.first.flatMap({ LSN($0) }) else {
+        throw ApplyFailure(.unreadable, "the target's replication origin has no progress")
+      }
+      flushed = reached
+    case (_, .done), (_, .rows): return
+    case (_, .aborted), (_, .sync):
+      throw ApplyFailure(.unreadable, "the target's answers are out of step")
+    }
+  }
+
+  private func relation(of expectation: ExpectationQueue.Entry) -> RelationName? {
+    expectation.number.flatMap { names[$0] }
+  }
+
+  private func guarding(_ body: () throws(PostgresError) -> Void) throws(ApplyFailure) {
+    do throws(PostgresError) { try body() } catch { throw ApplyFailure(error) }
+  }
+}
+
+/// The end of a group: what its COMMIT says.
+struct GroupCommit: Sendable {
+  /// The channel on the target where a marker's arrival is announced.
+  static let markerChannel = "pgconvoy_marker"
+
+  /// Where the origin stands then: the end of the last COMMIT in the group, or a keepalive behind that.
+  var progress: LSN
+  /// The commit time on the source.
+  var time: String?
+  var xid: UInt32?
+  /// What is told to those who wait for markers.
+  var announcements: [String] = []
+  /// Whether the server is to flush it at once, and say so.
+  var flushes = false
+}
