@@ -25,7 +25,7 @@ final class BatchLane: @unchecked Sendable {
     self.interrupt = interrupt
   }
 
-  /// Waits for the batch before, and starts this one. Returns what has come of those before, once.
+  /// Waits for the batch before, and starts this one. Returns what has come of a group that ended there, once.
   func submit(_ next: BatchJob) throws(ApplyFailure) -> BatchOutcome? {
     condition.lock()
     defer { condition.unlock() }
@@ -39,7 +39,7 @@ final class BatchLane: @unchecked Sendable {
     return known
   }
 
-  /// Waits until nothing is under way; then the owner may use the session again. Returns what has come of it, once.
+  /// Waits until nothing is under way; then the owner may use the session again. Returns what has come of a group that ended there, once.
   func drain() throws(ApplyFailure) -> BatchOutcome? {
     condition.lock()
     defer { condition.unlock() }
@@ -69,11 +69,11 @@ final class BatchLane: @unchecked Sendable {
       while job == nil && !isEnding { condition.wait() }
       guard let current = job else { break }
       condition.unlock()
-      let result: Result<BatchOutcome, ApplyFailure>
+      let result: Result<BatchOutcome?, ApplyFailure>
       do throws(ApplyFailure) { result = .success(try writer.carryOut(current)) } catch { result = .failure(error) }
       condition.lock()
       switch result {
-      case .success(let done): outcome = done.after(outcome)
+      case .success(let done): outcome = done ?? outcome
       case .failure(let error): failure = error
       }
       job = nil

@@ -18,22 +18,16 @@ struct BatchJob: Sendable {
   var commit: GroupCommit?
 }
 
-/// What is known when a batch has been carried out.
+/// What is known when a group has been committed.
 struct BatchOutcome: Sendable {
   /// What the server last called durable.
   var flushed: LSN
-  /// Statements of single rows that hit none, and were answered meanwhile.
+  /// Statements of single rows in the group that hit none.
   var missedRows: UInt64
 
   init(of pipeline: TargetPipeline) {
     flushed = pipeline.flushed
     missedRows = pipeline.takeMissedRows()
-  }
-
-  func after(_ earlier: BatchOutcome?) -> BatchOutcome {
-    var sum = self
-    sum.missedRows += earlier?.missedRows ?? 0
-    return sum
   }
 }
 
@@ -47,8 +41,10 @@ final class BatchWriter {
 
   /// All tables' sets first: they wait for nothing, and a COPY has to wait for all before it. The order of tables does
   /// not matter, for no trigger fires that could look into another.
+  ///
+  /// Returns nil for a piece of a group that goes on.
   @discardableResult
-  func carryOut(_ job: BatchJob) throws(ApplyFailure) -> BatchOutcome {
+  func carryOut(_ job: BatchJob) throws(ApplyFailure) -> BatchOutcome? {
     if !job.tables.isEmpty { try pipeline.beginIfNeeded() }
     var copies: [PendingCopy] = []
     for table in job.tables {
@@ -57,11 +53,10 @@ final class BatchWriter {
       copies += plan.inserts.map { PendingCopy(table: table, columns: $0.set, rows: $0.rows) }
     }
     try copy(copies, lsn: job.lsn)
-    if let commit = job.commit {
-      // A set that did not hit its rows is no error to the server, which would go on to the COMMIT.
-      try pipeline.synchronize()
-      try pipeline.commit(commit)
-    }
+    guard let commit = job.commit else { return nil }
+    // A set that did not hit its rows is no error to the server, which would go on to the COMMIT.
+    try pipeline.synchronize()
+    try pipeline.commit(commit)
     return BatchOutcome(of: pipeline)
   }
 

@@ -171,24 +171,30 @@ public final class DatabaseWorker: Sendable {
   private func stream(
     strictUntil: LSN, steppingOver: inout SteppedOver?, onProgress: () -> Void
   ) throws {
-    switch assignment.plugin {
-    case .testDecoding:
-      try stream(TestDecodingParser(), strictUntil: strictUntil, steppingOver: &steppingOver, onProgress: onProgress)
-    case .pgoutput:
-      try stream(PgoutputParser(), strictUntil: strictUntil, steppingOver: &steppingOver, onProgress: onProgress)
-    }
-  }
-
-  private func stream(
-    _ parser: some RecordParser, strictUntil: LSN, steppingOver: inout SteppedOver?, onProgress: () -> Void
-  ) throws {
     let session = try openSession()
     life.attach(session.interrupt)
     defer {
       life.detach()
       session.close()
     }
-    let (start, sourceEnd) = try checkedStart()
+    let start = try checkedStart()
+    switch start.plugin {
+    case .testDecoding:
+      try stream(
+        start, of: TestDecodingParser(), to: session, strictUntil: strictUntil, steppingOver: &steppingOver,
+        onProgress: onProgress)
+    case .pgoutput:
+      try stream(
+        start, of: PgoutputParser(), to: session, strictUntil: strictUntil, steppingOver: &steppingOver,
+        onProgress: onProgress)
+    }
+  }
+
+  private func stream(
+    _ beginning: Beginning, of parser: some RecordParser, to session: ApplySession, strictUntil: LSN,
+    steppingOver: inout SteppedOver?, onProgress: () -> Void
+  ) throws {
+    let start = beginning.position
     var source = assignment.source
     source.settings.merge(canonicalTextSettings) { _, canonical in canonical }
     // What test_decoding prints is in the database's encoding anyway; pgoutput would convert it.
@@ -199,7 +205,7 @@ public final class DatabaseWorker: Sendable {
         source: source,
         request: StreamRequest(
           slot: assignment.slot, start: start,
-          options: assignment.plugin.options(publication: assignment.publication)),
+          options: beginning.plugin.options(publication: assignment.publication)),
         queue: feed.queue, control: feed.control),
       name: "recv-\(assignment.database)")
     defer { feed.stop() }
@@ -224,7 +230,7 @@ public final class DatabaseWorker: Sendable {
         more = try turn(&loop)
       }
       if loop.hasApplied { onProgress() }
-      publish(loop.figures, sourceEnd: sourceEnd)
+      publish(loop.figures, sourceEnd: beginning.sourceEnd)
       if !more {
         try feed.outcome()
         throw PostgresError(
@@ -232,7 +238,7 @@ public final class DatabaseWorker: Sendable {
       }
     }
     try loop.finish()
-    publish(loop.figures, sourceEnd: sourceEnd)
+    publish(loop.figures, sourceEnd: beginning.sourceEnd)
   }
 
   /// Notes that progress has moved past a transaction, whatever comes after it in the same turn.
@@ -270,12 +276,25 @@ public final class DatabaseWorker: Sendable {
     }
   }
 
-  /// Where the stream starts, and where the source's WAL ended just before.
-  private func checkedStart() throws -> (start: LSN, sourceEnd: LSN) {
+  /// Where and how the stream starts.
+  private struct Beginning {
+    var position: LSN
+    /// Where the source's WAL ended just before.
+    var sourceEnd: LSN
+    var plugin: OutputPlugin
+  }
+
+  private func checkedStart() throws -> Beginning {
     let source = try PostgresConnection.connect(assignment.source)
     let target = try PostgresConnection.connect(assignment.target)
     let invariants = try StartInvariants.read(source: source, target: target, assignment: assignment)
-    return (try invariants.startPosition(for: assignment), invariants.sourceFlush)
+    let position = try invariants.startPosition(for: assignment)
+    guard let name = invariants.slot?.plugin, let plugin = OutputPlugin(rawValue: name) else {
+      throw ConvoyError(
+        "sync.slot-plugin", "slot \(assignment.slot) is of plugin \(invariants.slot?.plugin ?? "")",
+        at: assignment.place, hint: "pgconvoy reads test_decoding and pgoutput; this slot is none of its own")
+    }
+    return Beginning(position: position, sourceEnd: invariants.sourceFlush, plugin: plugin)
   }
 
   private func publish(_ figures: ApplyFigures, sourceEnd: LSN) {

@@ -14,8 +14,14 @@ public struct StartInvariants: Sendable, Equatable {
     public var confirmedFlush: LSN?
     public var isLost: Bool
     public var isTwoPhase: Bool
+    /// What its records are written by, and so what reads them.
+    public var plugin: String
 
-    public init(databaseOID: UInt32?, confirmedFlush: LSN?, isLost: Bool, isTwoPhase: Bool) {
+    public init(
+      databaseOID: UInt32?, confirmedFlush: LSN?, isLost: Bool, isTwoPhase: Bool,
+      plugin: String = OutputPlugin.testDecoding.rawValue
+    ) {
+      self.plugin = plugin
       self.databaseOID = databaseOID
       self.confirmedFlush = confirmedFlush
       self.isLost = isLost
@@ -167,14 +173,14 @@ extension StartInvariants {
     let deadline = Deadline.after(.seconds(30))
     let slotQuery =
       source.serverVersion >= 140000
-      ? "SELECT datoid, confirmed_flush_lsn, coalesce(wal_status = 'lost', false), two_phase"
-      : "SELECT datoid, confirmed_flush_lsn, \(source.serverVersion >= 130000 ? "coalesce(wal_status = 'lost', false)" : "false"), false"
+      ? "SELECT datoid, confirmed_flush_lsn, coalesce(wal_status = 'lost', false), two_phase, plugin"
+      : "SELECT datoid, confirmed_flush_lsn, \(source.serverVersion >= 130000 ? "coalesce(wal_status = 'lost', false)" : "false"), false, plugin"
     let slot = try source.query(
       slotQuery + " FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [assignment.slot], until: deadline
     ).rows.first.map { row in
       Slot(
         databaseOID: row[0].flatMap { UInt32($0) }, confirmedFlush: row[1].flatMap { LSN($0) }, isLost: row.bool(2),
-        isTwoPhase: row.bool(3))
+        isTwoPhase: row.bool(3), plugin: row.string(4))
     }
     let database = try source.query(
       "SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()", until: deadline)

@@ -11,8 +11,7 @@ public struct WorkerAssignment: Sendable {
   public var source: ConnectionParameters
   public var target: ConnectionParameters
   public var slot: String
-  public var plugin: OutputPlugin
-  /// Of all tables; for pgoutput only.
+  /// Of all tables; where the slot's plugin is pgoutput.
   public var publication: String
   public var origin: String
   public var handOff: LSN
@@ -24,7 +23,7 @@ public struct WorkerAssignment: Sendable {
   /// - Parameter publication: nil for one with the name of the slot.
   public init(
     migration: String, database: String, databaseOID: UInt32, source: ConnectionParameters,
-    target: ConnectionParameters, slot: String, plugin: OutputPlugin = .testDecoding, publication: String? = nil,
+    target: ConnectionParameters, slot: String, publication: String? = nil,
     origin: String, handOff: LSN, systemIdentifier: String, sourceTimeline: Int, targetTimeline: Int
   ) {
     self.migration = migration
@@ -33,7 +32,6 @@ public struct WorkerAssignment: Sendable {
     self.source = source
     self.target = target
     self.slot = slot
-    self.plugin = plugin
     self.publication = publication ?? slot
     self.origin = origin
     self.handOff = handOff

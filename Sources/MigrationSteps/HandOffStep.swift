@@ -17,11 +17,18 @@ struct HandOffStep: Step {
     var actions: [PlannedAction] = [
       .init(host: target, .command, "stop the standby")
     ]
+    let plugin = context.migration.plugin
     for database in try await context.selectedDatabases() {
+      let slot = "pgconvoy_<nonce>_\(database.oid)"
+      if plugin == .pgoutput {
+        actions.append(
+          .init(
+            host: source, .sql(database: database.name), "CREATE PUBLICATION \(quotedIdentifier(slot)) FOR ALL TABLES"))
+      }
       actions.append(
         .init(
           host: source, .sql(database: database.name),
-          "SELECT pg_create_logical_replication_slot('pgconvoy_<nonce>_\(database.oid)', 'test_decoding')"))
+          "SELECT pg_create_logical_replication_slot('\(slot)', '\(plugin.rawValue)')"))
     }
     let maintenance = context.migration.source.postgres.maintenanceDatabase
     actions += [
@@ -61,9 +68,10 @@ struct HandOffStep: Step {
         record = try await SlotCreation(context: context, record: record).run()
       } catch {
         // The source must not keep WAL for slots that nobody will read; the standby goes on as before.
-        let names = record.databases.map(\.slotName)
+        let databases = record.databases
         let cleanUp = Task {
-          try? await dropSlots(context, .source, names: names)
+          try? await dropSlots(context, .source, names: databases.map(\.slotName))
+          try? await dropPublications(context, .source, of: databases)
           try? await target.start()
         }
         await cleanUp.value

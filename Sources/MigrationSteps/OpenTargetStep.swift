@@ -97,6 +97,7 @@ struct OpenTargetStep: Step {
         .init(
           .note, "archiving is off on the target until an archive of its own is named (archive_mode, archive_command)"))
     }
+    try await dropPublications(context, .source, of: record.databases)
     try await target.check("rm -f -- \"$1\"", [kept], label: "removing the kept settings")
     let downtime = began.map { ", \(opened - min($0, opened)) ms after the first writer was held up" } ?? ""
     return StepResult(changed: true, "the target takes connections" + downtime)

@@ -20,6 +20,7 @@ struct Sealing {
     try await restartInQuarantine()
     try await dropSlots(context, .source, names: [record.names.physicalSlot])
     try await target.check("rm -f -- \"$1\"", [target.passfile], label: "removing the password file")
+    try await dropPublications(context, .target, of: record.databases)
     try await makeReverseSlots()
     try await context.setState(.handedOff)
   }

@@ -78,9 +78,13 @@ struct SlotCreation {
       // The creation waits on the transaction locks of everyone else; statement_timeout would not do for a walsender.
       try await session.query(
         "SELECT pg_catalog.set_config('lock_timeout', $1, false)", [String(limits.lockTimeout.milliseconds)])
+      if context.migration.plugin == .pgoutput {
+        // Before the slot, whose decoding looks the publication up as of each change.
+        try await makePublication(session, database.publicationName)
+      }
       try await session.query(
-        "SELECT lsn FROM pg_catalog.pg_create_logical_replication_slot($1, 'test_decoding')", [database.slotName],
-        within: limits.deadline)
+        "SELECT lsn FROM pg_catalog.pg_create_logical_replication_slot($1, $2)",
+        [database.slotName, context.migration.plugin.rawValue], within: limits.deadline)
       await session.close()
     } catch let error as PostgresError {
       await session.close()

@@ -5,10 +5,13 @@ public enum OutputPlugin: String, Sendable, CaseIterable {
   /// PostgreSQL's own: about half the bytes, by a publication of all tables.
   case pgoutput
 
+  /// As `server_version_num`: from here on pgoutput has the option `messages`, which markers need.
+  public static let pgoutputSince = 140000
+
   /// The options of `START_REPLICATION`, and of the functions that read a slot by SQL. Unknown ones are errors.
   ///
   /// `skip-empty-xacts` stays off: on, a BEGIN says nothing of its place, and on 15 a message can come without its
-  /// BEGIN and COMMIT. pgoutput needs `messages`, which markers are made of, and has them from PostgreSQL 14 on.
+  /// BEGIN and COMMIT.
   public func options(publication: String) -> [(name: String, value: String)] {
     switch self {
     case .testDecoding: [("include-xids", "on"), ("include-timestamp", "on"), ("skip-empty-xacts", "off")]

@@ -62,7 +62,7 @@ struct Bench {
     let program = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
     let all: [any Contender] = [
       Native(isBinary: false), Native(isBinary: true),
-      PgConvoy(program: program),
+      PgConvoy(program: program, plugin: "test_decoding"), PgConvoy(program: program, plugin: "pgoutput"),
       Receive(plugin: .testDecoding), Receive(plugin: .output), Receive(plugin: .outputBinary),
       Pull(plugin: .testDecoding), Pull(plugin: .output), Pull(plugin: .outputBinary),
     ]

@@ -119,11 +119,12 @@ struct Native: Contender {
 /// pgconvoy's worker, one for each database, all in one process.
 struct PgConvoy: Contender {
   let program: String
-  var name: String { "pgconvoy, test_decoding" }
-  var key: String { "pgconvoy_text" }
+  let plugin: String
+  var name: String { "pgconvoy, \(plugin)" }
+  var key: String { plugin == "pgoutput" ? "pgconvoy_out" : "pgconvoy_text" }
   var writes: Bool { true }
 
-  func prepare(_ run: Run) throws { try run.makeSlots("test_decoding") }
+  func prepare(_ run: Run) throws { try run.makeSlots(plugin) }
 
   func arrange(_ run: Run) throws {
     try run.makeTargets()
@@ -152,7 +153,7 @@ struct PgConvoy: Contender {
     let order = DrainOrder(
       sourcePort: run.source.port, targetPort: run.target.port,
       systemIdentifier: try run.source.connect().query("SELECT system_identifier FROM pg_control_system()").first ?? "",
-      lanes: try lanes(run))
+      plugin: plugin, lanes: try lanes(run))
     let text = String(decoding: try JSONEncoder().encode(order), as: UTF8.self)
     return [try Program(program, ["drain", text])]
   }

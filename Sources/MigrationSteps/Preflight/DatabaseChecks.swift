@@ -1,4 +1,5 @@
 import Inventory
+import ReplicationModel
 
 /// What each selected database holds that its stream cannot carry, or not as people think.
 enum DatabaseChecks {
@@ -37,6 +38,17 @@ enum DatabaseChecks {
   @Sendable static func identity(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
     try each(facts) { name, database in
       let tables = database.tablesWithoutIdentity
+      if facts.migration.plugin == .pgoutput, !tables.isEmpty {
+        // A publication of all tables has the source itself refuse such changes.
+        let names = tables.map(\.name)
+        return [
+          Finding(
+            .error, "preflight.no-replica-identity", host: facts.name(.source), database: name, object: names[0],
+            "no replica identity, which plugin: pgoutput asks of every table: " + shortList(names),
+            consequence: "the source would refuse every update and delete of these tables from the hand-off on",
+            remedy: remedy(names) + ", or set plugin: test_decoding")
+        ]
+      }
       let changed = tables.filter { $0.changes > 0 }.map(\.name)
       let quiet = tables.filter { $0.changes == 0 }.map(\.name)
       var findings: [Finding] = []

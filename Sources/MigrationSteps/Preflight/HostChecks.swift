@@ -37,9 +37,6 @@ enum HostChecks {
           .error, "preflight.unsupported", object: setting, "this version of pgconvoy cannot do '\(setting)'",
           consequence: consequence, remedy: remedy))
     }
-    if migration.plugin != .testDecoding {
-      add("plugin: \(migration.plugin.rawValue)", "test_decoding would be used", "set plugin: test_decoding")
-    }
     if migration.ddl != .report {
       add("ddl: \(migration.ddl.rawValue)", "DDL would only be noticed when a row fails", "set ddl: report")
     }

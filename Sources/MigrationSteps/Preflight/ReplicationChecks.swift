@@ -75,6 +75,15 @@ enum ReplicationChecks {
   }
 
   @Sendable static func sourcePlugin(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
+    let version = try facts.source.role.get().serverVersion
+    if facts.migration.plugin == .pgoutput, version < OutputPlugin.pgoutputSince {
+      return [
+        Finding(
+          .error, "preflight.output-plugin", host: facts.name(.source), object: OutputPlugin.pgoutput.rawValue,
+          "pgoutput carries no logical messages before PostgreSQL 14",
+          consequence: "the cutover would wait for its markers for ever", remedy: "set plugin: test_decoding")
+      ]
+    }
     guard let words = try facts.cluster.get().outputPluginError else { return [] }
     let plugin = facts.migration.plugin.rawValue
     return [

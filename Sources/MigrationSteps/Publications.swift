@@ -1,0 +1,25 @@
+import Inventory
+import Journal
+import PostgresClient
+import ReplicationModel
+
+extension HandOffDatabase {
+  /// Where the plugin is pgoutput.
+  var publicationName: String { slotName }
+}
+
+/// All tables, those that are made later too. (Unlogged and temporary ones, views and sequences are never in it.)
+func makePublication(_ session: PostgresSession, _ name: String) async throws {
+  try await session.script("DROP PUBLICATION IF EXISTS \(quotedIdentifier(name))")
+  try await session.script("CREATE PUBLICATION \(quotedIdentifier(name)) FOR ALL TABLES")
+}
+
+/// Drops the migration's publications on one side. The copy has brought the source's along, and a source keeps refusing
+/// updates of tables without a replica identity as long as it has one.
+func dropPublications(_ context: MigrationContext, _ side: Side, of databases: [HandOffDatabase]) async throws {
+  guard context.migration.plugin == .pgoutput else { return }
+  for database in databases {
+    let session = try await context.session(side, database: database.name)
+    try await session.script("DROP PUBLICATION IF EXISTS \(quotedIdentifier(database.publicationName))")
+  }
+}
