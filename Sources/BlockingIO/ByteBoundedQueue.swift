@@ -49,6 +49,7 @@ public final class ByteBoundedQueue<Element: Sendable>: @unchecked Sendable {
     if head == elements.count {
       elements.removeAll(keepingCapacity: true)
       head = 0
+      condition.broadcast()
     } else if head >= 1024 && head * 2 >= elements.count {
       elements.removeFirst(head)
       head = 0
@@ -64,6 +65,13 @@ public final class ByteBoundedQueue<Element: Sendable>: @unchecked Sendable {
   public var isClosed: Bool { condition.withLock { closed } }
   /// The bytes waiting in the queue.
   public var byteCount: Int { condition.withLock { bytes } }
+
+  /// Waits until everything has been taken, or the queue is closed.
+  public func awaitEmpty() {
+    condition.withLock {
+      while head < elements.count && !closed { condition.wait() }
+    }
+  }
 
   /// Nothing is taken any more; what is inside can still be popped.
   public func close() {

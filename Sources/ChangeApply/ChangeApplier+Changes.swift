@@ -164,10 +164,11 @@ extension ChangeApplier {
     if wasEmpty { pendingBatches.append(number) }
     groupChanges += 1
     groupBytes += layout.batch.byteCount - bytesBefore
-    // A large source transaction is sent in pieces of bounded size, within one target transaction.
+    // A large source transaction is sent in pieces of bounded size, within one target transaction. Others go whole, with
+    // their COMMIT: then nothing has to wait for a piece before it.
     waitingChanges += 1
     waitingBytes += layout.batch.byteCount - bytesBefore
-    if waitingChanges >= limits.changes || waitingBytes >= limits.bytes { try flushBatches() }
+    if waitingChanges >= limits.changes * 5 / 4 || waitingBytes >= limits.bytes * 5 / 4 { try flushBatches() }
     return true
   }
 

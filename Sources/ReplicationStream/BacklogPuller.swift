@@ -13,13 +13,16 @@ public struct PullLimits: Sendable {
   public var first: UInt64
   /// Bytes of WAL that one pull takes at most.
   public var largest: UInt64
+  /// Bytes of WAL by which the worker's slot may lag behind what is durable: moving it means reading them once more.
+  public var slack: UInt64
   /// Bytes of records that a pull should bring: the source holds them until they are taken.
   public var records: UInt64
 
   public init(
     depth: UInt64 = 48 << 20, rest: UInt64 = 8 << 20, first: UInt64 = 16 << 20, largest: UInt64 = 2 << 30,
-    records: UInt64 = 128 << 20
+    slack: UInt64 = 256 << 20, records: UInt64 = 128 << 20
   ) {
+    self.slack = slack
     self.depth = depth
     self.rest = rest
     self.first = first
@@ -34,7 +37,7 @@ public struct PullLimits: Sendable {
   /// with little of its server's WAL goes in larger steps, as the WAL of its neighbours leaves nothing behind.
   func next(after wal: UInt64, records found: UInt64) -> UInt64 {
     let wanted = Double(records) / Double(max(found, 1)) * Double(wal)
-    let growth = min(max(wanted, Double(wal)), Double(wal) * 8)
+    let growth = min(max(wanted, Double(wal)), Double(wal) * 3)
     return min(UInt64(growth), largest)
   }
 }
@@ -81,12 +84,14 @@ public struct BacklogPuller {
       try first.sourceEnd() > request.start + limits.depth
     else { return nil }
     let second = try PullSession.connect(parameters, interrupt: control.stopSignal)
-    for session in [first, second] {
-      do throws(PostgresError) {
-        try session.prepare(copying: request.slot, temporaryKilobytes: temporaryFiles)
-      } catch  where error.reason == .server {
-        return nil
+    do throws(PostgresError) {
+      for session in [first, second] {
+        try session.prepare(temporaryKilobytes: temporaryFiles)
+        try session.copySlot(request.slot)
       }
+      try first.advance(first.slot, to: request.start)
+    } catch  where error.reason == .server {
+      return nil
     }
     return BacklogPuller(
       request: request, queue: queue, control: control, limits: limits, first: first, second: second)
@@ -115,7 +120,7 @@ public struct BacklogPuller {
       var (current, next) = (first, second)
       var size = limits.first
       var found: UInt64?
-      try current.begin(from: position, upTo: position + size, request: request)
+      try current.begin(upTo: position + size, request: request)
       while true {
         var pull = Pull()
         do throws(PostgresError) {
@@ -128,14 +133,14 @@ public struct BacklogPuller {
         // The first pull is small, and the size of all others is learnt from it.
         if let found, !isLast {
           size = limits.next(after: size, records: found)
-          try begin(on: next, from: end, size: size)
+          try begin(on: next, behind: current, from: end, size: size)
         }
         guard try handOver(&pull, of: current, upTo: end) else { return }
         position = end
         if isLast { return }
         if found == nil {
           size = limits.next(after: size, records: pull.records)
-          try begin(on: next, from: end, size: size)
+          try begin(on: next, behind: current, from: end, size: size)
         }
         found = pull.records
         swap(&current, &next)
@@ -153,9 +158,15 @@ public struct BacklogPuller {
     var records: UInt64 = 0
   }
 
-  private mutating func begin(on session: PullSession, from start: LSN, size: UInt64) throws(PostgresError) {
+  /// Goes on where another session's pull has ended: its slot stands there, and a copy of it is made at once, while
+  /// moving our own would mean reading the same WAL again.
+  private mutating func begin(
+    on session: PullSession, behind other: PullSession, from start: LSN, size: UInt64
+  ) throws(PostgresError) {
     try confirm(on: session)
-    try session.begin(from: start, upTo: start + size, request: request)
+    try session.dropSlot()
+    try session.copySlot(other.slot)
+    try session.begin(upTo: start + size, request: request)
   }
 
   /// The server sends the first message when all of the pull is decoded, which is when its slot has moved. False when
@@ -195,7 +206,7 @@ public struct BacklogPuller {
   /// Lets the source forget what is durable on the target; a deep backlog fills its disk.
   private mutating func confirm(on session: PullSession) throws(PostgresError) {
     let durable = control.durable
-    guard durable > confirmed + limits.first else { return }
+    guard durable > confirmed + limits.slack else { return }
     try session.advance(request.slot, to: durable)
     confirmed = durable
   }
@@ -259,14 +270,22 @@ private struct PullSession {
     try position(connection.query("SELECT pg_catalog.pg_current_wal_flush_lsn()").first)
   }
 
-  func prepare(copying original: String, temporaryKilobytes: Int) throws(PostgresError) {
+  func prepare(temporaryKilobytes: Int) throws(PostgresError) {
     // The bytes of pgoutput are in the client's encoding, and must be the database's own.
     try connection.query(
       """
       SELECT pg_catalog.set_config('client_encoding', pg_catalog.current_setting('server_encoding'), false),
              pg_catalog.set_config('temp_file_limit', $1, false)
       """, ["\(temporaryKilobytes)kB"])
+  }
+
+  /// Makes this session's slot, which stands where the original does.
+  func copySlot(_ original: String) throws(PostgresError) {
     try connection.query("SELECT pg_catalog.pg_copy_logical_replication_slot($1, $2, true)", [original, slot])
+  }
+
+  func dropSlot() throws(PostgresError) {
+    try connection.query("SELECT pg_catalog.pg_drop_replication_slot($1)", [slot])
   }
 
   /// Decoding without output: quick, and it lets go of the WAL before.
@@ -274,10 +293,9 @@ private struct PullSession {
     try connection.query("SELECT pg_catalog.pg_replication_slot_advance($1, $2::pg_lsn)", [slot, position.description])
   }
 
-  /// Has the server decode the transactions that commit between two positions, and one beyond where it straddles the
-  /// end; returns while it does.
-  func begin(from start: LSN, upTo end: LSN, request: StreamRequest) throws(PostgresError) {
-    try advance(slot, to: start)
+  /// Has the server decode the transactions that commit between the slot's position and another one, and one beyond
+  /// where it straddles the end; returns while it does.
+  func begin(upTo end: LSN, request: StreamRequest) throws(PostgresError) {
     let options = request.options.flatMap { [$0.name, $0.value] }.map { quotedLiteral($0) }
     let list = options.isEmpty ? "" : ", VARIADIC ARRAY[\(options.joined(separator: ", "))]"
     try connection.sendCopyOut(

@@ -26,6 +26,8 @@ public struct SlotReader: Sendable {
   public func run() throws(StreamFailure) {
     var request = request
     request.start = try pullBacklog()
+    // The walsender begins by reading again what was pulled, which would take its time from those who apply it.
+    queue.awaitEmpty()
     if control.isStopped || queue.isClosed { return }
     var walsender = source
     walsender.isReplication = true
