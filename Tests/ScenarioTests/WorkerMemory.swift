@@ -18,7 +18,7 @@ extension Scenarios {
       """
 
     @Test func staysBelowItsLimit() async throws {
-      let rows = getenv("PGCONVOY_MEMORY_ROWS").flatMap { Int(String(cString: $0)) } ?? 200_000
+      let rows = getenv("PGCONVOY_MEMORY_ROWS").flatMap { Int(String(cString: $0)) } ?? 100_000
       // The stream is several times as large as what the process may have, at any scale.
       let filler = max(20, 400_000_000 / rows)
       let patience = Duration.seconds(240 + rows / 2000)
