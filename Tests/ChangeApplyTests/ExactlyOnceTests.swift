@@ -388,6 +388,27 @@ struct ExactlyOnceTests {
     #expect(try rows(pair).count == 9)
   }
 
+  /// Statements of single rows in a batching group are answered whenever the session is waited for: while a piece of
+  /// the group is carried out, before a change that cannot wait in a batch, or at the end.
+  @Test(arguments: [
+    ["table public.t: INSERT: id[integer]:11 v[text]:'x'"],
+    (11...15).map { "table public.t: INSERT: id[integer]:\($0) v[text]:'x'" },
+    [
+      "table public.t: INSERT: id[integer]:11 v[text]:'x'",
+      "table public.t: UPDATE: old-key: id[integer]:11 new-tuple: id[integer]:12 v[text]:'x'",
+    ],
+    ["table public.u: INSERT: id[integer]:1", "table public.t: INSERT: id[integer]:11 v[text]:'x'"],
+  ])
+  func aMissedRowInABatchingGroupIsCounted(then others: [String]) throws {
+    let pair = try DatabasePair("\(Self.table); CREATE TABLE u (id int PRIMARY KEY)")
+    let base = pair.start.rawValue
+    let missed = "table public.t: UPDATE: old-key: id[integer]:7 new-tuple: id[integer]:8 v[text]:'x'"
+    let texts = ["BEGIN 5", missed] + others + ["COMMIT 5"]
+    let records = texts.enumerated().map { Record(LSN(base + UInt64($0) + 1), $1) }
+    #expect(try pair.applyBacklog(records, limits: BatchLimits(changes: 3)).missedRows == 1)
+    #expect(try pair.progress() == records.last?.lsn)
+  }
+
   @Test(arguments: [
     "table public.t: INSERT: id[integer]:1 v[text]:unchanged-toast-datum",
     "table public.t: UPDATE: id[integer]:unchanged-toast-datum v[text]:'x'",

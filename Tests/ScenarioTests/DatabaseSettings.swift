@@ -21,8 +21,11 @@ extension Scenarios.Streaming {
         "default_transaction_read_only = on", "statement_timeout = 1", "array_nulls = off",
         "session_replication_role = 'origin'", "standard_conforming_strings = off", "datestyle = 'SQL, MDY'",
       ]
-      for setting in printed { try await scenario.script(.source, "ALTER DATABASE beta SET \(setting)", in: "postgres") }
-      for setting in executed { try await scenario.script(.target, "ALTER DATABASE beta SET \(setting)", in: "postgres") }
+      for (role, settings) in [(Scenario.Role.source, printed), (.target, executed)] {
+        for setting in settings {
+          try await scenario.script(role, "ALTER DATABASE beta SET \(setting)", in: "postgres")
+        }
+      }
       // New sessions on both sides.
       try await scenario.killSync()
       try await scenario.play("migrate")
