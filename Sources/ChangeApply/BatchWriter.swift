@@ -25,9 +25,13 @@ struct BatchOutcome: Sendable {
   /// Statements of single rows that hit none, and were answered meanwhile.
   var missedRows: UInt64
 
+  init(flushed: LSN, missedRows: UInt64) {
+    self.flushed = flushed
+    self.missedRows = missedRows
+  }
+
   init(of pipeline: TargetPipeline) {
-    flushed = pipeline.flushed
-    missedRows = pipeline.takeMissedRows()
+    self.init(flushed: pipeline.flushed, missedRows: pipeline.takeMissedRows())
   }
 
   func after(_ earlier: BatchOutcome?) -> BatchOutcome {
@@ -57,11 +61,11 @@ final class BatchWriter {
       copies += plan.inserts.map { PendingCopy(table: table, columns: $0.set, rows: $0.rows) }
     }
     try copy(copies, lsn: job.lsn)
-    if let commit = job.commit {
-      // A set that did not hit its rows is no error to the server, which would go on to the COMMIT.
-      try pipeline.synchronize()
-      try pipeline.commit(commit)
-    }
+    // Rows that were missed meanwhile are the group's, and known with its commit.
+    guard let commit = job.commit else { return BatchOutcome(flushed: pipeline.flushed, missedRows: 0) }
+    // A set that did not hit its rows is no error to the server, which would go on to the COMMIT.
+    try pipeline.synchronize()
+    try pipeline.commit(commit)
     return BatchOutcome(of: pipeline)
   }
 
