@@ -4,7 +4,8 @@
 public final class ByteBoundedQueue<Element: Sendable>: @unchecked Sendable {
   private let condition = ConditionVariable()
   private let capacity: Int
-  private var elements: [(element: Element, bytes: Int)] = []
+  /// An element's place is empty once it was taken: the queue must not keep what it no longer counts.
+  private var elements: [(element: Element?, bytes: Int)] = []
   private var head = 0
   private var bytes = 0
   private var closed = false
@@ -44,6 +45,7 @@ public final class ByteBoundedQueue<Element: Sendable>: @unchecked Sendable {
       if !condition.wait(until: deadline) && head == elements.count { return nil }
     }
     let (element, size) = elements[head]
+    elements[head].element = nil
     head += 1
     bytes -= size
     if head == elements.count {

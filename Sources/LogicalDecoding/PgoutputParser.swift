@@ -85,9 +85,7 @@ public struct PgoutputParser: RecordParser {
     case let type:
       throw MalformedRecord(offset: 0, reason: "unknown message type \(type)")
     }
-    guard cursor.offset == cursor.count else {
-      throw cursor.fail(at: cursor.offset, "bytes behind the end of the message")
-    }
+    try cursor.expectEnd()
     return decoded
   }
 
@@ -202,6 +200,8 @@ public struct PgoutputParser: RecordParser {
       // Under FULL every column is flagged, and under NOTHING none.
       columns.append(.init(name: Span(start, quoted.count), isKey: flags == 1 || identity == .full))
     }
+    // A description that is refused must not be remembered.
+    try cursor.expectEnd()
     versions += 1
     relations[oid] = DescribedRelation(
       number: number(schema, table), version: versions, columns: columns, names: NameStore(quoted))
@@ -276,6 +276,11 @@ struct MessageCursor {
   func fail(at offset: Int, _ reason: String) -> MalformedRecord { MalformedRecord(offset: offset, reason: reason) }
 
   private var tooShort: MalformedRecord { fail(at: count, "the message ends too early") }
+
+  @inline(__always)
+  func expectEnd() throws(MalformedRecord) {
+    guard offset == count else { throw fail(at: offset, "bytes behind the end of the message") }
+  }
 
   @inline(__always)
   mutating func skip(_ length: Int) throws(MalformedRecord) {

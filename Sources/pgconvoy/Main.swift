@@ -22,6 +22,7 @@ enum Main {
       }
       Interrupts.onInterrupt { task.cancel() }
       try await task.value
+      try Terminal.checkOutput()
     } catch {
       exit(Outcome.report(error))
     }

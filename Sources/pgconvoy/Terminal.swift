@@ -1,8 +1,21 @@
 import Glibc
+import ReplicationModel
 import StatusReport
+import Synchronization
 
 /// Standard output and standard error, written whole lines at a time.
 enum Terminal {
+  /// Why standard output did not take something, as an `errno`.
+  private static let outputFailure = Mutex<Int32?>(nil)
+
+  /// Throws when something that was written to standard output is lost. A reader that has gone away wanted no more.
+  static func checkOutput() throws(ConvoyError) {
+    guard let reason = outputFailure.withLock({ $0 }), reason != EPIPE else { return }
+    throw ConvoyError(
+      "output.failed", "standard output did not take all of it: \(String(cString: strerror(reason)))",
+      hint: "is the disk full? What has come out is incomplete")
+  }
+
   static func output(_ text: String) { write(text, to: STDOUT_FILENO) }
   static func error(_ text: String) { write(text, to: STDERR_FILENO) }
 
@@ -18,8 +31,10 @@ enum Terminal {
       while offset < buffer.count {
         let count = Glibc.write(file, buffer.baseAddress! + offset, buffer.count - offset)
         if count < 0 && errno == EINTR { continue }
-        // A reader that has gone away wants no more.
-        if count <= 0 { return }
+        if count <= 0 {
+          if file == STDOUT_FILENO { outputFailure.withLock { [errno] in $0 = $0 ?? errno } }
+          return
+        }
         offset += count
       }
     }

@@ -31,6 +31,23 @@ private func patience() -> Deadline { .after(.seconds(20)) }
     #expect(queue.tryPush("small", bytes: 1))
   }
 
+  /// A queue that never runs empty would hold on to megabytes that nobody counts.
+  @Test func letGoOfWhatWasTaken() {
+    final class Large: Sendable {}
+    let queue = ByteBoundedQueue<Large>(capacity: 10)
+    weak var taken: Large?
+    do {
+      let element = Large()
+      taken = element
+      #expect(queue.tryPush(element, bytes: 1))
+    }
+    #expect(queue.tryPush(Large(), bytes: 1))
+    #expect(taken != nil)
+    do { _ = queue.pop(until: patience()) }
+    #expect(taken == nil)
+    #expect(queue.byteCount == 1)
+  }
+
   @Test func giveOutWhatIsInsideAfterTheyAreClosed() {
     let queue = ByteBoundedQueue<Int>(capacity: 10)
     #expect(queue.tryPush(1, bytes: 1))

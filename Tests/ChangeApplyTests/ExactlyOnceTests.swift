@@ -74,6 +74,12 @@ struct ExactlyOnceTests {
     #expect(applier.durable == pair.start)
     try applier.makeDurable()
     #expect(applier.durable == applier.recorded)
+    // Commits are asynchronous and the WAL writer sleeps, so it was this that brought the commit to the disk.
+    let isFlushed = try pair.target.query(
+      """
+      SELECT s.local_lsn <= pg_current_wal_flush_lsn() FROM pg_replication_origin_status s WHERE external_id = $1
+      """, [pair.origin])
+    #expect(isFlushed.first == "t")
     #expect(try pair.progress(durable: true) == applier.durable)
   }
 
@@ -130,6 +136,49 @@ struct ExactlyOnceTests {
     try applier.commitGroup()
     #expect(try pair.progress() == commits[1])
     try pair.expectEqual()
+  }
+
+  /// The server has rolled back, but whatever the session did next would be a transaction of its own, and could move
+  /// progress past rows that were never applied.
+  @Test(arguments: [false, true]) func nothingMovesProgressAfterAFailure(hasBacklog: Bool) throws {
+    let pair = try DatabasePair(Self.table)
+    try pair.source.script("INSERT INTO t VALUES (1, 'a')")
+    try pair.source.script("INSERT INTO t VALUES (2, 'b')")
+    try pair.source.script("INSERT INTO t VALUES (3, 'c')")
+    let records = try pair.changes()
+    try pair.target.script("INSERT INTO t VALUES (2, 'mine')")
+    let applier = try pair.applier()
+    applier.hasBacklog = hasBacklog
+    #expect(throws: ApplyFailure.self) {
+      try applier.apply(Array(records.prefix(6)))
+      try applier.commitGroup()
+    }
+    // A worker throws the session away instead.
+    try? applier.commitGroup()
+    try? applier.apply(Array(records.suffix(3)))
+    try? applier.commitGroup()
+    try? applier.keepalive(LSN(UInt64.max / 2), record: true)
+    try? applier.recordPosition()
+    try? applier.makeDurable()
+    #expect(applier.recorded == pair.start)
+    #expect(try pair.progress() == pair.start)
+    #expect(try rows(pair) == ["(2,mine)"])
+  }
+
+  /// Someone who finds out that a table has no usable identity gives it one, on the source alone.
+  @Test(arguments: ["a int, b text", "a int PRIMARY KEY, b text"])
+  func anIdentityThatOnlyTheSourceHas(source: String) throws {
+    let pair = try DatabasePair("CREATE TABLE t (\(source)); INSERT INTO t VALUES (1, 'x'), (2, NULL), (3, 'z')")
+    do {
+      try pair.replicate(
+        """
+        ALTER TABLE t REPLICA IDENTITY FULL;; UPDATE t SET b = 'y' WHERE a = 1;; DELETE FROM t WHERE a = 2;;
+        UPDATE t SET a = 9 WHERE a = 3
+        """)
+      try pair.expectEqual()
+    } catch let failure as ApplyFailure {
+      #expect(failure.reason == .noIdentity || failure.reason == .drift, "\(failure)")
+    }
   }
 
   /// The answer to a COMMIT may be lost although it was done: the origin's progress alone says so.
@@ -337,6 +386,27 @@ struct ExactlyOnceTests {
     // The update that found no row was applied in a session of its own; that it was missed must not be forgotten.
     #expect(outcome == (1, 1))
     #expect(try rows(pair).count == 9)
+  }
+
+  /// Statements of single rows in a batching group are answered whenever the session is waited for: while a piece of
+  /// the group is carried out, before a change that cannot wait in a batch, or at the end.
+  @Test(arguments: [
+    ["table public.t: INSERT: id[integer]:11 v[text]:'x'"],
+    (11...15).map { "table public.t: INSERT: id[integer]:\($0) v[text]:'x'" },
+    [
+      "table public.t: INSERT: id[integer]:11 v[text]:'x'",
+      "table public.t: UPDATE: old-key: id[integer]:11 new-tuple: id[integer]:12 v[text]:'x'",
+    ],
+    ["table public.u: INSERT: id[integer]:1", "table public.t: INSERT: id[integer]:11 v[text]:'x'"],
+  ])
+  func aMissedRowInABatchingGroupIsCounted(then others: [String]) throws {
+    let pair = try DatabasePair("\(Self.table); CREATE TABLE u (id int PRIMARY KEY)")
+    let base = pair.start.rawValue
+    let missed = "table public.t: UPDATE: old-key: id[integer]:7 new-tuple: id[integer]:8 v[text]:'x'"
+    let texts = ["BEGIN 5", missed] + others + ["COMMIT 5"]
+    let records = texts.enumerated().map { Record(LSN(base + UInt64($0) + 1), $1) }
+    #expect(try pair.applyBacklog(records, limits: BatchLimits(changes: 3)).missedRows == 1)
+    #expect(try pair.progress() == records.last?.lsn)
   }
 
   @Test(arguments: [

@@ -56,4 +56,38 @@ import Testing
     #expect(result.status == 0)
     #expect(result.output.utf8.count == decoded.utf8.count * 20_000)
   }
+
+  /// Not the same as an input without records.
+  @Test func inputThatCannotBeRead() throws {
+    let result = try Workspace().run(script: "exec \"$0\" decode <.")
+    #expect(result.status == 2)
+    #expect(result.output == "")
+    #expect(
+      result.errorLines == [
+        "error: cannot read standard input: Is a directory [decode.unreadable]",
+        "hint: give it a file or a pipe: pgconvoy decode < changes.txt",
+      ])
+  }
+
+  @Test(arguments: ["decode", "inventory show m -i inventory.yml"])
+  func outputThatIsLost(command: String) throws {
+    let workspace = try Workspace()
+    try workspace.write(deadInventory, to: "inventory.yml")
+    let result = try workspace.run(script: "echo BEGIN 1 | \"$0\" \(command) >/dev/full")
+    #expect(result.status == 1)
+    #expect(
+      result.errorLines == [
+        "error: standard output did not take all of it: No space left on device [output.failed]",
+        "hint: is the disk full? What has come out is incomplete",
+      ])
+  }
+
+  @Test func aReaderThatLeavesEarly() throws {
+    let workspace = try Workspace()
+    try workspace.write(String(repeating: transaction, count: 20_000), to: "changes.txt")
+    let result = try workspace.run(script: "\"$0\" decode <changes.txt | head -n 1")
+    #expect(result.status == 0)
+    #expect(result.output == #"{"kind":"begin","xid":7}"# + "\n")
+    #expect(result.errors == "")
+  }
 }

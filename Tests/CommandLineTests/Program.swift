@@ -67,7 +67,17 @@ final class Workspace: Sendable {
 
   func run(_ arguments: [String], input: String = "") throws -> ProgramResult {
     try write(input, to: ".stdin")
-    let status = try spawn(["timeout", "-k", "5", "60", programPath] + arguments, directory: path)
+    return try result(of: ["timeout", "-k", "5", "60", programPath] + arguments)
+  }
+
+  /// Runs a shell script, in which `$0` is pgconvoy, in this directory.
+  func run(script: String) throws -> ProgramResult {
+    try write("", to: ".stdin")
+    return try result(of: ["timeout", "-k", "5", "60", "sh", "-c", script, programPath])
+  }
+
+  private func result(of command: [String]) throws -> ProgramResult {
+    let status = try spawn(command, directory: path)
     return ProgramResult(status: status, output: try read(".stdout"), errors: try read(".stderr"))
   }
 }

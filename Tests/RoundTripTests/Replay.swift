@@ -9,7 +9,7 @@ import Testing
 @testable import DatabaseSync
 
 /// How a stream is applied.
-enum ReplayMode: String, CaseIterable, Sendable {
+enum ReplayMode: String, CaseIterable, Codable, Sendable {
   /// Change by change, each transaction committed when it is whole.
   case single
   /// By set-based statements, with limits so small that a transaction is sent in several pieces.
@@ -25,6 +25,8 @@ struct ReplayOutcome {
   /// Batches that failed, and were replayed change by change.
   var fallbacks: [String] = []
   var sessions = 0
+  /// Changes that found no row, in all sessions.
+  var missedRows: UInt64 = 0
   var changes: UInt64 = 0
 }
 
@@ -53,7 +55,9 @@ struct Replay {
     while outcome.problems.isEmpty {
       outcome.sessions += 1
       switch try attempt(strictUntil, deadline, &outcome) {
-      case .done: return outcome
+      case .done:
+        if outcome.missedRows > 0 { outcome.problems.append("\(outcome.missedRows) changes found no row") }
+        return outcome
       case .again: continue
       case .strictly(let failure, let until):
         outcome.fallbacks.append("\(failure)")
@@ -101,6 +105,7 @@ struct Replay {
     let applier = try ChangeApplier(
       session: session, parser: TestDecodingParser(), start: start, identity: HandOffNames.random().nonce,
       limits: limits, strictUntil: strictUntil)
+    defer { outcome.missedRows += applier.counters.missedRows }
     var untilBreak = mode == .mixed && outcome.sessions < 4 ? random.int(1...200) : Int.max
     do {
       while true {
@@ -127,9 +132,6 @@ struct Replay {
           try applier.recordPosition()
           try applier.makeDurable()
           feed.control.confirm(applier.durable)
-          if applier.counters.missedRows > 0 {
-            outcome.problems.append("\(applier.counters.missedRows) changes found no row")
-          }
           outcome.changes = applier.counters.changes
           return .done
         }
@@ -137,7 +139,7 @@ struct Replay {
       }
     } catch let failure as ApplyFailure {
       return applier.isBatching && !failure.isTransient
-        ? .strictly(failure, applier.lastRecord) : .failed(failure)
+        ? .strictly(failure, applier.replayEnd) : .failed(failure)
     } catch {
       return .failed(error)
     }

@@ -19,8 +19,11 @@ struct RoundTripServer: SuiteTrait, TestScoping {
       ConnectionParameters(host: "127.0.0.1", port: port, user: "postgres", database: database, connectTimeout: 10)
     }
 
-    func connect(_ database: String = "postgres") throws -> PostgresConnection {
-      try PostgresConnection.connect(parameters(database))
+    /// - Parameter encoding: of the client, where it is not the database's own; `RESET ALL` does not change it.
+    func connect(_ database: String = "postgres", encoding: String? = nil) throws -> PostgresConnection {
+      var parameters = parameters(database)
+      parameters.settings["client_encoding"] = encoding
+      return try PostgresConnection.connect(parameters)
     }
   }
 

@@ -12,6 +12,7 @@ extension RoundTripSuites {
   ///
   /// `PGCONVOY_ROUNDTRIP_SEEDS=17` or `=1-500` chooses the seeds, `PGCONVOY_ROUNDTRIP_TRANSACTIONS=200` how many
   /// transactions each has; the same numbers are the same run. `PGCONVOY_ROUNDTRIP_VERBOSE=1` tells what was refused.
+  /// A seed that fails is cut down, and what is left is written into `Tests/RoundTripCases`, where `KeptRoundTrips` finds it.
   @Suite struct RandomRoundTrips {
     static let seeds: [UInt64] = {
       guard let text = getenv("PGCONVOY_ROUNDTRIP_SEEDS").map({ String(cString: $0) }) else { return Array(1...20) }
@@ -24,62 +25,33 @@ extension RoundTripSuites {
     @Test(arguments: seeds) func endsAsTheSource(seed: UInt64) async throws {
       let server = try RoundTripServer.running()
       let problems = try await onDedicatedThread("round-trip") {
-        try roundTrip(server, seed, transactions: Self.transactions)
+        try roundTrip(server, RandomCase(seed: seed, transactions: Self.transactions))
       }
       #expect(problems.isEmpty, "seed \(seed):\n\(problems.joined(separator: "\n"))")
     }
   }
 }
 
-/// One seed's run; what went wrong.
-private func roundTrip(
-  _ server: RoundTripServer.Running, _ seed: UInt64, transactions: Int
-) throws -> [String] {
-  let schema = SchemaGenerator(seed: seed)
-  var pair = try Pair(server, named: "seed_\(seed)")
-  let isVerbose = getenv("PGCONVOY_ROUNDTRIP_VERBOSE") != nil
-  do {
-    let connection = try server.connect(pair.source)
-    for statement in schema.statements {
-      do throws(PostgresError) {
-        try connection.script(statement)
-      } catch {
-        // Initial rows may break a constraint; definitions must be good.
-        guard statement.hasPrefix("INSERT") else { throw Broken(text: "\(error): \(statement)") }
-      }
+/// One seed's run; what went wrong. A failing one is cut down, and kept.
+private func roundTrip(_ server: RoundTripServer.Running, _ random: RandomCase) throws -> [String] {
+  let run = CaseRun(server: server, isVerbose: getenv("PGCONVOY_ROUNDTRIP_VERBOSE") != nil)
+  var texts: [String] = []
+  for (mode, problems) in try run.problems(of: random) {
+    texts += problems.map { "\(mode): \($0)" }
+    var one = random
+    one.mode = mode
+    let quiet = CaseRun(server: server)
+    // Which of two sessions waits for the other can depend on timing.
+    guard try !quiet.problems(of: one).isEmpty else {
+      texts.append("\(mode): it went well a second time")
+      continue
     }
-  }
-  // Making databases takes most of the time, so the third way is for every second seed.
-  let modes = seed % 2 == 0 ? ReplayMode.allCases : [.single, .batches]
-  try pair.handOff(to: modes.map(\.rawValue))
-  var generator = TransactionGenerator(seed: seed, tables: schema.tables, materializedView: schema.materializedView)
-  do {
-    var driver = try SourceDriver(server, pair.source)
-    try driver.run(&generator, transactions: transactions)
-    if isVerbose {
-      print("seed \(seed): \(driver.succeeded) statements done")
-      for (state, refusal) in driver.refused.sorted(by: { $0.key < $1.key }) {
-        print("  \(state) × \(refusal.count): \(refusal.example)")
-      }
+    var shrinker = Shrinker(until: .after(.seconds(180))) { candidate in
+      ((try? quiet.problems(of: candidate))?.isEmpty ?? true) == false
     }
+    let smallest = shrinker.shrink(one)
+    texts += try quiet.problems(of: smallest).flatMap(\.texts).map { "\(mode), cut down: \($0)" }
+    texts.append("\(mode): kept in \(try KeptCases.keep(smallest))")
   }
-  let end = try pair.end()
-  var problems: [String] = []
-  for (mode, target) in zip(modes, pair.targets) {
-    var replay = Replay(pair, to: target, end: end, mode: mode, seed: seed)
-    let outcome = try replay.run()
-    if isVerbose {
-      print("seed \(seed), \(mode): \(outcome.changes) changes in the last of \(outcome.sessions) sessions")
-      for fallback in outcome.fallbacks { print("  fallback: \(fallback)") }
-    }
-    problems += outcome.problems.map { "\(mode): \($0)" }
-    if outcome.problems.isEmpty { problems += try pair.differences(from: target).map { "\(mode): \($0)" } }
-  }
-  try pair.drop()
-  return problems
-}
-
-struct Broken: Error, CustomStringConvertible {
-  var text: String
-  var description: String { text }
+  return texts
 }

@@ -11,22 +11,21 @@ struct SourceDriver {
   /// Statements that the source refused, by SQLSTATE, and one of each.
   private(set) var refused: [String: (count: Int, example: String)] = [:]
 
-  init(_ server: RoundTripServer.Running, _ database: String) throws {
-    sessions = [try server.connect(database), try server.connect(database)]
+  init(_ server: RoundTripServer.Running, _ database: String, encoding: String = "UTF8") throws {
+    sessions = [
+      try server.connect(database, encoding: encoding), try server.connect(database, encoding: encoding),
+    ]
   }
 
-  mutating func run(_ generator: inout TransactionGenerator, transactions: Int) throws {
-    var remaining = transactions
-    while remaining > 0 {
-      if generator.random.one(in: 4) {
-        try sideBySide(generator.transaction(), generator.transaction(), &generator.random)
-        remaining -= 2
-      } else {
-        var running = Running(transaction: generator.transaction(), session: sessions[0])
-        while try advance(&running) {}
-        remaining -= 1
+  mutating func run(_ units: [SourceUnit]) throws {
+    for unit in units {
+      var order = SeededRandom(unit.order)
+      var running = zip(unit.transactions, sessions).map { Running(transaction: $0, session: $1) }
+      while let last = running.indices.last {
+        let index = order.int(0...last)
+        if try !advance(&running[index]) { running.remove(at: index) }
       }
-      if !prepared.isEmpty, generator.random.one(in: 3) { settle(prepared.removeFirst()) }
+      if !prepared.isEmpty, unit.settles { settle(prepared.removeFirst()) }
     }
     while !prepared.isEmpty { settle(prepared.removeFirst()) }
   }
@@ -37,21 +36,6 @@ struct SourceDriver {
     /// -1 before BEGIN.
     var position = -1
     var isAborted = false
-  }
-
-  private mutating func sideBySide(
-    _ first: SourceTransaction, _ second: SourceTransaction, _ random: inout SeededRandom
-  ) throws {
-    var left = Running(transaction: first, session: sessions[0])
-    var right = Running(transaction: second, session: sessions[1])
-    var (leftGoes, rightGoes) = (true, true)
-    while leftGoes || rightGoes {
-      if leftGoes && (!rightGoes || random.one(in: 2)) {
-        leftGoes = try advance(&left)
-      } else {
-        rightGoes = try advance(&right)
-      }
-    }
   }
 
   /// One step; false when the transaction has ended.
@@ -73,10 +57,10 @@ struct SourceDriver {
         try running.session.script("ROLLBACK TO step")
       }
     case .plain(let sql): running.isAborted = !attempt(running.session, sql)
-    case .copy(let command, let bytes):
+    case .copy(let command, let rows):
       try running.session.script("SAVEPOINT step")
       do throws(PostgresError) {
-        try running.session.copyIn(command, bytes)
+        try running.session.copyIn(command, Array(rows.utf8))
       } catch {
         note(error, command)
         try running.session.script("ROLLBACK TO step")

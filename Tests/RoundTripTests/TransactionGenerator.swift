@@ -1,22 +1,32 @@
 import ReplicationModel
 
 /// One thing that a source session does inside a transaction.
-enum SourceStep {
+enum SourceStep: Codable, Equatable {
   /// Any failure of it is rolled back to a savepoint, and the transaction goes on.
   case guarded(String)
   /// A failure of it ends the transaction.
   case plain(String)
-  case copy(String, [UInt8])
+  /// COPY, and its rows as text.
+  case copy(String, String)
 }
 
 /// A transaction of the source, and how it ends.
-struct SourceTransaction {
-  enum End { case commit, rollback, prepare, prepareAndRollBack }
+struct SourceTransaction: Codable, Equatable {
+  enum End: String, Codable { case commit, rollback, prepare, prepareAndRollBack }
 
   /// Of the session, before it begins; what it prints and reads by must not matter to the stream.
   var settings: [String]
   var steps: [SourceStep]
   var end: End
+}
+
+/// One transaction, or two that run statement by statement in turn.
+struct SourceUnit: Codable, Equatable {
+  var transactions: [SourceTransaction]
+  /// The seed of whose turn it is.
+  var order: UInt64
+  /// Whether the oldest prepared transaction is ended behind it.
+  var settles: Bool
 }
 
 /// Random transactions over a generated schema.
@@ -39,7 +49,20 @@ struct TransactionGenerator {
     "SET search_path = pg_catalog", "SET xmloption = document", "SET synchronous_commit = off",
   ]
 
-  mutating func transaction() -> SourceTransaction {
+  mutating func units(transactions: Int) -> [SourceUnit] {
+    var units: [SourceUnit] = []
+    var remaining = transactions
+    while remaining > 0 {
+      let count = random.one(in: 4) ? 2 : 1
+      units.append(
+        SourceUnit(
+          transactions: (0..<count).map { _ in transaction() }, order: random.next(), settles: random.one(in: 3)))
+      remaining -= count
+    }
+    return units
+  }
+
+  private mutating func transaction() -> SourceTransaction {
     var steps: [SourceStep] = []
     let count = random.one(in: 12) ? 0 : random.one(in: 10) ? random.int(15...40) : random.int(1...6)
     for _ in 0..<count { steps += step() }
@@ -62,6 +85,7 @@ struct TransactionGenerator {
       return [.plain("SAVEPOINT undone")] + inner.map { .guarded($0) } + [.plain("ROLLBACK TO undone")]
     }
     if random.one(in: 20), let copy = copy() { return [copy] }
+    if random.one(in: 25) { return undoneDefinition() }
     return statements().map { random.one(in: 25) ? .plain($0) : .guarded($0) }
   }
 
@@ -227,7 +251,7 @@ struct TransactionGenerator {
     let table = random.pick(tables)
     let columns = table.stored
     guard !columns.isEmpty else { return nil }
-    var bytes: [UInt8] = []
+    var rows = ""
     for _ in 0..<random.int(1...8) {
       let fields = columns.map { column in
         if table.columns[column].isNullable && random.one(in: 6) { return "\\N" }
@@ -243,9 +267,9 @@ struct TransactionGenerator {
         }
         return escaped
       }
-      bytes += Array((fields.joined(separator: "\t") + "\n").utf8)
+      rows += fields.joined(separator: "\t") + "\n"
     }
-    return .copy("COPY \(table.quoted) (\(table.list(columns))) FROM STDIN", bytes)
+    return .copy("COPY \(table.quoted) (\(table.list(columns))) FROM STDIN", rows)
   }
 
   // MARK: others
@@ -271,12 +295,12 @@ struct TransactionGenerator {
 
   private mutating func definition() -> [String] {
     salt += 1
-    switch random.int(0...3) {
+    let table = random.pick(tables)
+    switch random.int(0...7) {
     case 0:
       guard let materializedView else { fallthrough }
       return ["REFRESH MATERIALIZED VIEW \(random.one(in: 2) ? "CONCURRENTLY " : "")\(materializedView)"]
     case 1:
-      let table = random.pick(tables)
       guard let column = table.columns.first(where: { $0.type.canBeKey }) else { fallthrough }
       return ["CREATE INDEX ON \(table.quoted) (\(column.quoted))"]
     case 2:
@@ -285,7 +309,43 @@ struct TransactionGenerator {
         "INSERT INTO passing_\(salt) SELECT g, 'x' FROM pg_catalog.generate_series(1, 5) g",
         "UPDATE passing_\(salt) SET t = 'y'",
       ]
-    default: return ["ANALYZE \(random.pick(tables).quoted)"]
+    case 3:
+      // Writes the whole table anew, which the stream must not show.
+      guard let column = table.columns.first(where: { $0.type.canBeKey }) else { fallthrough }
+      return [
+        "CREATE INDEX \"order \(salt)\" ON \(table.quoted) (\(column.quoted))",
+        "CLUSTER \(table.quoted) USING \"order \(salt)\"",
+      ]
+    case 4:
+      guard let column = table.plain.first(where: { table.columns[$0].type.sql == "text" }) else { fallthrough }
+      let name = table.columns[column].quoted
+      return ["ALTER TABLE \(table.quoted) ALTER \(name) TYPE text USING (\(name) || '')"]
+    case 5:
+      guard let column = table.columns.first else { fallthrough }
+      return [
+        "ALTER TABLE \(table.quoted) ALTER \(column.quoted) SET STATISTICS 7",
+        "COMMENT ON TABLE \(table.quoted) IS 'it''s ]:'",
+      ]
+    case 6:
+      return [
+        "CREATE TABLE public.\"made \(salt)\" (id integer PRIMARY KEY)", "DROP TABLE public.\"made \(salt)\"",
+        "CREATE FUNCTION public.\"made \(salt)\"() RETURNS integer LANGUAGE sql RETURN 1",
+      ]
+    default: return ["ANALYZE \(table.quoted)"]
     }
+  }
+
+  /// Definitions that change a table, rows under them, and all of it rolled back in mid-transaction.
+  private mutating func undoneDefinition() -> [SourceStep] {
+    salt += 1
+    let table = random.pick(tables)
+    let change = random.pick([
+      "ADD COLUMN \"passing \(salt)\" integer NOT NULL DEFAULT 7", "RENAME TO \"passing \(salt)\"",
+      "REPLICA IDENTITY FULL", "ADD CONSTRAINT \"passing \(salt)\" CHECK (true)", "SET UNLOGGED",
+    ])
+    let rows = change.hasPrefix("RENAME") ? [] : [insert(table)]
+    return [.plain("SAVEPOINT undone")]
+      + (["ALTER TABLE \(table.quoted) \(change)"] + rows).map { .guarded($0) }
+      + [.plain("ROLLBACK TO undone"), .guarded(insert(table))]
   }
 }

@@ -22,6 +22,11 @@ extension Scenarios {
         }
         try await scenario.play("migrate")
         try await scenario.killSync()
+        // What the worker does not have flushed stays in memory, for a power cut to take.
+        for setting in ["wal_writer_delay = '10s'", "wal_writer_flush_after = '1GB'"] {
+          try await scenario.script(.target, "ALTER SYSTEM SET \(setting)", in: "postgres")
+        }
+        try await scenario.script(.target, "SELECT pg_reload_conf()", in: "postgres")
         var run = try CrashRun(scenario, seed: seed)
         try await run.perform(
           kills: kills ?? CrashRun.Kind.allCases.count,
@@ -61,16 +66,16 @@ private struct CrashRun {
   static let databases = ["alpha", "beta"]
   /// Above the depth from which a backlog is pulled, in bytes of WAL.
   private static let deepBacklog = 56 << 20
+  /// Recoveries, pauses between attempts and a backlog add up on a busy machine.
+  private static let patience = Duration.seconds(120)
 
   private let scenario: Scenario
-  private let account: Account
   private var random: SeededGenerator
   private var sync: Program
   private var killed: [Kind: Int] = [:]
 
   init(_ scenario: Scenario, seed: UInt64) throws {
     self.scenario = scenario
-    account = try Prerequisites.postgresAccount()
     random = SeededGenerator(seed: seed)
     sync = try scenario.start("sync")
   }
@@ -115,7 +120,7 @@ private struct CrashRun {
   private func judge() async throws {
     try await scenario.application("stop")
     try await eventually("the source") { (try? await scenario.value(.source, "SELECT 1")) == "1" }
-    try await scenario.drained()
+    try await scenario.drained(within: .seconds(300))
     try await scenario.expectIdentical()
     for database in Self.databases {
       let twice = try await scenario.value(
@@ -164,12 +169,12 @@ private struct CrashRun {
       // No worker may move the origin before it is read.
       sync.signal(SIGSTOP)
       defer { sync.signal(SIGCONT) }
-      try await startAgain(scenario.target)
+      try await scenario.startServer(scenario.target)
       try await expectNothingConfirmedThatIsNotDurable()
     case .sourceServer:
       try await moment()
       try await cutPower(scenario.source)
-      try await startAgain(scenario.source)
+      try await scenario.startServer(scenario.source)
     case .puller:
       try await killWorker()
       try await makeBacklog()
@@ -200,7 +205,7 @@ private struct CrashRun {
     let checkpointer = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"
     var before = ""
     var isKilled = false
-    try await eventually("a process to kill: \(query)") {
+    try await eventually("a process to kill: \(query)", within: Self.patience) {
       guard let found = try? await scenario.sql(role, query), !found.isEmpty else { return false }
       try await moment(pause)
       // It may be gone by now, and another one there.
@@ -213,28 +218,13 @@ private struct CrashRun {
       return isKilled
     }
     // The postmaster ends all the others when one of its processes was killed.
-    try await eventually("the end of recovery") {
+    try await eventually("the end of recovery", within: Self.patience) {
       guard let now = try? await scenario.value(role, checkpointer) else { return false }
       return !now.isEmpty && now != before
     }
   }
 
-  private func cutPower(_ host: LabHost) async throws {
-    try await control(host, ["stop", "-s", "-w", "-m", "immediate"])
-  }
-
-  private func startAgain(_ host: LabHost) async throws {
-    try await control(host, ["start", "-s", "-w", "-t", "60", "-l", host.postgresLog])
-  }
-
-  private func control(_ host: LabHost, _ arguments: [String]) async throws {
-    let (lab, account) = (scenario.lab, account)
-    _ = try await onDedicatedThread("pg_ctl") {
-      try ChildProcess.check(
-        lab.pgBin + "/pg_ctl", arguments + ["-D", host.dataDirectory],
-        environment: [ProcessTable.marker: lab.id, "LC_ALL": "C"], as: account)
-    }
-  }
+  private func cutPower(_ host: LabHost) async throws { try await scenario.control(host, "stop", "-m", "immediate") }
 
   // MARK: the stream
 
@@ -265,7 +255,7 @@ private struct CrashRun {
   private func streamMovesOn() async throws {
     let before = try await progress()
     #expect(before.count == Self.databases.count)
-    try await eventually("progress of both databases") {
+    try await eventually("progress of both databases", within: Self.patience) {
       guard let now = try? await progress() else { return false }
       return before.allSatisfy { (now[$0.key] ?? .invalid) > $0.value }
     }
@@ -273,7 +263,7 @@ private struct CrashRun {
 
   /// Lets so much WAL build up behind alpha's slot that a worker begins by pulling.
   private func makeBacklog() async throws {
-    try await eventually("a backlog") {
+    try await eventually("a backlog", within: Self.patience) {
       // The source may be recovering from the kill before.
       let rows = try? await scenario.sql(
         .source,

@@ -91,5 +91,21 @@ extension Scenarios.Streaming {
         try await scenario.sql(.target, "SELECT * FROM parked_skips WHERE id > 10 ORDER BY id", in: "alpha")
           == [["11", "there"], ["12", "in the way"], ["13", "after"]])
     }
+
+    /// A walsender that nobody reads would keep the source from stopping; so would one whose reader does not confirm
+    /// the end. With a database parked and the others streaming, the source stops, and all go on when it is back.
+    @Test func theSourceCanBeStopped() async throws {
+      let scenario = try Scenarios.Streaming.scenario()
+      try await scenario.script(.target, "INSERT INTO parked_skips VALUES (22, 'in the way')", in: "alpha")
+      try await scenario.script(.sourceApp, "INSERT INTO parked_skips VALUES (22, 'there')", in: "alpha")
+      try await eventually("the parked database") { try await scenario.status("alpha").phase == .parked }
+      try await scenario.drained(["beta"])
+      try await scenario.control(scenario.source, "stop", "-m", "fast", "-t", "30")
+      try await scenario.startServer(scenario.source)
+      try await scenario.script(.target, "DELETE FROM parked_skips WHERE id = 22", in: "alpha")
+      try await scenario.drained(["alpha", "beta"], within: .seconds(90))
+      #expect(
+        try await scenario.sql(.target, "SELECT name FROM parked_skips WHERE id = 22", in: "alpha") == [["there"]])
+    }
   }
 }

@@ -191,6 +191,20 @@ struct Scenario: Sendable {
     }
   }
 
+  /// `pg_ctl` on one of the hosts.
+  func control(_ host: LabHost, _ arguments: String...) async throws {
+    let (lab, account) = (lab, try Prerequisites.postgresAccount())
+    _ = try await onDedicatedThread("pg_ctl") {
+      try ChildProcess.check(
+        lab.pgBin + "/pg_ctl", arguments + ["-s", "-w", "-D", host.dataDirectory],
+        environment: [ProcessTable.marker: lab.id, "LC_ALL": "C"], as: account)
+    }
+  }
+
+  func startServer(_ host: LabHost) async throws {
+    try await control(host, "start", "-t", "60", "-l", host.postgresLog)
+  }
+
   // MARK: services
 
   /// What runit says of a service: `run`, `down`, …
@@ -230,13 +244,13 @@ struct Scenario: Sendable {
   // MARK: the stream
 
   /// Waits until each of the databases has applied all that its source has committed so far.
-  func drained(_ names: [String]? = nil) async throws {
+  func drained(_ names: [String]? = nil, within limit: Duration = .seconds(40)) async throws {
     for name in names ?? databases {
       let oid = try await value(.source, "SELECT oid FROM pg_database WHERE datname = '\(name)'")
       let nonce = HandOffNames.random().nonce
       let lsn = try await value(
         .source, "SELECT pg_logical_emit_message(true, 'pgconvoy.marker', '\(nonce)')", in: name)
-      try await eventually("the stream of \(name) reaching \(lsn)") {
+      try await eventually("the stream of \(name) reaching \(lsn)", within: limit) {
         try await value(
           .target,
           """

@@ -42,5 +42,6 @@ extension Scenarios {
   try await scenario.script(.source, Suites.TriggerFiresOnce.tables, in: "alpha")
   try await scenario.script(.source, Suites.ParkedDatabase.tables, in: "alpha")
   try await scenario.script(.source, Suites.FenceKeepsWritersOut.tables, in: "beta")
+  try await scenario.script(.source, Suites.DatabaseSettings.tables, in: "beta")
   try await scenario.play("migrate")
 }
