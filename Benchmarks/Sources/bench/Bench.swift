@@ -1,15 +1,16 @@
 import Foundation
 import PostgresClient
 
-/// `bench run --dir DIR [--only W2,W5] [--rounds 3] [--scale 1] [--contenders native_text,pgconvoy_text] [--out FILE]`,
-/// which `scripts/bench` calls; `bench drain ORDER`, which it calls itself.
+/// `bench run --dir DIR OPTIONS`, which `scripts/bench` calls; `bench drain ORDER`, which it calls itself.
 @main
 struct Bench {
   static func main() {
     do {
       let arguments = Array(CommandLine.arguments.dropFirst())
       switch arguments.first {
-      case "run": try Bench(options: Options(arguments.dropFirst())).run()
+      case "run":
+        Interruption.arm()
+        try Bench(options: Options(arguments.dropFirst())).run()
       case "drain" where arguments.count == 2:
         try JSONDecoder().decode(DrainOrder.self, from: Data(arguments[1].utf8)).run()
       default: throw BenchError("usage: bench run OPTIONS | bench drain ORDER; see scripts/bench")
@@ -28,6 +29,7 @@ struct Bench {
     var scale = 1.0
     var limit = 900.0
     var out: String?
+    var json: String?
 
     init(_ arguments: ArraySlice<String>) throws {
       var rest = arguments
@@ -41,6 +43,7 @@ struct Bench {
         case "--scale": scale = try Self.number(option, value)
         case "--limit": limit = try Self.number(option, value)
         case "--out": out = value
+        case "--json": json = value
         default: throw BenchError("unknown option \(option)")
         }
       }
@@ -53,7 +56,10 @@ struct Bench {
       return number
     }
 
-    func wants(_ name: String) -> Bool { only.isEmpty || only.contains(name) }
+    /// A part of the run: a workload, or the trickle.
+    func wants(_ part: String) -> Bool { only.isEmpty || only.contains(part) }
+    /// A contender, or `decode`.
+    func lets(_ key: String) -> Bool { contenders.isEmpty || contenders.contains(key) }
   }
 
   let options: Options
@@ -61,41 +67,69 @@ struct Bench {
   private func contenders() throws -> [any Contender] {
     let program = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
     let all: [any Contender] = [
-      Native(isBinary: false), Native(isBinary: true),
-      PgConvoy(program: program, plugin: "test_decoding"), PgConvoy(program: program, plugin: "pgoutput"),
+      Native(isBinary: false), Native(isBinary: true), Pglogical(), Pgcopydb(directory: options.directory),
+      PgConvoy(program: program, plugin: .testDecoding), PgConvoy(program: program, plugin: .output),
       Receive(plugin: .testDecoding), Receive(plugin: .output), Receive(plugin: .outputBinary),
       Pull(plugin: .testDecoding), Pull(plugin: .output), Pull(plugin: .outputBinary),
     ]
-    return options.contenders.isEmpty ? all : all.filter { options.contenders.contains($0.key) }
+    try check(options.contenders, among: all.map { $0.key } + [Decoding.name], "--contenders")
+    return all.filter { options.lets($0.key) }
+  }
+
+  private func check(_ wanted: [String], among known: [String], _ option: String) throws {
+    for name in wanted where !known.contains(name) {
+      throw BenchError("\(option): there is no '\(name)', but \(known.joined(separator: ", "))")
+    }
   }
 
   func run() throws {
-    let workloads = Workload.all(scale: options.scale).filter { options.wants($0.name) }
+    let workloads = Workload.all(scale: options.scale)
+    try check(options.only, among: workloads.map { $0.name } + [Trickle.name], "--only")
     let contenders = try contenders()
+    let wanted = workloads.filter { options.wants($0.name) }
+    let trickle = options.wants(Trickle.name) ? Trickle.workload() : nil
+
     let source = Cluster(role: "source", in: options.directory, port: try freePort())
-    try source.initialize(preload: [])
+    let bases = wanted + (trickle.map { [$0] } ?? [])
+    try source.initialize()
     try source.start()
-    for workload in workloads {
+    for workload in bases {
       note("\(workload.name): loading the base")
       try workload.load(source)
     }
     try source.stop()
     let target = Cluster(role: "target", in: options.directory, port: try freePort())
     try target.copy(from: source)
-    try source.start()
+    try source.start(preloading: Pglogical.isInstalled ? Pglogical.library : nil)
     try target.start()
-    var report = Report()
-    try report.machine(rounds: options.rounds, scale: options.scale)
-    for workload in workloads {
+    for database in bases.flatMap({ $0.databases }) { try Pglogical.provide(source, database) }
+
+    var report = Report(rounds: options.rounds, scale: options.scale)
+    for workload in wanted {
       let race = Race(
         source: source, target: target, workload: workload, contenders: contenders, rounds: options.rounds,
         limit: options.limit)
-      report.race(workload, try race.run())
-      // What is there is worth having, should a later part fail.
-      if let out = options.out { try report.text.write(toFile: out, atomically: true, encoding: .utf8) }
+      let decoding =
+        options.lets(Decoding.name) && workload.databases.count == 1
+        ? [PluginOptions.testDecoding, .output].map { Decoding(plugin: $0, workload: workload, source: source) } : []
+      report.add(workload, try race.run { for part in decoding { try part.prepare() } })
+      report.add(try decoding.map { try $0.measure() })
+      try keep(report)
+    }
+    if let trickle {
+      let race = Trickle(
+        source, target, trickle, contenders: contenders, rounds: options.rounds, scale: options.scale)
+      report.add(trickle: try race.run(), transactions: race.count)
+      try keep(report)
     }
     try target.stop()
     try source.stop()
     print(report.text, terminator: "")
+  }
+
+  /// What is there is worth having, should a later part fail.
+  private func keep(_ report: Report) throws {
+    if let out = options.out { try report.text.write(toFile: out, atomically: true, encoding: .utf8) }
+    if let json = options.json { try report.json.write(to: URL(fileURLWithPath: json)) }
   }
 }

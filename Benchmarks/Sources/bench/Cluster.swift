@@ -2,6 +2,9 @@ import Foundation
 import PostgresClient
 
 /// A PostgreSQL server of the benchmark's own, on 127.0.0.1.
+///
+/// `wal_retrieve_retry_interval`: PostgreSQL starts the subscriptions that it finds enabled, then no other for so long;
+/// its default of 5 seconds would be measured as draining.
 final class Cluster {
   static let bin = "/usr/lib/postgresql/15/bin"
   static let settings = """
@@ -12,17 +15,33 @@ final class Cluster {
     checkpoint_timeout = '1h'
     autovacuum = off
     wal_level = logical
+    wal_retrieve_retry_interval = '10ms'
     max_wal_senders = 64
     max_replication_slots = 1000
-    max_worker_processes = 64
+    max_worker_processes = 128
     max_logical_replication_workers = 40
     max_connections = 200
     """
+
+  /// `15.18 (Debian 15.18-0+deb12u1)`
+  static var version: String {
+    let program = Process()
+    let output = Pipe()
+    program.executableURL = URL(fileURLWithPath: bin + "/postgres")
+    program.arguments = ["--version"]
+    program.standardOutput = output
+    guard (try? program.run()) != nil else { return "unknown" }
+    let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    program.waitUntilExit()
+    return text.split(separator: " ").dropFirst(2).joined(separator: " ").trimmingCharacters(
+      in: .whitespacesAndNewlines)
+  }
 
   let role: String
   let directory: String
   let port: Int
   private var server: Program?
+  private(set) var preloaded: String?
   private var postmaster: Int32 { server?.identifier ?? 0 }
 
   init(role: String, in parent: String, port: Int) {
@@ -61,12 +80,11 @@ final class Cluster {
     try run("/usr/bin/env", asServer(path, arguments))
   }
 
-  func initialize(preload: [String]) throws {
+  func initialize() throws {
     try Self.runAsServer(
       Self.bin + "/initdb",
       ["-D", directory, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-instructions"])
-    let libraries = preload.isEmpty ? "" : "shared_preload_libraries = '\(preload.joined(separator: ","))'\n"
-    try append(Self.settings + "\n" + libraries)
+    try append(Self.settings + "\n")
     try setPort()
   }
 
@@ -90,10 +108,12 @@ final class Cluster {
   }
 
   /// Starts the server as a child of the harness, and waits until it answers.
-  func start() throws {
+  func start(preloading library: String? = nil) throws {
+    let options = library.map { ["-c", "shared_preload_libraries=\($0)"] } ?? []
     let server = try Program(
-      "/usr/bin/env", Self.asServer(Self.bin + "/postgres", ["-D", directory]), output: directory + ".log")
+      "/usr/bin/env", Self.asServer(Self.bin + "/postgres", ["-D", directory] + options), output: directory + ".log")
     self.server = server
+    preloaded = library
     try wait(for: "start of the \(role)", seconds: 120) {
       guard server.isRunning else { throw BenchError("the \(role) ended at its start: \(server.messages)") }
       return (try? connect()) != nil
@@ -105,10 +125,10 @@ final class Cluster {
     guard let server else { return }
     self.server = nil
     kill(server.identifier, SIGINT)
-    try server.finish()
+    try server.finish(within: 300)
   }
 
-  var cpu: Double { CPU.server(postmaster) }
+  var cpu: Double { CPU.tree(postmaster) }
 }
 
 /// A port that nobody listens on at the moment.

@@ -21,7 +21,6 @@ struct DrainOrder: Codable {
   var sourcePort: Int
   var targetPort: Int
   var systemIdentifier: String
-  var plugin: String
   var lanes: [Lane]
 
   /// Runs the workers until standard input ends. Exit status 1 when one of them parked.
@@ -37,9 +36,8 @@ struct DrainOrder: Codable {
         migration: "bench", database: lane.source, databaseOID: lane.databaseOID,
         source: Cluster.parameters(port: sourcePort, database: lane.source, program: "pgconvoy"),
         target: Cluster.parameters(port: targetPort, database: lane.target, program: "pgconvoy"), slot: lane.slot,
-        publication: "bench",
-        origin: lane.origin,
-        handOff: start, systemIdentifier: systemIdentifier, sourceTimeline: 1, targetTimeline: 1)
+        publication: Workload.publication, origin: lane.origin, handOff: start,
+        systemIdentifier: systemIdentifier, sourceTimeline: 1, targetTimeline: 1)
       return DatabaseWorker(assignment, logger: Logger(label: "bench"))
     }
     for worker in workers { worker.start() }

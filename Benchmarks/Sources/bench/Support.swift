@@ -14,6 +14,12 @@ func now() -> Double {
   return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
 }
 
+/// What fits into a cell of the table.
+func oneLine(_ text: String) -> String {
+  let line = text.split(whereSeparator: { $0.isNewline }).joined(separator: " / ")
+  return (line.count > 200 ? line.prefix(200) + "…" : line).replacingOccurrences(of: "|", with: "\\|")
+}
+
 func note(_ text: String) {
   FileHandle.standardError.write(Data("bench: \(text)\n".utf8))
 }
@@ -60,16 +66,33 @@ final class Program {
   var messages: String { (try? String(contentsOf: errors, encoding: .utf8)) ?? "" }
 
   func closeInput() { try? input.fileHandleForWriting.close() }
-  func terminate() { process.terminate() }
 
-  /// Waits for its end; an exit status other than 0 is an error, with the last lines of what it said.
-  func finish() throws {
+  /// Waits for its end; an exit status other than 0 is an error, with the last lines of what it said. One that takes
+  /// longer than so many seconds is ended, which is an error too.
+  func finish(within seconds: Double = .infinity) throws {
+    if seconds.isFinite {
+      let limit = now() + seconds
+      while isRunning, now() < limit { usleep(5_000) }
+      if isRunning { for member in CPU.members(identifier) { kill(member, SIGKILL) } }
+    }
     process.waitUntilExit()
     defer { try? FileManager.default.removeItem(at: errors) }
-    guard process.terminationStatus == 0 else {
+    guard process.terminationReason == .exit, process.terminationStatus == 0 else {
       let tail = messages.split(separator: "\n").suffix(5).joined(separator: " / ")
       throw BenchError("\(name) ended with status \(process.terminationStatus): \(tail)")
     }
+  }
+
+  /// Ends it and what it started, where it still runs, and asks for no status. Foundation takes a program for running
+  /// as long as one of its children does.
+  func end() {
+    guard isRunning else { return }
+    let members = CPU.members(identifier)
+    for member in members { kill(member, SIGTERM) }
+    let limit = now() + 5
+    while isRunning, now() < limit { usleep(5_000) }
+    if isRunning { for member in members { kill(member, SIGKILL) } }
+    try? finish()
   }
 }
 
@@ -80,50 +103,6 @@ func run(_ path: String, _ arguments: [String], output: String = "/dev/null", en
   let program = try Program(path, arguments, output: output, environment: environment)
   program.closeInput()
   try program.finish()
-}
-
-/// CPU time from /proc, user and system, in seconds.
-enum CPU {
-  private static let tick = 1 / Double(sysconf(Int32(_SC_CLK_TCK)))
-
-  private struct Stat {
-    var parent: Int32
-    var own: Double
-    var reaped: Double
-  }
-
-  private static func stat(_ pid: Int32) -> Stat? {
-    guard let text = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8),
-      let end = text.lastIndex(of: ")")
-    else { return nil }
-    let fields = text[text.index(after: end)...].split(separator: " ")
-    guard fields.count > 14, let parent = Int32(fields[1]) else { return nil }
-    let times = fields[11...14].map { Double($0) ?? 0 }
-    return Stat(parent: parent, own: (times[0] + times[1]) * tick, reaped: (times[2] + times[3]) * tick)
-  }
-
-  private static var processes: [Int32] {
-    ((try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []).compactMap { Int32($0) }
-  }
-
-  /// A server's: the postmaster, the processes that it has now, and those that it had.
-  static func server(_ postmaster: Int32) -> Double {
-    guard let own = stat(postmaster) else { return 0 }
-    return processes.compactMap { stat($0) }.filter { $0.parent == postmaster }.reduce(own.own + own.reaped) {
-      $0 + $1.own
-    }
-  }
-
-  /// A running program's, with the children that it had.
-  static func process(_ pid: Int32) -> Double { stat(pid).map { $0.own + $0.reaped } ?? 0 }
-
-  /// That of all programs which the harness has started and seen end.
-  static func ended() -> Double {
-    var usage = rusage()
-    getrusage(__rusage_who_t(RUSAGE_CHILDREN.rawValue), &usage)
-    return Double(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec)
-      + Double(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6
-  }
 }
 
 func median(_ values: [Double]) -> Double { quantile(values, 0.5) }

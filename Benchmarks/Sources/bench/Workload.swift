@@ -17,7 +17,7 @@ struct Workload {
     [inserts(scale), tpcb(scale), chef(scale), toast(scale), eight(scale)]
   }
 
-  private static func scaled(_ number: Int, _ scale: Double, multipleOf unit: Int = 1) -> Int {
+  static func scaled(_ number: Int, _ scale: Double, multipleOf unit: Int = 1) -> Int {
     max(1, Int(Double(number / unit) * scale)) * unit
   }
 
@@ -57,7 +57,7 @@ struct Workload {
       })
   }
 
-  private static func pgbenchBase(scale: Int) -> @Sendable (Cluster, String) throws -> Void {
+  static func pgbenchBase(scale: Int) -> @Sendable (Cluster, String) throws -> Void {
     { cluster, database in
       try run(
         Cluster.bin + "/pgbench", ["-i", "-q", "-s", "\(scale)"] + cluster.address(database).dropLast(2) + [database])
@@ -178,6 +178,7 @@ struct Workload {
 extension Workload {
   /// The table whose one row says that all before it has arrived.
   static let marker = "bench_marker"
+  static let publication = "bench"
 
   /// Makes the databases with their base, on the source.
   func load(_ source: Cluster) throws {
@@ -188,7 +189,8 @@ extension Workload {
       let connection = try source.connect(database)
       try connection.script("CREATE TABLE \(Self.marker) (id integer PRIMARY KEY)")
       try connection.script("CREATE EXTENSION pg_prewarm")
-      try connection.script("CREATE PUBLICATION bench FOR ALL TABLES")
+      // Not of all tables: pglogical and pgcopydb keep theirs on the source, in schemas of their own.
+      try connection.script("CREATE PUBLICATION \(Self.publication) FOR TABLES IN SCHEMA public")
       try connection.script("VACUUM ANALYZE")
     }
   }
