@@ -33,7 +33,7 @@ struct CaseRun {
       }
     }
     connection.close()
-    try pair.handOff(to: random.modes.map(\.rawValue))
+    try pair.handOff(to: random.modes.map(\.rawValue), plugin: random.plugin)
     for target in pair.targets {
       let drifting = try server.connect(target)
       for statement in random.drift { try drifting.script(statement) }
@@ -46,7 +46,7 @@ struct CaseRun {
     let end = try pair.end()
     var found: [(mode: ReplayMode, texts: [String])] = []
     for (mode, target) in zip(random.modes, pair.targets) {
-      var replay = Replay(pair, to: target, end: end, mode: mode, seed: random.seed)
+      var replay = Replay(pair, to: target, end: end, mode: mode, seed: random.seed, plugin: random.plugin)
       let outcome = try replay.run()
       if isVerbose { tell(random, mode, outcome) }
       try server.connect().script("ALTER DATABASE \(quotedIdentifier(target)) RESET ALL")
@@ -64,7 +64,7 @@ struct CaseRun {
   }
 
   private func tell(_ random: RandomCase, _ driver: SourceDriver) {
-    print("seed \(random.seed), \(random.encoding.rawValue): \(driver.succeeded) statements done")
+    print("seed \(random.seed), \(random.encoding.rawValue), \(random.plugin.rawValue): \(driver.succeeded) statements done")
     for (state, refusal) in driver.refused.sorted(by: { $0.key < $1.key }) {
       print("  \(state) × \(refusal.count): \(refusal.example)")
     }

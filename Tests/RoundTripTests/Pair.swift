@@ -20,8 +20,10 @@ struct Pair {
     try server.connect().script("CREATE DATABASE \(quotedIdentifier(source)) \(options)")
   }
 
+  static let publication = "round trip"
+
   /// Copies the source as it is now, and makes the slots: what is committed from here on is in their streams.
-  mutating func handOff(to names: [String]) throws {
+  mutating func handOff(to names: [String], plugin: OutputPlugin = .testDecoding) throws {
     let admin = try server.connect()
     for name in names {
       let target = "\(source)_\(name)"
@@ -29,8 +31,11 @@ struct Pair {
       targets.append(target)
     }
     let connection = try server.connect(source)
+    if plugin == .pgoutput {
+      try connection.script("CREATE PUBLICATION \(quotedIdentifier(Self.publication)) FOR ALL TABLES")
+    }
     for target in targets {
-      try connection.query("SELECT pg_create_logical_replication_slot($1, 'test_decoding')", [target])
+      try connection.query("SELECT pg_create_logical_replication_slot($1, $2)", [target, plugin.rawValue])
     }
     start = try position(admin)
     for target in targets {

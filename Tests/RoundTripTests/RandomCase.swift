@@ -8,6 +8,8 @@ struct RandomCase: Codable, Equatable {
   /// Only this way of applying; nil for all that the seed asks for.
   var mode: ReplayMode?
   var encoding = DatabaseEncoding.utf8
+  /// Every third seed's stream is pgoutput's. Then the source refuses updates of tables without a replica identity.
+  var plugin: OutputPlugin { seed % 3 == 2 ? .pgoutput : .testDecoding }
   /// Types, tables and rows that both sides have. Rows may be refused.
   var definitions: [String]
   /// Of the databases, when the hand-off is done: what the walsender and the applying session must not listen to.

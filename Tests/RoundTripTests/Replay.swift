@@ -37,9 +37,13 @@ struct Replay {
   let target: String
   let end: LSN
   let mode: ReplayMode
+  let plugin: OutputPlugin
   var random: SeededRandom
 
-  init(_ pair: Pair, to target: String, end: LSN, mode: ReplayMode, seed: UInt64) {
+  init(
+    _ pair: Pair, to target: String, end: LSN, mode: ReplayMode, seed: UInt64, plugin: OutputPlugin = .testDecoding
+  ) {
+    self.plugin = plugin
     server = pair.server
     source = pair.source
     self.target = target
@@ -83,27 +87,36 @@ struct Replay {
   private mutating func attempt(
     _ strictUntil: LSN, _ deadline: Deadline, _ outcome: inout ReplayOutcome
   ) throws -> End {
+    switch plugin {
+    case .testDecoding: try attempt(TestDecodingParser(), strictUntil, deadline, &outcome)
+    case .pgoutput: try attempt(PgoutputParser(), strictUntil, deadline, &outcome)
+    }
+  }
+
+  private mutating func attempt(
+    _ parser: some RecordParser, _ strictUntil: LSN, _ deadline: Deadline, _ outcome: inout ReplayOutcome
+  ) throws -> End {
     let session = try open(until: deadline)
     defer { session.close() }
     let start = try #require(
       server.connect().query("SELECT pg_replication_origin_progress($1, true)", [target]).first.flatMap { LSN($0) })
     var parameters = server.parameters(source)
     parameters.settings.merge(canonicalTextSettings) { _, canonical in canonical }
+    parameters.settings["client_encoding"] = session.encoding
     let feed = Feed(startingAt: start)
     let pulled = PullLimits(depth: 0, rest: 0, first: UInt64(random.int(1...16)) << 12, largest: 256 << 10)
     feed.start(
       SlotReader(
         source: parameters,
         request: StreamRequest(
-          slot: target, start: start,
-          options: [("include-xids", "on"), ("include-timestamp", "on"), ("skip-empty-xacts", "off")]),
+          slot: target, start: start, options: plugin.options(publication: Pair.publication)),
         queue: feed.queue, control: feed.control,
         limits: mode != .single && random.one(in: 2) ? pulled : PullLimits()),
       name: "recv")
     defer { feed.stop() }
     let limits = mode == .single ? BatchLimits() : BatchLimits(changes: random.int(2...40), bytes: 1 << 20)
     let applier = try ChangeApplier(
-      session: session, parser: TestDecodingParser(), start: start, identity: HandOffNames.random().nonce,
+      session: session, parser: parser, start: start, identity: HandOffNames.random().nonce,
       limits: limits, strictUntil: strictUntil)
     defer { outcome.missedRows += applier.counters.missedRows }
     var untilBreak = mode == .mixed && outcome.sessions < 4 ? random.int(1...200) : Int.max
