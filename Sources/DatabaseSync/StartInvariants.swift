@@ -72,13 +72,13 @@ public struct StartInvariants: Sendable, Equatable {
     try checkServers(assignment)
     guard let slot else {
       throw broken(
-        assignment, "sync.slot-missing", "slot \(assignment.slot) does not exist on the source",
-        hint: "what the source committed since is out of reach: this database needs a new hand-off")
+        assignment, "sync.slot-missing", "slot \(assignment.slot) does not exist on the \(assignment.from)",
+        hint: "what the \(assignment.from) committed since is out of reach: this database needs a new hand-off")
     }
     guard databaseOID == assignment.databaseOID else {
       throw broken(
         assignment, "sync.database-replaced",
-        "the source's database is not the one that was handed off: its oid is \(databaseOID.map(String.init) ?? "none") "
+        "the \(assignment.from)'s database is not the one that was handed off: its oid is \(databaseOID.map(String.init) ?? "none") "
           + "and was \(assignment.databaseOID)",
         hint: "it was dropped and made again: this database needs a new hand-off")
     }
@@ -101,7 +101,8 @@ public struct StartInvariants: Sendable, Equatable {
     }
     guard let progress else {
       throw broken(
-        assignment, "sync.origin-missing", "replication origin \(assignment.origin) does not exist on the target",
+        assignment, "sync.origin-missing",
+        "replication origin \(assignment.origin) does not exist on the \(assignment.to)",
         hint: "it is the only record of what was applied: this database needs a new hand-off")
     }
     guard progress >= assignment.handOff else {
@@ -113,20 +114,20 @@ public struct StartInvariants: Sendable, Equatable {
       throw broken(
         assignment, "sync.slot-ahead",
         "slot \(assignment.slot) is confirmed up to \(slot.confirmedFlush.map(\.description) ?? "nowhere"), "
-          + "beyond the target's progress \(progress)",
-        hint: "changes between the two are lost for this target: this database needs a new hand-off")
+          + "beyond the \(assignment.to)'s progress \(progress)",
+        hint: "changes between the two are lost for this server: this database needs a new hand-off")
     }
     guard progress <= sourceFlush else {
       throw broken(
         assignment, "sync.source-behind",
-        "progress \(progress) lies beyond the source's WAL, which ends at \(sourceFlush)",
-        hint: "is this the same source, or one that was restored from a backup?")
+        "progress \(progress) lies beyond the \(assignment.from)'s WAL, which ends at \(sourceFlush)",
+        hint: "is this the same server, or one that was restored from a backup?")
     }
     return progress
   }
 
   private func checkServers(_ assignment: WorkerAssignment) throws(ConvoyError) {
-    for (server, role) in [(source, "source"), (target, "target")] {
+    for (server, role) in [(source, assignment.from), (target, assignment.to)] {
       guard server.systemIdentifier == assignment.systemIdentifier else {
         throw broken(
           assignment, "sync.wrong-server",
@@ -141,20 +142,20 @@ public struct StartInvariants: Sendable, Equatable {
     }
     guard !targetHasSourceSlot else {
       throw broken(
-        assignment, "sync.same-server", "the target's address leads to the source",
+        assignment, "sync.same-server", "the \(assignment.to)'s address leads to the \(assignment.from)",
         hint: "check the addresses of both hosts")
     }
     guard source.timeline == assignment.sourceTimeline else {
       throw broken(
         assignment, "sync.source-timeline",
-        "the source is on timeline \(source.timeline) and was on \(assignment.sourceTimeline)",
-        hint: "a standby was promoted, or the source restored: this migration needs a new hand-off")
+        "the \(assignment.from) is on timeline \(source.timeline) and was on \(assignment.sourceTimeline)",
+        hint: "a standby was promoted, or the server restored: this migration needs a new hand-off")
     }
     guard target.timeline == assignment.targetTimeline else {
       throw broken(
         assignment, "sync.target-timeline",
-        "the target is on timeline \(target.timeline) and was on \(assignment.targetTimeline)",
-        hint: "is the target's address right, and has nobody restored it?")
+        "the \(assignment.to) is on timeline \(target.timeline) and was on \(assignment.targetTimeline)",
+        hint: "is the \(assignment.to)'s address right, and has nobody restored it?")
     }
   }
 

@@ -13,6 +13,7 @@ extension MigrationRecord {
         .map { try HandOffRecord(row: $0, database) }
     }
     desiredSync = try row.text("desired_sync")
+    direction = try row.text("direction")
     generation = try row.value("generation")
     updated = try row.date("updated")
   }
@@ -25,6 +26,7 @@ extension HandOffRecord {
     restorePoint = try row.value("restore_point")
     handOffLSN = try row.optionalLSN("lsn")
     reverseLSN = try row.optionalLSN("reverse_lsn")
+    forwardLSN = try row.optionalLSN("forward_lsn")
     guard let identifier = try row.optionalUInt64("source_system_identifier") else {
       throw UnreadableColumn(name: "source_system_identifier", text: "null")
     }
@@ -52,13 +54,14 @@ extension HandOffRecord {
   func update(_ database: Database) throws {
     try database.execute(
       sql: """
-        UPDATE hand_offs SET began = ?, restore_point = ?, lsn = ?, reverse_lsn = ?, source_system_identifier = ?,
-          source_timeline = ?, target_system_identifier = ?, target_timeline = ?
+        UPDATE hand_offs SET began = ?, restore_point = ?, lsn = ?, reverse_lsn = ?, forward_lsn = ?,
+          source_system_identifier = ?, source_timeline = ?, target_system_identifier = ?, target_timeline = ?
         WHERE nonce = ?
         """,
       arguments: [
-        Moment(began), restorePoint, handOffLSN?.description, reverseLSN?.description, String(sourceSystemIdentifier),
-        sourceTimeline, targetSystemIdentifier.map { String($0) }, targetTimeline, names.nonce,
+        Moment(began), restorePoint, handOffLSN?.description, reverseLSN?.description, forwardLSN?.description,
+        String(sourceSystemIdentifier), sourceTimeline, targetSystemIdentifier.map { String($0) }, targetTimeline,
+        names.nonce,
       ])
     try database.execute(sql: "DELETE FROM hand_off_databases WHERE nonce = ?", arguments: [names.nonce])
     for entry in databases {

@@ -42,10 +42,13 @@ extension JournalFile {
     }
   }
 
-  /// - Parameter expected: when given, the states that the migration may be in now.
+  /// - Parameters:
+  ///   - direction: when given, which way changes travel from now on; in the same transaction.
+  ///   - expected: when given, the states that the migration may be in now.
   /// - Throws: `journal.state-conflict` when it is in another one, `journal.unknown-migration`.
   public func setState(
-    _ state: MigrationState, of name: String, from expected: Set<MigrationState>? = nil
+    _ state: MigrationState, of name: String, direction: StreamDirection? = nil,
+    from expected: Set<MigrationState>? = nil
   ) throws(ConvoyError) {
     try write { database in
       let known = try self.known(name, database)
@@ -56,8 +59,8 @@ extension JournalFile {
           hint: "see where it stands with pgconvoy status; another run may have moved it on")
       }
       try database.execute(
-        sql: "UPDATE migrations SET state = ?, updated = ? WHERE name = ?",
-        arguments: [state.rawValue, Moment.now, name])
+        sql: "UPDATE migrations SET state = ?, direction = ?, updated = ? WHERE name = ?",
+        arguments: [state.rawValue, (direction ?? known.direction).rawValue, Moment.now, name])
     }
   }
 
@@ -68,8 +71,10 @@ extension JournalFile {
       _ = try self.known(name, database)
       try record.insert(database, migration: name)
       try database.execute(
-        sql: "UPDATE migrations SET nonce = ?, desired_sync = ? WHERE name = ?",
-        arguments: [record.names.nonce, DesiredSync.stopped.rawValue, name])
+        sql: "UPDATE migrations SET nonce = ?, desired_sync = ?, direction = ? WHERE name = ?",
+        arguments: [
+          record.names.nonce, DesiredSync.stopped.rawValue, StreamDirection.forward.rawValue, name,
+        ])
       try Self.raiseGeneration(name, database)
     }
   }

@@ -9,8 +9,17 @@ enum JournalSchema {
     var migrator = DatabaseMigrator()
     migrator.registerMigration("v1") { try $0.execute(sql: version1) }
     migrator.registerMigration("v2") { try $0.execute(sql: "ALTER TABLE skips ADD COLUMN outcome TEXT") }
+    migrator.registerMigration("v3") { try $0.execute(sql: version3) }
     return migrator
   }()
+
+  // A target that was opened before this version has no way back.
+  private static let version3 = """
+    ALTER TABLE migrations ADD COLUMN direction TEXT NOT NULL DEFAULT 'forward';
+    UPDATE migrations SET direction = 'reverse' WHERE state = 'cut_over';
+    ALTER TABLE hand_offs ADD COLUMN forward_lsn TEXT;
+    UPDATE hand_offs SET reverse_lsn = NULL;
+    """
 
   // Times are milliseconds since 1970; LSNs and system identifiers are text, since SQLite's integers are signed.
   private static let version1 = """

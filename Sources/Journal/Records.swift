@@ -59,6 +59,19 @@ public enum DesiredSync: String, Sendable, Codable, CaseIterable {
   case forward
   /// From the target back to the old source, from R, after the cutover.
   case reverse
+
+  public init(_ direction: StreamDirection) { self = direction == .forward ? .forward : .reverse }
+}
+
+extension StreamDirection {
+  /// Nil when no worker should run.
+  public init?(_ desired: DesiredSync) {
+    switch desired {
+    case .stopped: return nil
+    case .forward: self = .forward
+    case .reverse: self = .reverse
+    }
+  }
 }
 
 /// What is kept about a migration.
@@ -71,6 +84,8 @@ public struct MigrationRecord: Sendable, Codable, Equatable {
   /// The current hand-off; nil before the first one and after it was given up.
   public var handOff: HandOffRecord?
   public var desiredSync: DesiredSync
+  /// Which way changes travel now; forward until the target opens, reverse until the source does.
+  public var direction: StreamDirection
   /// Rises whenever what the sync process should do changes; never falls.
   public var generation: Int64
   public var updated: Date
@@ -84,8 +99,10 @@ public struct HandOffRecord: Sendable, Codable, Equatable {
   public var restorePoint: String
   /// L, where the physical copy ends and the stream begins; nil until the restore point is made.
   public var handOffLSN: LSN?
-  /// R, where the way back begins; nil until the cutover.
+  /// R, where the way back begins: the closed target's position; nil until a cutover has opened it.
   public var reverseLSN: LSN?
+  /// Where the way forward begins since a rollback: the closed source's position; nil before one, when it is L.
+  public var forwardLSN: LSN?
   public var sourceSystemIdentifier: UInt64
   public var sourceTimeline: UInt32
   /// Nil until the copy runs.

@@ -89,8 +89,10 @@ struct HBAFile {
   }
 
   /// Puts the block on top; owner and mode stay.
-  func fence(for role: String, note: String) async throws {
-    let fenced = try await read().fenced(for: role, note: note)
+  func fence(
+    for role: String, note: String, disabling disabled: [HostBasedAuthentication.SubscriptionName] = []
+  ) async throws {
+    let fenced = try await read().fenced(for: role, note: note, disabling: disabled)
     try await server.remote.replace(path, with: Array(fenced.text.utf8), as: server.user)
   }
 
@@ -107,6 +109,9 @@ extension Quarantine {
     Written by pgconvoy: the quarantine of a physical copy. It is rewritten at the hand-off and lifted at the
     cutover; ALTER SYSTEM would be lost.
     """
+
+  /// What the block in the copy's pg_hba.conf says of itself.
+  static func note(_ context: MigrationContext) -> String { "quarantine of migration \(context.migrationName)" }
 
   /// Stands among the kept settings: the target's own `shared_preload_libraries`, which cannot be asked for once the
   /// quarantine's file is in force.

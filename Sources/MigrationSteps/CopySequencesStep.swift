@@ -4,43 +4,48 @@ import Playbook
 import PostgresClient
 import ReplicationModel
 
-/// `copy_sequences`: every sequence of the target stands where the source's does.
+/// `copy_sequences`: every sequence of the side to be opened stands where the other one's does.
 ///
 /// The first step of a cutover that has something to report, so it begins the report anew: what an earlier attempt
 /// found is past. Nothing is undone: the next cutover sets the sequences again, and until then nobody uses them.
 struct CopySequencesStep: Step {
+  var direction = StreamDirection.forward
+
   /// Databases at a time.
   static let limit = 8
 
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    let (record, _) = try await context.completedHandOff()
+    let (record, _) = try await context.travelling(direction)
     let actions = try await mapConcurrently(record.databases.map(\.name), limit: Self.limit) { name in
-      try await context.withPair(of: name) { source, target in
+      try await context.withPair(of: name, direction) { source, target in
         let changes = try SequenceCopy.changes(
-          source: await SequenceCopy.read(source), target: await SequenceCopy.read(target),
+          source: await SequenceCopy.read(source), target: await SequenceCopy.read(target), direction,
           at: context.place(ofDatabase: name))
         return stride(from: 0, to: changes.count, by: SequenceCopy.mostPerStatement).map { start in
           let end = min(start + SequenceCopy.mostPerStatement, changes.count)
           return PlannedAction(
-            host: context.migration.target.name, .sql(database: name), SequenceCopy.setting(changes[start..<end]))
+            host: context.host(direction.to).name, .sql(database: name), SequenceCopy.setting(changes[start..<end]))
         }
       }
     }.flatMap { $0 }
-    return actions + [.init(.note, "the values are those of now; the run sets those of the drained source")]
+    return actions + [
+      .init(.note, "the values are those of now; the run sets those of the drained \(direction.fromName)")
+    ]
   }
 
-  func isDone(_ context: MigrationContext) async throws -> Bool { try await context.state() == .cutOver }
+  func isDone(_ context: MigrationContext) async throws -> Bool { try await context.isOver(direction) }
 
   func run(_ context: MigrationContext) async throws -> StepResult {
-    let (record, _) = try await context.completedHandOff()
+    let (record, _) = try await context.travelling(direction)
     let names = record.databases.map(\.name)
     let outcomes = try await mapConcurrently(names, limit: Self.limit) { name in
-      try await context.withPair(of: name) { source, target in
-        try await SequenceCopy.run(source: source, target: target, at: context.place(ofDatabase: name))
+      try await context.withPair(of: name, direction) { source, target in
+        try await SequenceCopy.run(source: source, target: target, direction, at: context.place(ofDatabase: name))
       }
     }
     try await context.removeFact(FactKey.report)
     try await context.updateReport { report in
+      report.direction = direction
       for (name, outcome) in zip(names, outcomes) {
         guard let index = report.databases.firstIndex(where: { $0.name == name }) else { continue }
         report.databases[index].sequencesSet = UInt64(outcome.compared)
@@ -59,13 +64,14 @@ extension MigrationContext {
     .database(migration: migration.name, name: name)
   }
 
-  /// Works on both sides of one database: the source's kept session, which the markers have opened already, and one
-  /// to the target for this work only. Errors of PostgreSQL get the database as their place.
+  /// Works on both sides of one database: the fenced side's kept session, which the markers have opened already, and
+  /// one to the other for this work only. Errors of PostgreSQL get the database as their place.
   nonisolated func withPair<Value: Sendable>(
-    of database: String, _ body: @Sendable (PostgresSession, PostgresSession) async throws -> Value
+    of database: String, _ direction: StreamDirection,
+    _ body: @Sendable (PostgresSession, PostgresSession) async throws -> Value
   ) async throws -> Value {
-    let source = try await session(.source, database: database)
-    let target = try await newSession(.target, database: database)
+    let source = try await session(direction.from, database: database)
+    let target = try await newSession(direction.to, database: database)
     do {
       let value = try await body(source, target)
       await target.close()

@@ -9,7 +9,7 @@ import ReplicationModel
 ///
 /// Three parts: reject records on top of pg_hba.conf (so that nobody comes in), subscriptions off (so that nobody
 /// writes from inside), and a sweep of those who are in already. The block in pg_hba.conf is the record of the fence:
-/// any machine with the inventory can see and lift it.
+/// any machine with the inventory can see and lift it, and enable the subscriptions that it names.
 struct Fence {
   let context: MigrationContext
   let side: Side
@@ -21,33 +21,56 @@ struct Fence {
     let server = try await context.server(side)
     let session = try await context.session(side)
     let file = try await hbaFile(server, session)
-    let before = try await file.read()
-    try await file.fence(for: role, note: "migration \(context.migrationName)")
+    try await file.fence(for: role, note: note)
     do {
       try await reload(session)
-      try await disableAllSubscriptions(context, side, recordedAs: FactKey.fencedSubscriptions(side))
+      try await disableSubscriptions(file)
       try await sweep(server, session, deadline: deadline)
     } catch {
-      let cleanUp = Task {
-        try await server.remote.replace(file.path, with: Array(before.unfenced.text.utf8), as: server.user)
-        try await lift()
-      }
+      let cleanUp = Task { try await lift() }
       _ = try? await cleanUp.value
       throw error
     }
   }
 
-  func lift() async throws {
+  /// - Parameter enablingSubscriptions: whether those that the fence has disabled are enabled again; not where another
+  ///   server has taken them over.
+  func lift(enablingSubscriptions: Bool = true) async throws {
     let server = try await context.server(side)
     let session = try await context.session(side)
-    try await hbaFile(server, session).lift()
+    let file = try await hbaFile(server, session)
+    // Before the block goes: it is the only record of them.
+    if enablingSubscriptions { try await subscriptions.enable(try await file.read().disabledSubscriptions) }
+    try await file.lift()
     try await reload(session)
-    let disabled = try await context.fact(FactKey.fencedSubscriptions(side), as: [InheritedSubscription].self) ?? []
-    for subscription in disabled {
-      let session = try await context.session(side, database: subscription.database)
-      try await session.script("ALTER SUBSCRIPTION \(quotedIdentifier(subscription.name)) ENABLE")
-    }
-    try await context.removeFact(FactKey.fencedSubscriptions(side))
+  }
+
+  /// Those that the fence has disabled.
+  func disabledSubscriptions() async throws -> [Subscriptions.Name] {
+    try await hbaFile(try await context.server(side), try await context.session(side)).read().disabledSubscriptions
+  }
+
+  /// Has the block say that it stands around a copy which is kept up to date, as before the first cutover.
+  func callQuarantine() async throws {
+    let file = try await hbaFile(try await context.server(side), try await context.session(side))
+    try await file.fence(for: role, note: Quarantine.note(context))
+  }
+
+  /// Whether a block stands there that says so.
+  func isQuarantine() async throws -> Bool {
+    try await hbaFile(try await context.server(side), try await context.session(side)).read().note
+      == Quarantine.note(context)
+  }
+
+  private var note: String { "migration \(context.migrationName)" }
+  private var subscriptions: Subscriptions { Subscriptions(context: context, side: side) }
+
+  /// The block in pg_hba.conf, a comment to the server, takes their names before they are disabled.
+  private func disableSubscriptions(_ file: HBAFile) async throws {
+    let enabled = try await subscriptions.enabled()
+    guard !enabled.isEmpty else { return }
+    try await file.fence(for: role, note: note, disabling: enabled)
+    try await subscriptions.disable(enabled)
   }
 
   func isUp() async throws -> Bool {
@@ -186,73 +209,5 @@ struct PostmasterChild {
     if let separator = name.firstRange(of: ": ") { name = name[separator.upperBound...] }
     while name.last == " " { name = name.dropLast() }
     return Self.background.contains { name == $0 || name.hasPrefix($0 + " ") }
-  }
-}
-
-/// `fence`: every writer is kept out of one side until the fence is lifted.
-struct FenceStep: Step {
-  let side: Side
-  let deadline: Duration
-
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    let host = context.migration.host(side)
-    let file = try await context.session(side).query("SHOW hba_file").first ?? "pg_hba.conf"
-    let server = try await context.server(side)
-    let text = try await HBAFile(server: server, path: file).read()
-    let fenced = try text.fenced(for: host.postgres.user, note: "migration \(context.migrationName)")
-    return [
-      .init(host: host.name, .file(old: text.text, new: fenced.text), file),
-      .init(host: host.name, .sql(database: host.postgres.maintenanceDatabase), "SELECT pg_reload_conf()"),
-      .init(
-        host: host.name, .sql(database: host.postgres.maintenanceDatabase),
-        "disable enabled subscriptions; pg_terminate_backend() every session but those of role \(host.postgres.user)"),
-    ]
-  }
-
-  func isDone(_ context: MigrationContext) async throws -> Bool {
-    [.fenced, .drained, .cutOver].contains(try await context.state())
-  }
-
-  func run(_ context: MigrationContext) async throws -> StepResult {
-    if try await context.fact(FactKey.downtimeBegan, as: UInt64.self) == nil {
-      try await context.setFact(FactKey.downtimeBegan, millisecondsSince1970())
-    }
-    try await Fence(context: context, side: side).raise(deadline: deadline)
-    try await context.setState(.fenced)
-    return StepResult(changed: true, "only role \(context.migration.host(side).postgres.user) gets in")
-  }
-
-  func undo(_ context: MigrationContext) async throws -> UndoResult {
-    // Both sides would take writes.
-    guard try await context.state() != .cutOver else { return .nothingToUndo }
-    try await Fence(context: context, side: side).lift()
-    if [.fenced, .drained].contains(try await context.state()) { try await context.setState(.handedOff) }
-    try await context.removeFact(FactKey.downtimeBegan)
-    return .undone("lifted the fence")
-  }
-}
-
-/// `unfence`: lifts a fence that was left standing, from any machine with the inventory.
-struct UnfenceStep: Step {
-  let side: Side
-
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    [.init(host: context.migration.host(side).name, .note, "take pgconvoy's block out of pg_hba.conf and reload")]
-  }
-
-  func isDone(_ context: MigrationContext) async throws -> Bool {
-    try await !Fence(context: context, side: side).isUp()
-  }
-
-  func run(_ context: MigrationContext) async throws -> StepResult {
-    let state = try await context.state()
-    if side == .source, state == .cutOver {
-      throw ConvoyError(
-        "fence.target-is-open", "the target is open: with the source unfenced both would take writes",
-        at: context.place("unfence", side), hint: "roll back first, or finish the migration")
-    }
-    try await Fence(context: context, side: side).lift()
-    if [.fenced, .drained].contains(state) { try await context.setState(.handedOff) }
-    return StepResult(changed: true, "lifted the fence")
   }
 }

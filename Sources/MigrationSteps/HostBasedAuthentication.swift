@@ -1,3 +1,4 @@
+import FoundationEssentials
 import ReplicationModel
 
 /// The text of a `pg_hba.conf`, and the block that pgconvoy puts on top of it to keep everybody else out.
@@ -13,6 +14,12 @@ struct HostBasedAuthentication: Equatable {
 
   init(_ text: String) {
     self.text = text
+  }
+
+  /// A subscription, by its database.
+  struct SubscriptionName: Codable, Sendable, Equatable {
+    var database: String
+    var name: String
   }
 
   /// One record: its fields, quotes kept.
@@ -37,6 +44,13 @@ struct HostBasedAuthentication: Equatable {
   private static let types: Set<String> = ["local", "host", "hostssl", "hostnossl", "hostgssenc", "hostnogssenc"]
 
   var isFenced: Bool { text.contains(Self.beginMark) }
+
+  /// What the block says of itself; nil when there is none.
+  var note: String? {
+    Self.lines(of: text).first { $0.hasPrefix(Self.beginMark) }.map { line in
+      String(line.dropFirst(Self.beginMark.count).drop { $0 == ":" || $0 == " " })
+    }
+  }
 
   /// The file without the block of an earlier fence.
   ///
@@ -66,13 +80,37 @@ struct HostBasedAuthentication: Equatable {
     text.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).map { String($0) }
   }
 
+  private static let subscriptionMark = "# disabled subscription: "
+
+  /// The subscriptions that the fence has disabled, which whoever lifts it enables again. One to a line, as JSON: a
+  /// name may hold anything.
+  var disabledSubscriptions: [SubscriptionName] {
+    guard isFenced else { return [] }
+    return Self.lines(of: text).prefix { !$0.hasPrefix(Self.endMark) }.compactMap { line in
+      guard line.hasPrefix(Self.subscriptionMark) else { return nil }
+      let json = Data(line.utf8.dropFirst(Self.subscriptionMark.utf8.count))
+      return try? JSONDecoder().decode(SubscriptionName.self, from: json)
+    }
+  }
+
+  private static func line(_ subscription: SubscriptionName) -> String? {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    return (try? encoder.encode(subscription)).map { subscriptionMark + String(decoding: $0, as: UTF8.self) }
+  }
+
   /// The file with the block on top: the records that concern the role first, with their methods and those that reject
   /// it, in their order; then a rejection of everyone.
   ///
-  /// - Parameter note: goes into the block's first line, for whoever reads the file.
+  /// - Parameters:
+  ///   - note: goes into the block's first line, for whoever reads the file.
+  ///   - disabled: subscriptions to remember in the block, besides those that it remembers already.
   /// - Throws: `fence.no-own-record` when no record lets the role in: the block would lock pgconvoy out too.
-  func fenced(for role: String, note: String) throws(ConvoyError) -> HostBasedAuthentication {
+  func fenced(
+    for role: String, note: String, disabling disabled: [SubscriptionName] = []
+  ) throws(ConvoyError) -> HostBasedAuthentication {
     let base = unfenced
+    let known = disabledSubscriptions
     let records = base.records.filter { $0.concerns(role) }
     let own = records.map { record in
       ([record.type, record.databases, quotedIdentifier(role)] + record.rest).joined(separator: " ")
@@ -84,7 +122,7 @@ struct HostBasedAuthentication: Equatable {
     }
     let block =
       ["\(Self.beginMark): \(note)", "# Only role \(role) gets in. pgconvoy put this here and removes it."]
-      + own + Self.rejections + [Self.endMark]
+      + (known + disabled.filter { !known.contains($0) }).compactMap(Self.line) + own + Self.rejections + [Self.endMark]
     return HostBasedAuthentication(block.joined(separator: "\n") + "\n" + base.text)
   }
 

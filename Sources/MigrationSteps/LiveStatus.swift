@@ -16,7 +16,11 @@ public enum LiveStatus {
     var result = ConvoyStatus.Migration(
       name: context.migrationName, source: context.migration.source.name, target: context.migration.target.name,
       state: record?.state ?? .none, handOffLSN: record?.handOff?.handOffLSN, databases: [])
+    if let record, record.handOff?.handOffLSN != nil { result.direction = record.direction }
     result.databases = try await read(context, silenceIs: .warning)
+    async let source = isFenced(context, .source)
+    async let target = isFenced(context, .target)
+    (result.sourceFenced, result.targetFenced) = await (source, target)
     return result
   }
 
@@ -31,23 +35,25 @@ public enum LiveStatus {
       do { databases = try await context.selectedDatabases() } catch { note(error, from: .source, context, level) }
       return databases.map { DatabaseStatus(migration: context.migrationName, database: $0.name, phase: .pending) }
     }
-    let recorded = try await context.recordedStatuses()
-    let source = await sourceFacts(context, level)
-    let progress = await targetProgress(context, level)
+    let direction = record.direction
+    let recorded = try await context.recordedStatuses().filter { ($0.status.direction ?? .forward) == direction }
+    let source = await facts(context, of: direction.from, level)
+    let progress = await progress(context, on: direction.to, level)
     return handOff.databases.map { database in
       let word = recorded.first { $0.status.database == database.name }
       var status =
         word?.status ?? DatabaseStatus(migration: context.migrationName, database: database.name, phase: .handedOff)
+      status.direction = handOff.handOffLSN == nil ? nil : direction
       status.handOffLSN = handOff.handOffLSN
-      status.confirmedFlushLSN = source?.confirmed[database.slotName]
+      status.confirmedFlushLSN = source?.confirmed[handOff.slot(database, direction)]
       status.sourceLSN = source?.insert
       let isFresh = word.map { -$0.recorded.timeIntervalSinceNow < freshness } ?? false
       let position = status.appliedLSN
-      status.appliedLSN = progress[database.originName] ?? position
+      status.appliedLSN = progress[handOff.origin(database, direction)] ?? position
       if let insert = source?.insert, let applied = isFresh ? position ?? status.appliedLSN : status.appliedLSN {
         status.lagBytes = insert.bytes(since: applied)
       }
-      status.phase = phase(record.state, word?.status.phase, isFresh: isFresh, desired: record.desiredSync)
+      status.phase = phase(record, handOff, word?.status.phase, isFresh: isFresh)
       if status.phase == .stopped || status.phase == .cutOver {
         status.rowsPerSecond = 0
         status.lagSeconds = nil
@@ -58,19 +64,20 @@ public enum LiveStatus {
   }
 
   private static func phase(
-    _ state: MigrationState, _ worker: DatabasePhase?, isFresh: Bool, desired: DesiredSync
+    _ record: MigrationRecord, _ handOff: HandOffRecord, _ worker: DatabasePhase?, isFresh: Bool
   ) -> DatabasePhase {
-    switch state {
+    switch record.state {
     case .none, .prepared: return .pending
     case .copying, .standby: return .copying
-    case .cutOver, .finished, .rolledBack: return .cutOver
+    case .finished: return .cutOver
+    case .cutOver where handOff.start(.reverse) == nil: return .cutOver
     case .drained where isFresh: return worker == .parked ? .parked : .drained
     case .fenced where isFresh: return worker == .parked ? .parked : .draining
     default: break
     }
-    guard let worker else { return .handedOff }
+    guard let worker else { return record.direction == .reverse ? .stopped : .handedOff }
     if worker == .parked { return .parked }
-    return isFresh && desired == .forward ? worker : .stopped
+    return isFresh && record.desiredSync == DesiredSync(record.direction) ? worker : .stopped
   }
 
   /// The error's own line names the host.
@@ -81,11 +88,24 @@ public enum LiveStatus {
       metadata: ["migration": "\(context.migrationName)", "reason": "\(line)"])
   }
 
-  private static func sourceFacts(
-    _ context: MigrationContext, _ level: Logger.Level
+  /// Whether a block of ours stands in the server's pg_hba.conf; nil when it does not say.
+  private static func isFenced(_ context: MigrationContext, _ side: Side) async -> Bool? {
+    let query = """
+      SELECT pg_catalog.strpos(
+        pg_catalog.pg_read_file(pg_catalog.current_setting('hba_file')), $1) > 0
+      """
+    // A server that has not answered just now is not waited for again.
+    guard let session = await context.openSession(side),
+      let row = try? await session.query(query, [HostBasedAuthentication.beginMark], within: .seconds(10)).rows.first
+    else { return nil }
+    return row.bool(0)
+  }
+
+  private static func facts(
+    _ context: MigrationContext, of side: Side, _ level: Logger.Level
   ) async -> (insert: LSN, confirmed: [String: LSN])? {
     do {
-      let session = try await context.session(.source)
+      let session = try await context.session(side)
       let rows = try await session.query(
         """
         SELECT slot_name, confirmed_flush_lsn, pg_catalog.pg_current_wal_insert_lsn()
@@ -99,21 +119,23 @@ public enum LiveStatus {
       }
       return (insert, confirmed)
     } catch {
-      note(error, from: .source, context, level)
+      note(error, from: side, context, level)
       return nil
     }
   }
 
-  private static func targetProgress(_ context: MigrationContext, _ level: Logger.Level) async -> [String: LSN] {
+  private static func progress(
+    _ context: MigrationContext, on side: Side, _ level: Logger.Level
+  ) async -> [String: LSN] {
     do {
-      let rows = try await context.session(.target).query(
+      let rows = try await context.session(side).query(
         "SELECT external_id, remote_lsn FROM pg_catalog.pg_replication_origin_status", within: .seconds(10)
       ).rows
       return Dictionary(
         rows.compactMap { row in row[1].flatMap { LSN($0) }.map { (row.string(0), $0) } },
         uniquingKeysWith: { first, _ in first })
     } catch {
-      note(error, from: .target, context, level)
+      note(error, from: side, context, level)
       return [:]
     }
   }

@@ -16,7 +16,7 @@ struct DrainMarker: Codable, Sendable, Equatable {
   var applier: String
 }
 
-/// Emits a message with a nonce into every database of a fenced source, and waits until the workers have applied it.
+/// Emits a message with a nonce into every database of the fenced side, and waits until the workers have applied it.
 ///
 /// A worker announces the marker with NOTIFY in the very transaction that moves progress past it, so the wait needs no
 /// polling, works from any machine, and cannot be told too early. What is announced is checked against the
@@ -24,6 +24,7 @@ struct DrainMarker: Codable, Sendable, Equatable {
 struct Markers {
   let context: MigrationContext
   let record: HandOffRecord
+  let direction: StreamDirection
   /// `drain` or `proof`.
   let name: String
 
@@ -41,10 +42,10 @@ struct Markers {
 
   private func pass(_ database: HandOffDatabase, end: ContinuousClock.Instant) async throws -> DrainMarker {
     let nonce = HandOffNames.random().nonce + HandOffNames.random().nonce
-    let listener = try await context.newSession(.target, database: database.name)
+    let listener = try await context.newSession(direction.to, database: database.name)
     do {
       try await listener.script("LISTEN pgconvoy_marker")
-      let source = try await context.session(.source, database: database.name)
+      let source = try await context.session(direction.from, database: database.name)
       try await source.query("SELECT pg_catalog.pg_logical_emit_message(true, 'pgconvoy.marker', $1)", [nonce])
       let marker = try await wait(for: nonce, database.name, listener, end: end)
       try await checkProgress(marker, database, listener)
@@ -78,7 +79,7 @@ struct Markers {
     async throws
   {
     let progress = try await session.query(
-      "SELECT pg_catalog.pg_replication_origin_progress($1, true)", [database.originName]
+      "SELECT pg_catalog.pg_replication_origin_progress($1, true)", [record.origin(database, direction)]
     ).first.flatMap { LSN($0) }
     guard let progress, progress >= marker.lsn else {
       throw ConvoyError(
@@ -108,28 +109,29 @@ extension DrainMarker {
   }
 }
 
-/// `drain`: every database has applied all that the source ever committed.
+/// `drain`: every database has applied all that the fenced side ever committed.
 struct DrainStep: Step {
+  var direction = StreamDirection.forward
   let deadline: Duration?
 
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    let (record, _) = try await context.completedHandOff()
+    let (record, _) = try await context.travelling(direction)
     return record.databases.map { database in
       .init(
-        host: context.migration.source.name, .sql(database: database.name),
+        host: context.host(direction.from).name, .sql(database: database.name),
         "SELECT pg_logical_emit_message(true, 'pgconvoy.marker', '<nonce>')")
-    } + [.init(host: context.migration.target.name, .wait, "until every worker has applied its marker")]
+    } + [.init(host: context.host(direction.to).name, .wait, "until every worker has applied its marker")]
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
-    try await context.state() == .cutOver
+    try await context.isOver(direction)
   }
 
   func run(_ context: MigrationContext) async throws -> StepResult {
-    let (record, _) = try await context.completedHandOff()
-    // A cutover that was killed behind close_forward has left the workers stopped.
-    try await runWorkers(context)
-    let markers = try await Markers(context: context, record: record, name: "drain")
+    let (record, _) = try await context.travelling(direction)
+    // A cutover that was killed behind its close step has left the workers stopped.
+    try await runWorkers(context, direction)
+    let markers = try await Markers(context: context, record: record, direction: direction, name: "drain")
       .run(deadline: deadline ?? context.migration.cutover.drainDeadline)
     try await context.setFact(FactKey.markers, markers)
     try await context.setState(.drained)
@@ -145,25 +147,26 @@ struct DrainStep: Step {
 
 /// `confirm_fence`: a second marker in every database; one change between the two means that the fence leaked.
 struct ConfirmFenceStep: Step {
+  var direction = StreamDirection.forward
   let deadline: Duration?
 
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    try await DrainStep(deadline: deadline).plan(context)
-      + [.init(host: nil, .note, "call the cutover off if anything came between the two markers")]
+    try await DrainStep(direction: direction, deadline: deadline).plan(context)
+      + [.init(host: nil, .note, "call the \(direction.noun) off if anything came between the two markers")]
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
-    try await context.state() == .cutOver
+    try await context.isOver(direction)
   }
 
   func run(_ context: MigrationContext) async throws -> StepResult {
-    let (record, _) = try await context.completedHandOff()
+    let (record, _) = try await context.travelling(direction)
     guard let first = try await context.fact(FactKey.markers, as: [DrainMarker].self) else {
       throw ConvoyError(
         "fence.no-first-marker", "there is no drain marker to compare with", at: context.place("confirm_fence"),
         hint: "run the drain step before this one")
     }
-    let second = try await Markers(context: context, record: record, name: "proof")
+    let second = try await Markers(context: context, record: record, direction: direction, name: "proof")
       .run(deadline: deadline ?? context.migration.cutover.drainDeadline)
     var report = try await context.report()
     for marker in second {
@@ -171,14 +174,15 @@ struct ConfirmFenceStep: Step {
         throw ConvoyError(
           "fence.not-proven",
           "its worker was restarted between the two markers, so nothing can be said of what came between",
-          at: .database(migration: context.migrationName, name: marker.database), hint: "run the cutover again")
+          at: .database(migration: context.migrationName, name: marker.database),
+          hint: "run the \(direction.noun) again")
       }
       guard marker.changes == before.changes else {
         throw ConvoyError(
           "fence.leaked",
           "\(marker.changes &- min(before.changes, marker.changes)) changes came through behind the fence",
           at: .database(migration: context.migrationName, name: marker.database),
-          hint: "find the writer that the fence did not keep out, then run the cutover again")
+          hint: "find the writer that the fence did not keep out, then run the \(direction.noun) again")
       }
       report.markers.append(.init(database: marker.database, name: "drain", lsn: before.lsn))
       report.markers.append(.init(database: marker.database, name: "proof", lsn: marker.lsn, changesBefore: 0))

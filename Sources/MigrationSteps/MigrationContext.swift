@@ -103,6 +103,11 @@ public actor MigrationContext: StepContext {
     return made
   }
 
+  /// The kept session to the maintenance database, if there is one.
+  func openSession(_ side: Side) -> PostgresSession? {
+    sessions[SessionKey(side: side, database: migration.host(side).postgres.maintenanceDatabase)]
+  }
+
   /// A session of the caller's own, which the caller closes.
   public func newSession(_ side: Side, database: String? = nil) async throws -> PostgresSession {
     var parameters = try await parameters(side, database: database)

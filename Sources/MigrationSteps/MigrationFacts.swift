@@ -14,17 +14,12 @@ enum FactKey {
   static let oldDataDirectory = "old_data_directory"
   /// String: the nonce whose base backup is complete.
   static let backupComplete = "backup_complete"
-  /// [InheritedSubscription]: what was disabled on the copy.
+  /// [SubscriptionName]: what was disabled on the copy, which has the source's subscriptions.
   static let inheritedSubscriptions = "inherited_subscriptions"
-  /// [InheritedSubscription]: what the fence of one side disabled there. Those of the source are never enabled on the
-  /// target, which would take up their publishers' streams a second time.
-  static func fencedSubscriptions(_ side: Side) -> String {
-    side == .source ? "fenced_subscriptions" : "fenced_subscriptions_\(side.rawValue)"
-  }
-  /// Milliseconds since 1970: when the source's writers were first held up.
+  /// Milliseconds since 1970: when writers were first held up in the cutover or rollback at hand.
   static let downtimeBegan = "downtime_began_ms"
-  /// Milliseconds since 1970: when the target opened.
-  static let targetOpened = "target_opened_ms"
+  /// Milliseconds since 1970: when the latest cutover or rollback was over.
+  static let opened = "opened_ms"
   /// The report so far, filled in step by step.
   static let report = "report"
   /// WrittenReport: the last report that was written to a file.
@@ -38,11 +33,6 @@ struct ServerDirectories: Codable, Sendable, Equatable {
   var data: String
   var programs: String
   var configFile: String?
-}
-
-struct InheritedSubscription: Codable, Sendable, Equatable {
-  var database: String
-  var name: String
 }
 
 extension MigrationContext {
@@ -70,9 +60,12 @@ extension MigrationContext {
 
   func state() async throws -> MigrationState { try await record()?.state ?? .none }
 
-  func setState(_ state: MigrationState) async throws {
+  /// - Parameter direction: which way changes travel from now on; nil: as before.
+  func setState(_ state: MigrationState, direction: StreamDirection? = nil) async throws {
     let name = migrationName
-    try await journal.perform { file throws(ConvoyError) in try file.setState(state, of: name) }
+    try await journal.perform { file throws(ConvoyError) in
+      try file.setState(state, of: name, direction: direction)
+    }
   }
 
   /// The hand-off in hand; an error that says what to run first when there is none.
@@ -96,8 +89,13 @@ extension MigrationContext {
   /// A hand-off whose target has been promoted at L.
   func completedHandOff() async throws -> (record: HandOffRecord, handOff: LSN) {
     let state = try await state()
+    guard state != .finished else {
+      throw ConvoyError(
+        "migration.finished", "migration \(migrationName) is finished",
+        hint: "give a new migration a name of its own, or a state directory of its own")
+    }
     guard let record = try await record()?.handOff, let lsn = record.handOffLSN,
-      [.handedOff, .fenced, .drained, .cutOver].contains(state)
+      [.handedOff, .fenced, .drained, .cutOver, .rolledBack].contains(state)
     else {
       throw ConvoyError(
         "migration.not-handed-off", "migration \(migrationName) is \(state.rawValue), not handed off",

@@ -25,9 +25,12 @@ extension StepLibrary where Context == MigrationContext {
         parameters: [deadline("60s", "until every worker streams")]
       ) { parameters in StartSyncStep(deadline: parameters.duration("deadline") ?? .seconds(60)) },
       StepDefinition(
-        name: "wait_for_lag", summary: "wait until every database is close enough for a cutover",
-        parameters: [deadline("10m", "until the lag is below the inventory's limits")]
-      ) { parameters in WaitForLagStep(deadline: parameters.duration("deadline") ?? .seconds(600)) },
+        name: "wait_for_lag", summary: "wait until every database is close enough for a cutover or rollback",
+        parameters: [direction, deadline("10m", "until the lag is below the inventory's limits")]
+      ) { parameters in
+        WaitForLagStep(
+          direction: way(parameters), deadline: parameters.duration("deadline") ?? .seconds(600))
+      },
       StepDefinition(
         name: "stop_services", summary: "stop the services of one side, in order, and remember which were running",
         parameters: [on]
@@ -39,44 +42,79 @@ extension StepLibrary where Context == MigrationContext {
         FenceStep(side: parameters.choice("on") ?? .source, deadline: parameters.duration("deadline") ?? .seconds(30))
       },
       StepDefinition(
-        name: "unfence", summary: "lift a fence that was left standing", parameters: [on]
-      ) { parameters in UnfenceStep(side: parameters.choice("on") ?? .source) },
+        name: "unfence", summary: "lift a fence that was left standing, and enable what it had disabled",
+        parameters: [onServing]
+      ) { parameters in UnfenceStep(side: parameters.choice("on") ?? .serving) },
       StepDefinition(
-        name: "drain", summary: "wait until every database has applied all that the source ever committed",
-        parameters: [optionalDeadline]
-      ) { parameters in DrainStep(deadline: parameters.duration("deadline")) },
+        name: "drain", summary: "wait until every database has applied all that the fenced side ever committed",
+        parameters: [direction, optionalDeadline]
+      ) { parameters in DrainStep(direction: way(parameters), deadline: parameters.duration("deadline")) },
       StepDefinition(
-        name: "copy_sequences", summary: "set every sequence of the target to the source's position"
-      ) { _ in CopySequencesStep() },
+        name: "copy_sequences", summary: "set every sequence of the side to be opened to the fenced side's position",
+        parameters: [direction]
+      ) { parameters in CopySequencesStep(direction: way(parameters)) },
       StepDefinition(
-        name: "refresh_materialized_views", summary: "rebuild the materialized views that differ from the source's"
-      ) { _ in RefreshMaterializedViewsStep() },
+        name: "refresh_materialized_views",
+        summary: "rebuild the materialized views that differ from the fenced side's",
+        parameters: [direction]
+      ) { parameters in RefreshMaterializedViewsStep(direction: way(parameters)) },
       StepDefinition(
-        name: "verify", summary: "compare rows and checksums of every table on both sides of a drained migration"
-      ) { _ in VerifyStep() },
+        name: "verify", summary: "compare rows and checksums of every table on both sides of a drained migration",
+        parameters: [direction]
+      ) { parameters in VerifyStep(direction: way(parameters)) },
       StepDefinition(
         name: "confirm_fence", summary: "prove by a second marker that nothing came through behind the fence",
-        parameters: [optionalDeadline]
-      ) { parameters in ConfirmFenceStep(deadline: parameters.duration("deadline")) },
+        parameters: [direction, optionalDeadline]
+      ) { parameters in ConfirmFenceStep(direction: way(parameters), deadline: parameters.duration("deadline")) },
       StepDefinition(
         name: "close_forward", summary: "end the workers that carry changes from the source to the target"
-      ) { _ in CloseForwardStep() },
+      ) { _ in CloseStep(direction: .forward) },
+      StepDefinition(
+        name: "close_reverse", summary: "end the workers that carry changes from the target back to the source"
+      ) { _ in CloseStep(direction: .reverse) },
+      StepDefinition(
+        name: "open_way_back", summary: "start workers from the target, which is about to open, to the old source"
+      ) { _ in OpenWayStep(direction: .forward) },
+      StepDefinition(
+        name: "open_way_forward", summary: "start workers from the source, which is about to open again, to the target"
+      ) { _ in OpenWayStep(direction: .reverse) },
       StepDefinition(
         name: "open_target", summary: "drop the forward slots, lift the quarantine: applications come in",
         confirmation: "makes the target the truth: the source stays fenced, and what was not carried over stays behind"
-      ) { _ in OpenTargetStep() },
+      ) { _ in OpenStep(direction: .forward) },
+      StepDefinition(
+        name: "open_source", summary: "drop the slots of the way back, lift the source's fence: applications come in",
+        confirmation: "makes the source the truth again: the target stays fenced"
+      ) { _ in OpenStep(direction: .reverse) },
       StepDefinition(
         name: "start_services", summary: "start the services of one side, in the reverse order",
-        parameters: [on]
-      ) { parameters in StartServicesStep(side: parameters.choice("on") ?? .target) },
+        parameters: [onServing]
+      ) { parameters in StartServicesStep(side: parameters.choice("on") ?? .serving) },
       StepDefinition(
-        name: "report", summary: "write the cutover's report and print it"
-      ) { _ in ReportStep() },
+        name: "report", summary: "write the proof of a cutover or rollback, and print it",
+        parameters: [direction]
+      ) { parameters in ReportStep(direction: way(parameters)) },
     ])
   }
 
   private static var on: ParameterDefinition {
     ParameterDefinition("on", .choice(["source", "target"]), isRequired: true, "which side of the migration")
+  }
+
+  private static var onServing: ParameterDefinition {
+    ParameterDefinition(
+      "on", .choice(["source", "target", "serving"]),
+      "which side of the migration; the one that serves applications, by the journal, when not given")
+  }
+
+  private static var direction: ParameterDefinition {
+    ParameterDefinition(
+      "direction", .choice(StreamDirection.allCases.map(\.rawValue)), default: .string("forward"),
+      "forward for a cutover, reverse for a rollback")
+  }
+
+  private static func way(_ parameters: StepParameters) -> StreamDirection {
+    parameters.choice("direction") ?? .forward
   }
 
   private static func deadline(_ text: String, _ summary: String) -> ParameterDefinition {

@@ -4,32 +4,34 @@ import Playbook
 import PostgresClient
 import ReplicationModel
 
-/// `refresh_materialized_views`: those that differ from the source's are rebuilt on the target.
+/// `refresh_materialized_views`: those that differ from the fenced side's are rebuilt on the other one.
 ///
-/// What still differs then is told in the report and holds nothing up: the source's own view was older than its
-/// tables, and its content can be had from the source only. Nothing is undone: a view that was rebuilt is no less
+/// What still differs then is told in the report and holds nothing up: the fenced side's own view was older than its
+/// tables, and its content can be had from there only. Nothing is undone: a view that was rebuilt is no less
 /// right than before.
 struct RefreshMaterializedViewsStep: Step {
+  var direction = StreamDirection.forward
+
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    let (record, _) = try await context.completedHandOff()
+    let (record, _) = try await context.travelling(direction)
     return try await mapConcurrently(record.databases.map(\.name), limit: CopySequencesStep.limit) { name in
-      try await context.withPair(of: name) { source, _ in
+      try await context.withPair(of: name, direction) { source, _ in
         try await MaterializedViewRefresh.list(source).filter(\.isPopulated).map { view in
           PlannedAction(
-            host: context.migration.target.name, .sql(database: name), MaterializedViewRefresh.refreshing(view.name))
+            host: context.host(direction.to).name, .sql(database: name), MaterializedViewRefresh.refreshing(view.name))
         }
       }
-    }.flatMap { $0 } + [.init(.note, "only those whose content differs from the source's are refreshed")]
+    }.flatMap { $0 } + [.init(.note, "only those whose content differs from the \(direction.fromName)'s are refreshed")]
   }
 
-  func isDone(_ context: MigrationContext) async throws -> Bool { try await context.state() == .cutOver }
+  func isDone(_ context: MigrationContext) async throws -> Bool { try await context.isOver(direction) }
 
   func run(_ context: MigrationContext) async throws -> StepResult {
-    let (record, _) = try await context.completedHandOff()
+    let (record, _) = try await context.travelling(direction)
     let outcomes = try await mapConcurrently(record.databases.map(\.name), limit: CopySequencesStep.limit) { name in
-      try await context.withPair(of: name) { source, target in
+      try await context.withPair(of: name, direction) { source, target in
         try await MaterializedViewRefresh.run(
-          database: name, source: source, target: target, at: context.place(ofDatabase: name),
+          database: name, source: source, target: target, direction, at: context.place(ofDatabase: name),
           progress: context.progress)
       }
     }

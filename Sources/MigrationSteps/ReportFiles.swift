@@ -9,6 +9,8 @@ struct WrittenReport: Codable, Sendable, Equatable {
   var path: String
   var nonce: String
   var outcome: MigrationReport.Outcome
+  /// When the cutover that it tells of was over; nil for one that is not.
+  var opened: UInt64?
 }
 
 /// The directory of reports. Its files are made once and never changed: `<migration>-<nonce>-<number>.json`.

@@ -7,6 +7,8 @@ import ReplicationModel
 
 /// `report`: finishes the report and writes it beside the journal.
 struct ReportStep: Step {
+  var direction = StreamDirection.forward
+
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
     let nonce = try await context.record()?.handOff?.names.nonce ?? "<nonce>"
     let directory = ReportFiles(stateDirectory: context.environment.stateDirectory.path)
@@ -17,12 +19,15 @@ struct ReportStep: Step {
     guard let nonce = try await context.record()?.handOff?.names.nonce,
       let written = try await context.fact(FactKey.writtenReport, as: WrittenReport.self)
     else { return false }
-    return written.nonce == nonce && written.outcome == .cutOver
+    guard try await context.isOver(direction) else { return false }
+    let opened = try await context.fact(FactKey.opened, as: UInt64.self)
+    return written.nonce == nonce && written.opened == opened
   }
 
   func run(_ context: MigrationContext) async throws -> StepResult {
     let (record, _) = try await context.completedHandOff()
-    let state = try await context.state()
+    let isOver = try await context.isOver(direction)
+    let opened = try await context.fact(FactKey.opened, as: UInt64.self)
     let migration = context.migrationName
     let steps = try await context.journal.perform { file throws(ConvoyError) in try file.steps(migration: migration) }
     let phases = ReportFiles.phases(steps)
@@ -31,7 +36,7 @@ struct ReportStep: Step {
       report.findings.removeAll { finding in skips.contains(finding) }
       report.findings += skips
       report.generatedAt = Date()
-      report.outcome = state == .cutOver ? .cutOver : .verified
+      report.outcome = !isOver ? .verified : direction == .forward ? .cutOver : .rolledBack
       if !phases.isEmpty { report.phases = phases }
     }
     let report = try await context.report()
@@ -41,7 +46,8 @@ struct ReportStep: Step {
       try files.write(report, migration: migration, nonce: nonce)
     }
     try await context.setFact(
-      FactKey.writtenReport, WrittenReport(path: path, nonce: nonce, outcome: report.outcome))
+      FactKey.writtenReport,
+      WrittenReport(path: path, nonce: nonce, outcome: report.outcome, opened: isOver ? opened : nil))
     return StepResult(changed: true, "wrote \(path)")
   }
 }

@@ -41,8 +41,13 @@ struct Sealing {
 
   /// Subscriptions came along with the copy, enabled as they were; no worker could start for them so far.
   private func disableSubscriptions() async throws {
-    let disabled = try await disableAllSubscriptions(context, .target, recordedAs: FactKey.inheritedSubscriptions)
-    if disabled > 0 { context.progress("disabled \(disabled) inherited subscriptions") }
+    let subscriptions = Subscriptions(context: context, side: .target)
+    let enabled = try await subscriptions.enabled()
+    guard !enabled.isEmpty else { return }
+    let known = try await context.fact(FactKey.inheritedSubscriptions, as: [Subscriptions.Name].self) ?? []
+    try await context.setFact(FactKey.inheritedSubscriptions, known + enabled.filter { !known.contains($0) })
+    try await subscriptions.disable(enabled)
+    context.progress("disabled \(enabled.count) inherited subscriptions")
   }
 
   /// Their COMMIT PREPARED will come with the stream, with all of their rows.
@@ -70,14 +75,7 @@ struct Sealing {
       try await session.query("SELECT pg_catalog.pg_replication_origin_drop($1)", [origin])
       context.progress("dropped inherited replication origin \(origin)")
     }
-    for origin in ours where !present.contains(origin) {
-      // One transaction: an origin without its position would look like one that has applied nothing since 0/0.
-      try await session.query(
-        """
-        WITH made AS MATERIALIZED (SELECT pg_catalog.pg_replication_origin_create($1) AS oid)
-        SELECT pg_catalog.pg_replication_origin_advance($1, $2::pg_lsn) FROM made WHERE oid IS NOT NULL
-        """, [origin, handOff.description])
-    }
+    try await createOrigins(session, ours.filter { !present.contains($0) }, at: handOff)
     for origin in ours {
       let progress = try await session.query(
         "SELECT pg_catalog.pg_replication_origin_progress($1, true)", [origin]
@@ -106,45 +104,9 @@ struct Sealing {
 
   /// While nobody writes on the target these need not wait for anything.
   private func makeReverseSlots() async throws {
-    for database in record.databases {
-      let name = record.names.reverseSlot(databaseOID: database.oid)
-      let session = try await context.session(.target, database: database.name)
-      let exists = try await session.query(
-        "SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [name])
-      if exists.rowCount == 0 {
-        try await session.query(
-          "SELECT lsn FROM pg_catalog.pg_create_logical_replication_slot($1, 'test_decoding')", [name],
-          within: .seconds(60))
-      }
-    }
-    let lsn = try await context.session(.target).query("SELECT pg_catalog.pg_current_wal_lsn()").first.flatMap {
-      LSN($0)
-    }
-    try await context.updateHandOff { $0.reverseLSN = lsn }
+    try await Way(context: context, record: record, direction: .reverse).makeSlots()
     for database in record.databases where database.name != context.migration.target.postgres.maintenanceDatabase {
       await context.closeSession(.target, database: database.name)
     }
   }
-}
-
-/// Disables every enabled subscription of a server; returns how many. What is about to be disabled is recorded before:
-/// a run that is killed in between must not leave one that nobody enables again.
-@discardableResult
-func disableAllSubscriptions(
-  _ context: MigrationContext, _ side: Side, recordedAs key: String
-) async throws -> Int {
-  let enabled = try await context.session(side).query(
-    """
-    SELECT d.datname, s.subname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
-     WHERE s.subenabled ORDER BY 1, 2
-    """
-  ).rows.map { InheritedSubscription(database: $0.string(0), name: $0.string(1)) }
-  guard !enabled.isEmpty else { return 0 }
-  let known = try await context.fact(key, as: [InheritedSubscription].self) ?? []
-  try await context.setFact(key, known + enabled.filter { !known.contains($0) })
-  for subscription in enabled {
-    let session = try await context.session(side, database: subscription.database)
-    try await session.script("ALTER SUBSCRIPTION \(quotedIdentifier(subscription.name)) DISABLE")
-  }
-  return enabled.count
 }

@@ -99,7 +99,7 @@ struct StopServicesStep: Step {
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
-    if try await context.state() == .cutOver { return true }
+    if try await context.isOver(StreamDirection(closing: side)) { return true }
     for control in try await context.serviceControls(side) where try await control.isRunning() { return false }
     return true
   }
@@ -150,36 +150,40 @@ struct StopServicesStep: Step {
   }
 }
 
-/// `start_services`: on the target those that were running on the source when they were stopped; on the source those
-/// that were stopped there. In the reverse of the order in which they stop.
+/// `start_services`: those that were running, on this side or the other one, when they were stopped last. In the reverse
+/// of the order in which they stop.
 struct StartServicesStep: Step {
-  let side: Side
+  let side: ServingSide
 
   /// What this step started may be serving already.
   var isUndoneAfterItsOwnFailure: Bool { false }
 
-  private func records(_ context: MigrationContext) async throws -> [ServiceRecord] {
+  /// Whether the side was opened by taking over from the other one.
+  private func hasTakenOver(_ side: Side, _ context: MigrationContext) async throws -> Bool {
+    try await context.isOver(StreamDirection(closing: side).opposite)
+  }
+
+  private func records(_ context: MigrationContext, _ side: Side) async throws -> [ServiceRecord] {
     let name = context.migrationName
-    let source = context.migration.source.name
+    let host = context.host(side).name
     return try await context.journal.perform { file throws(ConvoyError) in
-      try file.stoppedServices(migration: name, host: source)
+      try file.stoppedServices(migration: name, host: host)
     }
   }
 
-  /// A service of the target that the source does not have is started in any case.
-  private func wanted(_ context: MigrationContext) async throws -> [ServiceControl] {
-    let records = try await records(context)
+  private func wanted(_ context: MigrationContext, _ side: Side) async throws -> [ServiceControl] {
+    let records = try await records(context, .source) + records(context, .target)
     return try await context.serviceControls(side).reversed().filter { control in
-      if let record = records.first(where: { $0.name == control.service.name }) { return record.wasRunning }
+      let latest = records.filter { $0.name == control.service.name }.max { $0.stopBegan < $1.stopBegan }
+      if let latest { return latest.wasRunning }
+      // A service of the target that the source does not have is started the first time in any case.
       return side == .target && !control.service.on.contains(.source)
     }
   }
 
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    var actions: [PlannedAction] = [
-      .init(
-        host: nil, .note, "only services that were running on \(context.migration.source.name) when they were stopped")
-    ]
+    let side = try await side.resolved(context)
+    var actions: [PlannedAction] = [.init(.note, "only services that were running when they were stopped")]
     for control in try await context.serviceControls(side).reversed() {
       actions.append(.init(host: control.host.name, .command, control.display(start: true)))
     }
@@ -187,27 +191,28 @@ struct StartServicesStep: Step {
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
-    if side == .target, try await context.state() != .cutOver { return false }
-    for control in try await wanted(context) where try await !control.isRunning() { return false }
+    let side = try await side.resolved(context)
+    if side == .target, try await !hasTakenOver(.target, context) { return false }
+    for control in try await wanted(context, side) where try await !control.isRunning() { return false }
     return true
   }
 
   func run(_ context: MigrationContext) async throws -> StepResult {
+    let side = try await side.resolved(context)
     let name = context.migrationName
     var started: [String] = []
-    for control in try await wanted(context) {
-      if try await !control.isRunning() {
-        context.progress("starting \(control.service.name)")
-        try await control.start()
-        started.append(control.service.name)
-      }
-      guard side == .source else { continue }
-      let (host, service, manager) = (control.host.name, control.service.name, control.service.manager.rawValue)
+    for control in try await wanted(context, side) where try await !control.isRunning() {
+      context.progress("starting \(control.service.name)")
+      try await control.start()
+      started.append(control.service.name)
+    }
+    // Closed as a whole: what did not run when it was stopped is not wanted either.
+    for record in try await records(context, side) {
       try await context.journal.perform { file throws(ConvoyError) in
-        try file.serviceStarted(migration: name, host: host, name: service, manager: manager)
+        try file.serviceStarted(migration: name, host: record.host, name: record.name, manager: record.manager)
       }
     }
-    if side == .source { try await context.removeFact(FactKey.downtimeBegan) }
+    if try await !hasTakenOver(side, context) { try await context.removeFact(FactKey.downtimeBegan) }
     return StepResult(
       changed: !started.isEmpty, started.isEmpty ? "nothing to start" : "started " + started.joined(separator: ", "))
   }

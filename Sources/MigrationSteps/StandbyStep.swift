@@ -139,7 +139,7 @@ struct StandbyStep: Step {
       "rm -f -- \"$1/recovery.signal\" && : > \"$1/standby.signal\"", [copy], label: "writing standby.signal")
     let hbaPath = files?.hba ?? "pg_hba.conf"
     try await HBAFile(server: target, path: hbaPath.hasPrefix("/") ? hbaPath : "\(copy)/\(hbaPath)")
-      .fence(for: context.migration.target.postgres.user, note: "quarantine of migration \(context.migrationName)")
+      .fence(for: context.migration.target.postgres.user, note: Quarantine.note(context))
   }
 
   private func keepPreloadLibraries(_ target: ServerControl) async throws {

@@ -14,17 +14,62 @@ extension MigrationContext {
   }
 }
 
-/// Says that the migration's workers shall run, and starts a process for them where none does.
-func runWorkers(_ context: MigrationContext) async throws {
+/// Says that the workers of a direction, and no others, shall run, and starts a process for them where none does.
+func runWorkers(_ context: MigrationContext, _ direction: StreamDirection) async throws {
   let name = context.migrationName
   try await context.journal.perform { file throws(ConvoyError) in
-    try file.setDesiredSync(.forward, migration: name)
+    try file.setDesiredSync(DesiredSync(direction), migration: name)
   }
   guard try await !isSyncRunning(context) else { return }
   let environment = context.environment
   let log = environment.stateDirectory.path + "/sync.log"
   context.progress("starting the sync process, log in \(log)")
   try await startDetached(environment.program, environment.syncArguments, log: log)
+}
+
+/// Says that no worker shall run, and waits until none reads the slots of a direction.
+func stopWorkers(
+  _ context: MigrationContext, _ record: HandOffRecord, _ direction: StreamDirection, at place: ConvoyError.Place
+) async throws {
+  let name = context.migrationName
+  try await context.journal.perform { file throws(ConvoyError) in
+    try file.setDesiredSync(.stopped, migration: name)
+  }
+  let way = Way(context: context, record: record, direction: direction)
+  try await waitUntil(
+    within: .seconds(30), interval: .milliseconds(50),
+    orThrow: {
+      ConvoyError(
+        "sync.not-stopped", "the sync workers did not stop", at: place,
+        hint: "is the sync process that runs them using this state directory?")
+    }
+  ) { try await way.activeSlots().isEmpty }
+}
+
+/// Waits until every database's slot is read by a worker.
+func awaitWorkers(
+  _ context: MigrationContext, _ record: HandOffRecord, _ direction: StreamDirection, since began: Date,
+  within deadline: Duration, at place: ConvoyError.Place, alsoUntil condition: () async throws -> Bool = { true }
+) async throws {
+  let way = Way(context: context, record: record, direction: direction)
+  try await waitUntil(
+    within: deadline, interval: .milliseconds(100),
+    orThrow: {
+      ConvoyError(
+        "sync.not-streaming", "not every worker streams yet", at: place,
+        hint: "look at 'pgconvoy status' and at sync.log in the state directory")
+    }
+  ) {
+    // What a process before this one said may be mended since.
+    for status in try await context.recordedStatuses()
+    where status.status.phase == .parked && status.recorded > began && status.status.direction == direction {
+      throw ConvoyError(
+        "sync.parked", status.status.lastError ?? "parked",
+        at: .database(migration: context.migrationName, name: status.status.database))
+    }
+    guard try await way.idle().isEmpty else { return false }
+    return try await condition()
+  }
 }
 
 func isSyncRunning(_ context: MigrationContext) async throws -> Bool {
@@ -49,55 +94,33 @@ struct StartSyncStep: Step {
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
-    switch try await context.state() {
-    case .cutOver, .finished: return true
-    case .handedOff, .fenced, .drained: break
+    guard let record = try await context.record(), let handOff = record.handOff else { return false }
+    switch record.state {
+    case .finished: return true
+    case .handedOff, .fenced, .drained, .rolledBack: break
+    // Without a way back there is nothing to stream.
+    case .cutOver: if handOff.start(.reverse) == nil { return true }
     default: return false
     }
-    guard try await context.record()?.desiredSync == .forward, try await isSyncRunning(context) else { return false }
-    return try await pending(context).isEmpty
+    guard record.desiredSync == DesiredSync(record.direction), try await isSyncRunning(context) else { return false }
+    return try await Way(context: context, record: handOff, direction: record.direction).idle().isEmpty
   }
 
   func run(_ context: MigrationContext) async throws -> StepResult {
-    let (record, _) = try await context.completedHandOff()
+    let direction = try await context.record()?.direction ?? .forward
+    let (record, start) = try await context.travelling(direction)
     let began = Date()
-    try await runWorkers(context)
-    try await waitUntil(
-      within: deadline,
-      orThrow: {
-        ConvoyError(
-          "sync.not-streaming", "not every worker streams yet", at: context.place("start_sync"),
-          hint: "look at 'pgconvoy status' and at sync.log in the state directory")
-      }
+    try await runWorkers(context, direction)
+    try await awaitWorkers(
+      context, record, direction, since: began, within: deadline, at: context.place("start_sync")
     ) {
-      let waiting = try await pending(context)
-      // What a process before this one said may be mended since.
-      for status in try await context.recordedStatuses()
-      where status.status.phase == .parked && status.recorded > began {
-        throw ConvoyError(
-          "sync.parked", status.status.lastError ?? "parked",
-          at: .database(migration: context.migrationName, name: status.status.database))
-      }
       // The workers have said so too, so that 'status' shows what this step promises.
       let streaming = try await context.recordedStatuses().filter {
-        [.streaming, .catchingUp].contains($0.status.phase) && $0.status.handOffLSN == record.handOffLSN
+        [.streaming, .catchingUp].contains($0.status.phase) && $0.status.handOffLSN == start
       }
-      let silent = record.databases.contains { database in
-        !streaming.contains { $0.status.database == database.name }
-      }
-      return waiting.isEmpty && !silent
+      return record.databases.allSatisfy { database in streaming.contains { $0.status.database == database.name } }
     }
     return StepResult(changed: true, "\(record.databases.count) workers stream")
-  }
-
-  /// Databases whose slot no worker reads: asked of the source, the truth about it.
-  private func pending(_ context: MigrationContext) async throws -> [String] {
-    guard let record = try await context.record()?.handOff else { return [] }
-    let active = Set(
-      try await context.session(.source).query(
-        "SELECT slot_name FROM pg_catalog.pg_replication_slots WHERE active"
-      ).rows.map { $0.string(0) })
-    return record.databases.filter { !active.contains($0.slotName) }.map(\.name)
   }
 }
 
@@ -115,6 +138,7 @@ func startDetached(_ program: String, _ arguments: [String], log: String) async 
 
 /// `wait_for_lag`: nothing starts before every database is close enough, healthy, and the same as at the hand-off.
 struct WaitForLagStep: Step {
+  var direction = StreamDirection.forward
   let deadline: Duration
 
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
@@ -123,17 +147,18 @@ struct WaitForLagStep: Step {
       .init(
         .wait, "until every database lags by at most \(limits.maxLagBytes) bytes and \(limits.maxLag.milliseconds) ms"),
       .init(
-        host: context.migration.source.name, .note,
+        host: context.host(direction.from).name, .note,
         "refuse when a database was added, dropped or replaced since the hand-off"),
     ]
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
-    [.fenced, .drained, .cutOver].contains(try await context.state())
+    if try await context.isHeldUp(direction) { return true }
+    return try await context.isOver(direction)
   }
 
   func run(_ context: MigrationContext) async throws -> StepResult {
-    let (record, _) = try await context.completedHandOff()
+    let (record, _) = try await context.travelling(direction)
     try await checkDrift(context, record)
     var worst = ""
     try await waitUntil(
@@ -150,14 +175,15 @@ struct WaitForLagStep: Step {
           throw ConvoyError(
             "cutover.parked", status.lastError ?? "parked",
             at: .database(migration: context.migrationName, name: status.database),
-            hint: "mend the target so that the worker can go on, or give its transaction up with 'pgconvoy skip'; "
-              + "then run the cutover again")
+            hint: "mend the \(direction.toName) so that the worker can go on, or give its transaction up with "
+              + "'pgconvoy skip'; then run the \(direction.noun) again")
         }
         if status.missedRows > 0 {
           throw ConvoyError(
-            "cutover.missed-rows", "\(status.missedRows) updates or deletes found no row on the target",
+            "cutover.missed-rows",
+            "\(status.missedRows) updates or deletes found no row on the \(direction.toName)",
             at: .database(migration: context.migrationName, name: status.database),
-            hint: "something else wrote to the target: this database needs a new hand-off")
+            hint: "something else wrote to the \(direction.toName): this database needs a new hand-off")
         }
       }
       let late = statuses.filter { isLate($0, context.migration.cutover) }
@@ -175,7 +201,8 @@ struct WaitForLagStep: Step {
   }
 
   private func checkDrift(_ context: MigrationContext, _ record: HandOffRecord) async throws {
-    let present = try await context.allDatabases(.source)
+    let (from, to) = (direction.from, direction.toName)
+    let present = try await context.allDatabases(from)
     for database in record.databases
     where !present.contains(where: { $0.oid == database.oid && $0.name == database.name }) {
       throw ConvoyError(
@@ -188,63 +215,9 @@ struct WaitForLagStep: Step {
       && !record.databases.contains(where: { $0.oid == database.oid })
     {
       throw ConvoyError(
-        "cutover.new-database", "database \(database.name) was created after the hand-off and is not on the target",
+        "cutover.new-database", "database \(database.name) was created after the hand-off and is not on the \(to)",
         at: .database(migration: context.migrationName, name: database.name),
-        hint: "copy it by hand and except it in the inventory, or migrate anew")
-    }
-  }
-}
-
-/// `close_forward`: the workers end. From here on nothing moves from the source to the target.
-struct CloseForwardStep: Step {
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    [.init(.note, "stop the sync workers of migration \(context.migrationName)")]
-  }
-
-  func isDone(_ context: MigrationContext) async throws -> Bool {
-    try await context.state() == .cutOver
-  }
-
-  func run(_ context: MigrationContext) async throws -> StepResult {
-    let (record, _) = try await context.completedHandOff()
-    let name = context.migrationName
-    try await noteAppliedCounts(context)
-    try await context.journal.perform { file throws(ConvoyError) in
-      try file.setDesiredSync(.stopped, migration: name)
-    }
-    let session = try await context.session(.source)
-    try await waitUntil(
-      within: .seconds(30), interval: .milliseconds(50),
-      orThrow: {
-        ConvoyError(
-          "sync.not-stopped", "the sync workers did not stop", at: context.place("close_forward"),
-          hint: "is the sync process that runs them using this state directory?")
-      }
-    ) {
-      let active = try await session.query(
-        "SELECT slot_name FROM pg_catalog.pg_replication_slots WHERE active AND slot_name = ANY ($1::name[])",
-        ["{" + record.databases.map(\.slotName).joined(separator: ",") + "}"])
-      return active.rowCount == 0
-    }
-    return StepResult(changed: true, "the workers have ended")
-  }
-
-  func undo(_ context: MigrationContext) async throws -> UndoResult {
-    guard try await context.state() != .cutOver else { return .nothingToUndo }
-    try await runWorkers(context)
-    return .undone("let the workers run again")
-  }
-
-  private func noteAppliedCounts(_ context: MigrationContext) async throws {
-    let statuses = try await context.recordedStatuses()
-    try await context.updateReport { report in
-      for index in report.databases.indices {
-        guard let status = statuses.first(where: { $0.status.database == report.databases[index].name }) else {
-          continue
-        }
-        report.databases[index].transactionsApplied = status.status.transactionsApplied
-        report.databases[index].rowsApplied = status.status.rowsApplied
-      }
+        hint: "copy it by hand and except it in the inventory" + (from == .source ? ", or migrate anew" : ""))
     }
   }
 }

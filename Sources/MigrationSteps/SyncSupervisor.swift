@@ -22,6 +22,9 @@ public actor SyncSupervisor {
 
   private struct Convoy {
     var nonce: String
+    var direction: StreamDirection
+    /// Where its streams began: another beginning is another convoy.
+    var start: LSN
     var workers: [DatabaseWorker]
     var keeper: Task<Void, Never>
   }
@@ -94,37 +97,54 @@ public actor SyncSupervisor {
   }
 
   private func adjust(_ migration: Inventory.Migration, to record: MigrationRecord) async throws {
-    let wanted = record.desiredSync == .forward ? record.handOff : nil
-    if let convoy = running[migration.name], convoy.nonce != wanted?.names.nonce {
+    let direction = StreamDirection(record.desiredSync)
+    let wanted = direction == nil ? nil : record.handOff
+    if let convoy = running[migration.name],
+      convoy.nonce != wanted?.names.nonce || convoy.direction != direction
+        || convoy.start != direction.flatMap({ wanted?.start($0) })
+    {
       running[migration.name] = nil
       await stop(convoy)
       try await recordLast(convoy)
       logger.info("workers stopped", metadata: ["migration": "\(migration.name)"])
     }
-    guard running[migration.name] == nil, let handOff = wanted, let lsn = handOff.handOffLSN,
-      let targetTimeline = handOff.targetTimeline
+    guard running[migration.name] == nil, let direction, let handOff = wanted, let start = handOff.start(direction),
+      let timeline = handOff.targetTimeline
     else { return }
     let context = MigrationContext(
       migration: migration, journal: journal, environment: environment, logger: logger, progress: { _ in })
-    let source = try await context.parameters(.source)
-    let target = try await context.parameters(.target)
+    let from = try await context.parameters(direction.from)
+    let to = try await context.parameters(direction.to)
+    let (sourceTimeline, targetTimeline) = (Int(handOff.sourceTimeline), Int(timeline))
     let earlier = try await context.recordedStatuses()
     let workers = handOff.databases.map { database in
       DatabaseWorker(
         WorkerAssignment(
           migration: migration.name, database: database.name, databaseOID: database.oid,
-          source: source.database(database.name), target: target.database(database.name), slot: database.slotName,
-          origin: database.originName, handOff: lsn, systemIdentifier: String(handOff.sourceSystemIdentifier),
-          sourceTimeline: Int(handOff.sourceTimeline), targetTimeline: Int(targetTimeline)),
-        earlier: earlier.first { $0.status.database == database.name && $0.status.handOffLSN == lsn }
-          .map { WorkerSnapshot($0.status) },
+          direction: direction, source: from.database(database.name), target: to.database(database.name),
+          slot: handOff.slot(database, direction), origin: handOff.origin(database, direction), handOff: start,
+          systemIdentifier: String(handOff.sourceSystemIdentifier),
+          sourceTimeline: direction == .forward ? sourceTimeline : targetTimeline,
+          targetTimeline: direction == .forward ? targetTimeline : sourceTimeline),
+        earlier: earlier.first { word in
+          let status = word.status
+          return status.database == database.name && status.handOffLSN == start && status.direction == direction
+        }
+        .map { WorkerSnapshot($0.status) },
         logger: logger)
     }
     try await passOnSkips(migration.name, to: workers)
     for worker in workers { worker.start() }
-    let keeper = Task { [logger] in await keepReverseSlots(context, handOff, logger: logger) }
-    running[migration.name] = Convoy(nonce: handOff.names.nonce, workers: workers, keeper: keeper)
-    logger.info("workers started", metadata: ["migration": "\(migration.name)", "databases": "\(workers.count)"])
+    let keeper = Task { [logger] in
+      if direction == .forward { await keepReverseSlots(context, handOff, logger: logger) }
+    }
+    running[migration.name] = Convoy(
+      nonce: handOff.names.nonce, direction: direction, start: start, workers: workers, keeper: keeper)
+    logger.info(
+      "workers started",
+      metadata: [
+        "migration": "\(migration.name)", "databases": "\(workers.count)", "direction": "\(direction.rawValue)",
+      ])
   }
 
   // MARK: transactions to step over
@@ -172,6 +192,8 @@ public actor SyncSupervisor {
       let deadline = Deadline.after(.seconds(20))
       return workers.allSatisfy { $0.waitUntilStopped(until: deadline) }
     }
+    // A slot that it still moves could be neither moved nor dropped by anyone else.
+    await convoy.keeper.value
     if ended != true { logger.warning("some workers did not stop in time; their connections end with the process") }
   }
 
@@ -199,6 +221,7 @@ public actor SyncSupervisor {
 extension DatabaseStatus {
   init(_ snapshot: WorkerSnapshot, _ assignment: WorkerAssignment) {
     self.init(migration: snapshot.migration, database: snapshot.database, phase: snapshot.phase)
+    direction = assignment.direction
     handOffLSN = assignment.handOff
     appliedLSN = snapshot.position == .invalid ? nil : snapshot.position
     transactionsApplied = snapshot.transactions

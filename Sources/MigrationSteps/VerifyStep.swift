@@ -4,18 +4,20 @@ import Playbook
 import PostgresClient
 import ReplicationModel
 
-/// `verify`: rows and checksums of every table on both sides; any difference calls the cutover off.
+/// `verify`: rows and checksums of every table on both sides; any difference calls the cutover (or rollback) off.
 ///
 /// Nothing is searched for beyond equality. Duplicates under a deferrable UNIQUE or EXCLUDE constraint, for example,
 /// which is not enforced while changes are applied with `session_replication_role = replica`, cannot be on the target
 /// when its rows are exactly the source's, where the constraint was enforced.
 struct VerifyStep: Step {
+  var direction = StreamDirection.forward
+
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    let (record, _) = try await context.completedHandOff()
+    let (record, _) = try await context.travelling(direction)
     let mode = context.migration.cutover.verify
     return try await mapConcurrently(record.databases.map(\.name), limit: CopySequencesStep.limit) { name in
-      let source = try await context.session(.source, database: name)
-      let catalog = try await SumQueries(session: source).catalog()
+      let session = try await context.session(direction.from, database: name)
+      let catalog = try await SumQueries(session: session).catalog()
       let size = catalog.tables.reduce(0) { $0 + $1.bytes } >> 20
       let what =
         switch mode {
@@ -27,14 +29,14 @@ struct VerifyStep: Step {
     }
   }
 
-  func isDone(_ context: MigrationContext) async throws -> Bool { try await context.state() == .cutOver }
+  func isDone(_ context: MigrationContext) async throws -> Bool { try await context.isOver(direction) }
 
   func run(_ context: MigrationContext) async throws -> StepResult {
-    let (record, _) = try await context.completedHandOff()
+    let (record, _) = try await context.travelling(direction)
     let mode = context.migration.cutover.verify
     let comparisons = try await Verification(context, mode: mode).run(record.databases.map(\.name))
-    try await context.updateReport { report in report.note(comparisons, mode: mode) }
-    try check(comparisons, at: context.place("verify"))
+    try await context.updateReport { report in report.note(comparisons, direction, mode: mode) }
+    try check(comparisons, direction, at: context.place("verify"))
     let tables = comparisons.reduce(0) { $0 + $1.source.tables.count }
     let rows = comparisons.reduce(0) { $0 + $1.source.rows }
     let summary =
@@ -49,7 +51,10 @@ struct VerifyStep: Step {
 }
 
 /// - Throws: `verify.differs`, `verify.large-objects-differ`.
-func check(_ comparisons: [Verification.Comparison], at place: ConvoyError.Place) throws(ConvoyError) {
+func check(
+  _ comparisons: [Verification.Comparison], _ direction: StreamDirection = .forward, at place: ConvoyError.Place
+) throws(ConvoyError) {
+  let (from, to) = (direction.fromName, direction.toName)
   let differences = comparisons.flatMap { comparison in
     comparison.differences.map { "database \(comparison.database), table \($0)" }
   }
@@ -57,7 +62,7 @@ func check(_ comparisons: [Verification.Comparison], at place: ConvoyError.Place
     let tables = differences.count == 1 ? "1 table differs" : "\(differences.count) tables differ"
     throw ConvoyError(
       "verify.differs", "\(tables): \(few(differences, separator: "; "))", at: place,
-      hint: "did anything but pgconvoy write on the target, or run DDL on the source? the source still has everything")
+      hint: "did anything but pgconvoy write on the \(to), or run DDL on the \(from)? the \(from) still has everything")
   }
   let objects = comparisons.filter(\.largeObjectsDiffer).map { comparison in
     "database \(comparison.database): source \(comparison.source.largeObjects), "
@@ -66,8 +71,11 @@ func check(_ comparisons: [Verification.Comparison], at place: ConvoyError.Place
   guard objects.isEmpty else {
     throw ConvoyError(
       "verify.large-objects-differ",
-      "large objects changed since the copy, and no stream carries them: \(few(objects, separator: "; "))", at: place,
-      hint: "migrate anew while nothing writes large objects")
+      "large objects changed since the \(direction == .forward ? "copy" : "cutover"), and no stream carries them: \(few(objects, separator: "; "))",
+      at: place,
+      hint: direction == .forward
+        ? "migrate anew while nothing writes large objects"
+        : "copy them to the source by hand, with their oids, then roll back again")
   }
 }
 
@@ -81,7 +89,9 @@ extension LargeObjectSums: CustomStringConvertible {
 
 extension MigrationReport {
   /// Puts what was compared into the report, equal or not.
-  mutating func note(_ comparisons: [Verification.Comparison], mode: SumMode) {
+  mutating func note(
+    _ comparisons: [Verification.Comparison], _ direction: StreamDirection = .forward, mode: SumMode
+  ) {
     if mode == .off { note(.warning, "tables were not compared: cutover.verify is off") }
     if mode == .counts { note(.note, "rows were counted, their content was not compared: cutover.verify is counts") }
     for comparison in comparisons {
@@ -91,10 +101,10 @@ extension MigrationReport {
         databases[index].source = Side(rows: comparison.source.rows, checksum: checksum(comparison.source, mode))
         databases[index].target = Side(rows: comparison.target.rows, checksum: checksum(comparison.target, mode))
       }
-      let unlogged = comparison.source.unlogged
+      let unlogged = (direction == .forward ? comparison.source : comparison.target).unlogged
       if !unlogged.isEmpty {
-        note(
-          .warning, "unlogged tables are empty on the target: \(few(unlogged.map(\.description)))", database: name)
+        let left = direction == .forward ? "are empty on the target" : "keep on the source what they had at the cutover"
+        note(.warning, "unlogged tables \(left): \(few(unlogged.map(\.description)))", database: name)
       }
     }
   }

@@ -52,6 +52,11 @@ public struct ConvoyStatus: Sendable, Equatable {
     /// The target's host name in the inventory.
     public var target: String
     public var state: MigrationState
+    /// Which way changes travel; nil before the hand-off and after the end.
+    public var direction: StreamDirection?
+    /// Whether a fence (or, on the target, the quarantine's) keeps everyone but pgconvoy out; nil when not known.
+    public var sourceFenced: Bool?
+    public var targetFenced: Bool?
     /// The hand-off position; nil before the hand-off.
     public var handOffLSN: LSN?
     public var databases: [DatabaseStatus]
@@ -69,7 +74,9 @@ public struct ConvoyStatus: Sendable, Equatable {
     }
 
     enum CodingKeys: String, CodingKey {
-      case name, source, target, state
+      case name, source, target, state, direction
+      case sourceFenced = "source_fenced"
+      case targetFenced = "target_fenced"
       case handOffLSN = "hand_off_lsn"
       case databases
     }

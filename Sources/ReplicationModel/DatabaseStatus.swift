@@ -27,6 +27,9 @@ public struct DatabaseStatus: Sendable, Codable, Equatable {
   public var migration: String
   public var database: String
   public var phase: DatabasePhase
+  /// Which way its changes travel; nil before the hand-off. In the other direction, "source" and "target" change places
+  /// in what follows.
+  public var direction: StreamDirection?
   /// WAL bytes between the source's position and what is durably applied; nil while there is no stream.
   public var lagBytes: UInt64?
   /// Seconds since the commit time of the oldest source transaction that is not applied yet, as far as the worker
@@ -64,7 +67,7 @@ public struct DatabaseStatus: Sendable, Codable, Equatable {
   }
 
   enum CodingKeys: String, CodingKey {
-    case migration, database, phase
+    case migration, database, phase, direction
     case lagBytes = "lag_bytes"
     case lagSeconds = "lag_seconds"
     case transactionsApplied = "transactions_applied"

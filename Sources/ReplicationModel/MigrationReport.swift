@@ -146,8 +146,12 @@ public struct MigrationReport: Sendable, Equatable {
   public var target: String
   public var outcome: Outcome
   public var versions: Versions
+  /// Which way changes travelled until then: forward for a cutover, reverse for a rollback.
+  public var direction = StreamDirection.forward
   public var handOffLSN: LSN?
-  /// From the moment the source's first service was stopped (or its fence went up) until the target was open.
+  /// Where the streams the other way begin, from the side that was opened; nil when there are none.
+  public var wayLSN: LSN?
+  /// From the moment the first service was stopped (or the fence went up) until the other side was open.
   public var downtimeMilliseconds: UInt64?
   public var phases: [Phase] = []
   public var databases: [Database] = []
@@ -171,8 +175,9 @@ extension MigrationReport: Codable {
   enum CodingKeys: String, CodingKey {
     case version
     case generatedAt = "generated_at"
-    case migration, source, target, outcome, versions
+    case migration, source, target, outcome, versions, direction
     case handOffLSN = "hand_off_lsn"
+    case wayLSN = "way_lsn"
     case downtimeMilliseconds = "downtime_ms"
     case phases, databases, markers, findings
   }
@@ -186,7 +191,9 @@ extension MigrationReport: Codable {
     target = try container.decode(String.self, forKey: .target)
     outcome = try container.decode(Outcome.self, forKey: .outcome)
     versions = try container.decode(Versions.self, forKey: .versions)
+    direction = try container.decodeIfPresent(StreamDirection.self, forKey: .direction) ?? .forward
     handOffLSN = try container.decodeIfPresent(LSN.self, forKey: .handOffLSN)
+    wayLSN = try container.decodeIfPresent(LSN.self, forKey: .wayLSN)
     downtimeMilliseconds = try container.decodeIfPresent(UInt64.self, forKey: .downtimeMilliseconds)
     phases = try container.decode([Phase].self, forKey: .phases)
     databases = try container.decode([Database].self, forKey: .databases)
@@ -203,7 +210,9 @@ extension MigrationReport: Codable {
     try container.encode(target, forKey: .target)
     try container.encode(outcome, forKey: .outcome)
     try container.encode(versions, forKey: .versions)
+    try container.encode(direction, forKey: .direction)
     try container.encodeIfPresent(handOffLSN, forKey: .handOffLSN)
+    try container.encodeIfPresent(wayLSN, forKey: .wayLSN)
     try container.encodeIfPresent(downtimeMilliseconds, forKey: .downtimeMilliseconds)
     try container.encode(phases, forKey: .phases)
     try container.encode(databases, forKey: .databases)

@@ -24,6 +24,9 @@ public enum StatusJSON {
       ("source", .string(migration.source)),
       ("target", .string(migration.target)),
       ("state", .string(migration.state.rawValue)),
+      ("direction", .string(migration.direction?.rawValue)),
+      ("source_fenced", migration.sourceFenced.map { .bool($0) } ?? .null),
+      ("target_fenced", migration.targetFenced.map { .bool($0) } ?? .null),
       ("hand_off_lsn", .lsn(migration.handOffLSN)),
       ("databases", .array(migration.databases.map(database))),
     ])
@@ -34,6 +37,7 @@ public enum StatusJSON {
       ("migration", .string(database.migration)),
       ("database", .string(database.database)),
       ("phase", .string(database.phase.rawValue)),
+      ("direction", .string(database.direction?.rawValue)),
       ("lag_bytes", .integer(database.lagBytes)),
       ("lag_seconds", .decimal(database.lagSeconds)),
       ("transactions_applied", .integer(database.transactionsApplied)),

@@ -22,6 +22,19 @@ public enum StatusPrometheus {
           ], "1")
       }
     }
+    family("migration_direction", "gauge", "1 for the way that changes travel: forward or reverse.", to: &text) {
+      status.migrations.compactMap { migration in
+        migration.direction.map { sample(labels(migration.name) + [("direction", $0.rawValue)], "1") }
+      }
+    }
+    family("host_fenced", "gauge", "1 when everyone but pgconvoy is kept out of the host's server.", to: &text) {
+      status.migrations.flatMap { migration in
+        [("source", migration.source, migration.sourceFenced), ("target", migration.target, migration.targetFenced)]
+          .compactMap { side, host, isFenced in
+            isFenced.map { sample(labels(migration.name) + [("host", host), ("side", side)], $0 ? "1" : "0") }
+          }
+      }
+    }
     let databases = status.migrations.flatMap { migration in migration.databases.map { (migration.name, $0) } }
     family("database_phase", "gauge", "1 for the phase that the database is in.", to: &text) {
       databases.map { sample(labels($0) + [("phase", $1.phase.rawValue)], "1", $1) }

@@ -16,6 +16,7 @@ public enum StatusTable {
     }
     var lines = table.lines(style)
     lines.append("")
+    lines += status.migrations.compactMap { notice($0, style) }
     lines.append(summary(status, style))
     return lines.joined(separator: "\n") + "\n"
   }
@@ -40,6 +41,18 @@ public enum StatusTable {
     let unknown = TextTable.Cell(HumanFormat.unknown)
     return [.init(DisplayText.visible(migration.name)), unknown, .init(migration.state.rawValue)]
       + Array(repeating: unknown, count: 5) + [.init("")]
+  }
+
+  /// What is out of the ordinary about a migration as a whole; nil for one whose changes go forward from an open source.
+  private static func notice(_ migration: ConvoyStatus.Migration, _ style: TextStyle) -> String? {
+    let (source, target) = (DisplayText.visible(migration.source), DisplayText.visible(migration.target))
+    var parts: [String] = []
+    if migration.direction == .reverse { parts.append("changes go back, \(source) ← \(target)") }
+    if migration.sourceFenced == true { parts.append("\(source) is fenced") }
+    // Before the cutover that is the quarantine.
+    if migration.targetFenced == true, migration.direction == .reverse { parts.append("\(target) is fenced") }
+    guard !parts.isEmpty else { return nil }
+    return style.paint("\(DisplayText.visible(migration.name)): \(parts.joined(separator: "; "))", .yellow)
   }
 
   private static func ink(_ phase: DatabasePhase) -> TextStyle.Ink? {

@@ -50,7 +50,8 @@ enum ShippedFiles {
       "playbooks/cutover.yml",
       #"""
       # Moves the applications to the target: all databases or none. When a step fails before the target is open, the
-      # steps before it are undone, and the source serves as before.
+      # steps before it are undone, and the source serves as before. Afterwards every change goes back to the old source, so
+      # that playbooks/rollback.yml can return to it.
       - name: cutover
         on_failure: undo
         steps:
@@ -63,6 +64,7 @@ enum ShippedFiles {
           - verify # rows and checksums of every table
           - confirm_fence # a second marker: nothing was written since the first
           - close_forward # the workers end
+          - open_way_back # and others stream from the target to the old source, before any writer gets in
           - open_target # the point of no return: the quarantine is lifted
           - start_services: { on: target }
           - report
@@ -111,14 +113,41 @@ enum ShippedFiles {
       """#
     ),
     (
+      "playbooks/rollback.yml",
+      #"""
+      # Moves the applications back to the old source, with everything that was written on the target: all databases or none.
+      # The same steps as the cutover's, in the other direction. When a step fails before the source is open, the steps before
+      # it are undone, and the target serves as before. Afterwards every change goes to the target again, so that
+      # playbooks/cutover.yml can be played once more.
+      - name: rollback
+        on_failure: undo
+        steps:
+          - wait_for_lag: { direction: reverse }
+          - stop_services: { on: target }
+          - fence: { on: target }
+          - drain: { direction: reverse }
+          - copy_sequences: { direction: reverse }
+          - refresh_materialized_views: { direction: reverse }
+          - verify: { direction: reverse }
+          - confirm_fence: { direction: reverse }
+          - close_reverse
+          - open_way_forward
+          - open_source # the point of no return: the source's fence is lifted, the target's stays
+          - start_services: { on: source }
+          - report: { direction: reverse }
+
+      """#
+    ),
+    (
       "playbooks/unfence.yml",
       #"""
-      # Lifts the fence of a cutover that was interrupted, from this machine or another (the fence is recorded on the source
-      # itself), and starts the services that the cutover had stopped. Refuses when the target is open.
+      # Lifts the fence of a cutover or rollback that was interrupted, and starts the services that it had stopped. The fence is
+      # recorded on the server itself: this works from another machine too, where it lifts the source's. Refuses when the other
+      # side is open.
       - name: lift the fence
         steps:
-          - unfence: { on: source }
-          - start_services: { on: source }
+          - unfence
+          - start_services
 
       """#
     ),

@@ -203,9 +203,4 @@ struct FenceTests {
   func whoMayBeAClientIsNot(_ title: String) {
     #expect(!PostmasterChild(title: title).isBackground)
   }
-
-  /// The source's subscriptions were enabled on the target when it was opened.
-  @Test func eachSideRemembersItsOwnSubscriptions() {
-    #expect(FactKey.fencedSubscriptions(.source) != FactKey.fencedSubscriptions(.target))
-  }
 }

@@ -75,6 +75,26 @@ struct HostBasedAuthenticationTests {
           """) + text)
   }
 
+  /// Whoever lifts the fence, from whatever machine, finds them there.
+  @Test func theBlockRemembersSubscriptions() throws {
+    let text = "host all all 0.0.0.0/0 scram-sha-256\n"
+    let names = ["plain", "two\nlines # \\", "\"quoted\" é"].map {
+      HostBasedAuthentication.SubscriptionName(database: "d \($0)", name: $0)
+    }
+    let plain = try HostBasedAuthentication(text).fenced(for: "postgres", note: "note")
+    #expect(plain.disabledSubscriptions == [])
+    #expect(plain.note == "note")
+    let one = try plain.fenced(for: "postgres", note: "note", disabling: [names[0]])
+    let all = try one.fenced(for: "postgres", note: "other", disabling: Array(names[1...]) + [names[0]])
+    #expect(all.disabledSubscriptions == names)
+    #expect(all.note == "other")
+    #expect(all.records == plain.records)
+    #expect(try all.fenced(for: "postgres", note: "other") == all)
+    #expect(all.unfenced.text == text)
+    #expect(all.unfenced.disabledSubscriptions == [])
+    #expect(all.unfenced.note == nil)
+  }
+
   @Test func aRoleNamedAllIsOneRole() throws {
     let fenced = try HostBasedAuthentication("local all \"all\" peer\nhost all bob all md5").fenced(
       for: "all", note: "note")

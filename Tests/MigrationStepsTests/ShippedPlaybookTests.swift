@@ -14,7 +14,7 @@ import Testing
   }
 
   @Test func theyAreThere() {
-    #expect(Self.playbooks == ["cutover.yml", "migrate.yml", "quiesced-migrate.yml", "unfence.yml"])
+    #expect(Self.playbooks == ["cutover.yml", "migrate.yml", "quiesced-migrate.yml", "rollback.yml", "unfence.yml"])
   }
 
   @Test(arguments: playbooks)

@@ -26,11 +26,7 @@ extension Scenarios {
     private func theDrainDoesNotEnd(_ scenario: Scenario) async throws {
       let sync = try await scenario.syncPID()
       defer { Glibc.kill(sync, SIGCONT) }
-      let hasty = try scenario.playbook("cutover") { text in
-        text.split(separator: "\n").map { $0.contains("- drain") ? "    - drain: { deadline: 2s }" : String($0) }
-          .joined(separator: "\n") + "\n"
-      }
-      let play = try scenario.start("play", hasty, "--yes")
+      let play = try scenario.start("play", try scenario.hasty("cutover"), "--yes")
       #expect(try await play.says("stop_services (2/"))
       Glibc.kill(sync, SIGSTOP)
       let result = try await play.result()

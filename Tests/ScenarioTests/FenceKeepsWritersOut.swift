@@ -72,6 +72,42 @@ extension Scenarios.Streaming {
       try await scenario.drained(["beta"])
     }
 
+    /// A subscription writes from inside. Who lifts the fence from another machine has no journal of this one.
+    @Test func aSubscriptionIsEnabledAgainFromAnotherMachine() async throws {
+      let scenario = try Scenarios.Streaming.scenario()
+      let name = #"odd "name" \ 'x'"#
+      let quoted = quotedIdentifier(name)
+      try await scenario.script(
+        .source,
+        """
+        CREATE SUBSCRIPTION \(quoted) CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p
+          WITH (connect = false, slot_name = 'nowhere')
+        """, in: "beta")
+      try await scenario.script(.source, "ALTER SUBSCRIPTION \(quoted) ENABLE", in: "beta")
+      let enabled = "SELECT subenabled FROM pg_subscription WHERE subname = \(quotedLiteral(name))"
+      try await scenario.play(try scenario.playbook(steps: ["fence: { on: source }"]))
+      #expect(try await scenario.value(.source, enabled) == "f")
+      let status = try #require(try await scenario.status().migrations.first)
+      #expect(status.sourceFenced == true)
+
+      let elsewhere = "\(scenario.workDirectory)/elsewhere-\(HandOffNames.random().nonce)"
+      let lifted = try await scenario.start(
+        "play", Scenario.shipped("unfence"), "--yes", "--state", elsewhere
+      ).result()
+      #expect(lifted.status == 0, "\(lifted.text)")
+      #expect(try await scenario.value(.source, enabled) == "t")
+      #expect(try await scenario.refusal(.sourceApp) == nil)
+      // The journal here still says that there is a fence, and the services are on its record.
+      try await scenario.play(try scenario.playbook(steps: ["fence: { on: source }"]))
+      try await scenario.play("unfence")
+      #expect(try await scenario.value(.source, enabled) == "t")
+      try await scenario.script(.source, "ALTER SUBSCRIPTION \(quoted) DISABLE", in: "beta")
+      try await scenario.script(.source, "ALTER SUBSCRIPTION \(quoted) SET (slot_name = NONE)", in: "beta")
+      try await scenario.script(.source, "DROP SUBSCRIPTION \(quoted)", in: "beta")
+      try await scenario.applicationGoesOn()
+      #expect(try await scenario.status().migrations.first?.sourceFenced == false)
+    }
+
     private func ownerParameters(_ scenario: Scenario) throws -> ConnectionParameters {
       var parameters = try scenario.parameters(.sourceApp, "beta")
       parameters.user = "fenced_owner"

@@ -28,12 +28,16 @@ import Testing
               "source": "eu-old",
               "target": "eu-new",
               "state": "handed_off",
+              "direction": "forward",
+              "source_fenced": false,
+              "target_fenced": null,
               "hand_off_lsn": "16/B374D848",
               "databases": [
                 {
                   "migration": "chef-eu",
                   "database": "naïve \"x\"\n🚚日本",
                   "phase": "parked",
+                  "direction": null,
                   "lag_bytes": 5368709120,
                   "lag_seconds": 7500,
                   "transactions_applied": 7,
@@ -94,6 +98,12 @@ import Testing
         # HELP pgconvoy_migration_state 1 for the state that the migration is in.
         # TYPE pgconvoy_migration_state gauge
         pgconvoy_migration_state{migration="chef-eu",source="eu-old",target="eu-new",state="handed_off"} 1
+        # HELP pgconvoy_migration_direction 1 for the way that changes travel: forward or reverse.
+        # TYPE pgconvoy_migration_direction gauge
+        pgconvoy_migration_direction{migration="chef-eu",direction="forward"} 1
+        # HELP pgconvoy_host_fenced 1 when everyone but pgconvoy is kept out of the host's server.
+        # TYPE pgconvoy_host_fenced gauge
+        pgconvoy_host_fenced{migration="chef-eu",host="eu-old",side="source"} 0
         # HELP pgconvoy_database_phase 1 for the phase that the database is in.
         # TYPE pgconvoy_database_phase gauge
         pgconvoy_database_phase{migration="chef-eu",database="naïve \"x\"\n🚚日本",phase="parked"} 1

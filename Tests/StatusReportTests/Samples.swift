@@ -5,6 +5,7 @@ let moment = Date(timeIntervalSince1970: 1_772_359_200)
 
 func sampleStatus() -> ConvoyStatus {
   var streaming = DatabaseStatus(migration: "chef-eu", database: "opscode_chef", phase: .streaming)
+  streaming.direction = .forward
   streaming.lagBytes = 1_258_291
   streaming.lagSeconds = 0.25
   streaming.transactionsApplied = 1_204_112
@@ -22,7 +23,7 @@ func sampleStatus() -> ConvoyStatus {
   parked.missedRows = 2
   parked.lastError = "duplicate key value violates unique constraint \"users_pkey\" at 16/B374D900"
   let copying = DatabaseStatus(migration: "chef-us", database: "bifrost", phase: .copying)
-  return ConvoyStatus(
+  var status = ConvoyStatus(
     generatedAt: moment, sync: .init(running: true, pid: 4711),
     migrations: [
       .init(
@@ -31,6 +32,9 @@ func sampleStatus() -> ConvoyStatus {
       .init(name: "chef-us", source: "us-old", target: "us-new", state: .copying, databases: [copying]),
       .init(name: "chef-ap", source: "ap-old", target: "ap-new", state: .none),
     ])
+  status.migrations[0].direction = .forward
+  status.migrations[0].sourceFenced = false
+  return status
 }
 
 func sampleReport() -> MigrationReport {

@@ -8,7 +8,7 @@ struct MaterializedView: Sendable, Equatable {
   var isPopulated: Bool
 }
 
-/// Brings the target's materialized views to the source's state as far as a refresh can: what REFRESH writes travels
+/// Brings the materialized views of one side (the target, in a cutover) to the other's state as far as a refresh can: what REFRESH writes travels
 /// in no logical stream, and a view's content cannot be written in any other way.
 enum MaterializedViewRefresh {
   static let listing = """
@@ -76,7 +76,8 @@ enum MaterializedViewRefresh {
 
   /// - Throws: `drift.materialized-views-missing`; what a REFRESH says goes into the findings.
   static func run(
-    database: String, source: PostgresSession, target: PostgresSession, at place: ConvoyError.Place,
+    database: String, source: PostgresSession, target: PostgresSession, _ direction: StreamDirection = .forward,
+    at place: ConvoyError.Place,
     progress: @Sendable (String) -> Void = { _ in }
   ) async throws -> Outcome {
     async let listedHere = list(source)
@@ -88,15 +89,15 @@ enum MaterializedViewRefresh {
     guard missing.isEmpty else {
       throw ConvoyError(
         "drift.materialized-views-missing",
-        "not on the target: \(few(missing.map { "materialized view \($0.name)" }))", at: place,
-        hint: "create them on the target as they are on the source")
+        "not on the \(direction.toName): \(few(missing.map { "materialized view \($0.name)" }))", at: place,
+        hint: "create them on the \(direction.toName) as they are on the \(direction.fromName)")
     }
     var outcome = Outcome()
     let populated = here.filter(\.isPopulated).map(\.name)
     outcome.compared = populated.count
     for view in here where !view.isPopulated && known[view.name.catalogBytes]?.isPopulated == true {
       outcome.findings.append(
-        .init(.note, "materialized view \(view.name) has content on the target only", database: database))
+        .init(.note, "materialized view \(view.name) has content on the \(direction.toName) only", database: database))
     }
     async let sumsHere = SumQueries(session: source).sums(populated, countOnly: false)
     async let sumsThere = sums(of: populated, in: there, target)
@@ -126,14 +127,15 @@ enum MaterializedViewRefresh {
       if let failure = failures[view.name.catalogBytes] {
         outcome.findings.append(
           .init(
-            .failure, "materialized view \(view.name) is older than the source's and cannot be refreshed: \(failure)",
+            .failure,
+            "materialized view \(view.name) is older than the \(direction.fromName)'s and cannot be refreshed: \(failure)",
             database: database))
       } else {
         outcome.findings.append(
           .init(
             .warning,
-            "materialized view \(view.name) was refreshed and differs from the source's, which is older than its tables"
-              + " or not the same each time",
+            "materialized view \(view.name) was refreshed and differs from the \(direction.fromName)'s, which is "
+              + "older than its tables or not the same each time",
             database: database))
       }
     }

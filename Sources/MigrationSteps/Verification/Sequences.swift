@@ -11,7 +11,7 @@ struct SequenceState: Sendable, Equatable {
   var isCalled: Bool
 }
 
-/// Sets a target's sequences from the source's: their positions travel in no logical stream.
+/// Sets the sequences of one side (the target, in a cutover) from the other's: their positions travel in no logical stream.
 enum SequenceCopy {
   /// Sequences read or set in one statement; each takes a lock until its end.
   static let mostPerStatement = 200
@@ -68,21 +68,24 @@ enum SequenceCopy {
   ///
   /// - Throws: `drift.sequences-missing`, `drift.sequences-differ`.
   static func changes(
-    source: [SequenceState], target: [SequenceState], at place: ConvoyError.Place
+    source: [SequenceState], target: [SequenceState], _ direction: StreamDirection = .forward,
+    at place: ConvoyError.Place
   ) throws(ConvoyError) -> [SequenceState] {
     let known = Dictionary(target.map { ($0.name.catalogBytes, $0) }) { first, _ in first }
     let missing = source.filter { known[$0.name.catalogBytes] == nil }
     guard missing.isEmpty else {
       throw ConvoyError(
-        "drift.sequences-missing", "not on the target: \(few(missing.map { "sequence \($0.name)" }))", at: place,
-        hint: "create them on the target as they are on the source, with the tables that use them")
+        "drift.sequences-missing", "not on the \(direction.toName): \(few(missing.map { "sequence \($0.name)" }))",
+        at: place,
+        hint: "create them on the \(direction.toName) as they are on the \(direction.fromName), "
+          + "with the tables that use them")
     }
     let different = source.filter { known[$0.name.catalogBytes]?.definition != $0.definition }
     guard different.isEmpty else {
       throw ConvoyError(
         "drift.sequences-differ",
         "altered since the copy: \(few(different.map { "sequence \($0.name)" }))", at: place,
-        hint: "run the same ALTER SEQUENCE on the target")
+        hint: "run the same ALTER SEQUENCE on the \(direction.toName)")
     }
     return source.filter { known[$0.name.catalogBytes] != $0 }
   }
@@ -96,21 +99,22 @@ enum SequenceCopy {
 
   /// Sets, reads back, and compares.
   static func run(
-    source: PostgresSession, target: PostgresSession, at place: ConvoyError.Place
+    source: PostgresSession, target: PostgresSession, _ direction: StreamDirection = .forward,
+    at place: ConvoyError.Place
   ) async throws -> Outcome {
     async let reading = read(source)
     async let present = read(target)
     let wanted = try await reading
-    let changes = try changes(source: wanted, target: await present, at: place)
+    let changes = try changes(source: wanted, target: await present, direction, at: place)
     guard !changes.isEmpty else { return Outcome(compared: wanted.count, changed: 0) }
     for start in stride(from: 0, to: changes.count, by: mostPerStatement) {
       try await target.query(setting(changes[start..<min(start + mostPerStatement, changes.count)]))
     }
-    let left = try Self.changes(source: wanted, target: await read(target), at: place)
+    let left = try Self.changes(source: wanted, target: await read(target), direction, at: place)
     guard left.isEmpty else {
       throw ConvoyError(
         "sequences.not-set", "moved while they were set: \(few(left.map { "sequence \($0.name)" }))", at: place,
-        hint: "something writes on the target: who is connected to it?")
+        hint: "something writes on the \(direction.toName): who is connected to it?")
     }
     return Outcome(compared: wanted.count, changed: changes.count)
   }

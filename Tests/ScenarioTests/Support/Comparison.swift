@@ -32,11 +32,22 @@ extension Scenario {
 
   /// Each commit that the source's application knows of is in the target's ledger.
   func expectAcknowledgedOnTarget(sourceLocation: SourceLocation = #_sourceLocation) async throws {
-    for (database, tokens) in acknowledged(source) {
-      let ledger = try await sql(.target, "SELECT token FROM public.app_ledger", in: database).map { $0[0] }
-      let lost = tokens.subtracting(ledger)
-      #expect(lost.isEmpty, "\(lost.count) acknowledged commits lost in \(database)", sourceLocation: sourceLocation)
-      #expect(!tokens.isEmpty)
+    try await expectAcknowledged([source], on: .target, sourceLocation: sourceLocation)
+  }
+
+  /// Each commit that the hosts' applications know of is in one server's ledger.
+  func expectAcknowledged(
+    _ hosts: [LabHost], on role: Role, sourceLocation: SourceLocation = #_sourceLocation
+  ) async throws {
+    for host in hosts {
+      for (database, tokens) in acknowledged(host) {
+        let ledger = try await sql(role, "SELECT token FROM public.app_ledger", in: database).map { $0[0] }
+        let lost = tokens.subtracting(ledger)
+        #expect(
+          lost.isEmpty, "\(lost.count) commits that \(host.name) acknowledged are lost in \(database)",
+          sourceLocation: sourceLocation)
+        #expect(!tokens.isEmpty, sourceLocation: sourceLocation)
+      }
     }
   }
 

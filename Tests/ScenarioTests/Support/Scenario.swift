@@ -85,9 +85,22 @@ struct Scenario: Sendable {
   }
 
   /// The shipped cutover up to the moment before the target's services start: both sides stand still behind it.
-  func cutoverWithoutServices() throws -> String {
-    try playbook("cutover") { text in
+  func cutoverWithoutServices() throws -> String { try withoutServices("cutover") }
+
+  /// A shipped playbook up to the moment before the opened side's services start.
+  func withoutServices(_ name: String) throws -> String {
+    try playbook(name) { text in
       text.split(separator: "\n").filter { !$0.contains("- start_services") }.joined(separator: "\n") + "\n"
+    }
+  }
+
+  /// A shipped playbook whose drain gives up after two seconds.
+  func hasty(_ name: String) throws -> String {
+    try playbook(name) { text in
+      text.split(separator: "\n").map { line in
+        guard line.contains("- drain") else { return String(line) }
+        return "    - drain: { deadline: 2s\(line.contains("reverse") ? ", direction: reverse" : "") }"
+      }.joined(separator: "\n") + "\n"
     }
   }
 

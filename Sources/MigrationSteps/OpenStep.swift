@@ -1,0 +1,148 @@
+import FoundationEssentials
+import Inventory
+import Journal
+import Playbook
+import PostgresClient
+import RemoteHost
+import ReplicationModel
+
+/// `open_target`, `open_source`: the last point of return, then the closed side takes connections.
+///
+/// The slots that were read until now are dropped before the first writer can get in, and the side that was left stays
+/// fenced: from here on the opened one is the truth. The target's first opening also ends its quarantine.
+struct OpenStep: Step {
+  let direction: StreamDirection
+
+  private var name: String { "open_\(direction.toName)" }
+
+  var isPointOfNoReturn: Bool { true }
+
+  func isPassed(_ context: MigrationContext) async throws -> Bool { try await context.isOver(direction) }
+
+  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
+    let server = try await context.server(direction.to)
+    let session = try await context.session(direction.to)
+    let hba = HBAFile(server: server, path: try await session.query("SHOW hba_file").first ?? "")
+    let text = try await hba.read()
+    let path = server.dataDirectory + "/postgresql.auto.conf"
+    let record = try await context.handOff()
+    var actions: [PlannedAction] = record.databases.map { database in
+      .init(
+        host: context.host(direction.from).name, .sql(database: database.name),
+        "SELECT pg_drop_replication_slot('\(record.slot(database, direction))')")
+    }
+    let host = context.host(direction.to).name
+    if try await isQuarantined(server) {
+      let quarantine = try await Quarantine.assemble(context, server, directory: server.dataDirectory)
+      actions.append(
+        .init(
+          host: host,
+          .file(
+            old: try await server.download(path),
+            new: quarantine.configuration(for: .open).rendered(comment: Quarantine.openComment)), path))
+    }
+    actions.append(.init(host: host, .file(old: text.text, new: text.unfenced.text), hba.path))
+    actions.append(.init(host: host, .sql(database: session.parameters.database), "SELECT pg_reload_conf()"))
+    return actions
+  }
+
+  func isDone(_ context: MigrationContext) async throws -> Bool {
+    guard try await context.isOver(direction) else { return false }
+    return try await context.fact(FactKey.opened, as: UInt64.self) != nil
+  }
+
+  func run(_ context: MigrationContext) async throws -> StepResult {
+    try await pass(context)
+    let record = try await context.handOff()
+    let server = try await context.server(direction.to)
+    try await Way(context: context, record: record, direction: direction).dropSlots()
+    let hasWay = record.start(direction.opposite) != nil
+    if !hasWay { try await Way(context: context, record: record, direction: direction.opposite).dropSlots() }
+    if try await isQuarantined(server) {
+      let quarantine = try await Quarantine.assemble(context, server, directory: server.dataDirectory)
+      try await server.upload(
+        quarantine.configuration(for: .open).rendered(comment: Quarantine.openComment),
+        to: server.dataDirectory + "/postgresql.auto.conf")
+    }
+    if direction == .reverse { try await Fence(context: context, side: .target).callQuarantine() }
+    // Fence.lift reloads and waits until the postmaster has read both files.
+    try await Fence(context: context, side: direction.to).lift()
+    let opened = millisecondsSince1970()
+    try await context.setFact(FactKey.opened, opened)
+    let downtime = try await context.fact(FactKey.downtimeBegan, as: UInt64.self).map { opened - min($0, opened) }
+    try await note(context, downtime: downtime, hasWay: hasWay)
+    if direction == .forward {
+      try await server.check("rm -f -- \"$1\"", [keptSettings(server)], label: "removing the kept settings")
+    }
+    try await context.removeFact(FactKey.downtimeBegan)
+    return StepResult(
+      changed: true,
+      "the \(direction.toName) takes connections"
+        + (downtime.map { ", \($0) ms after the first writer was held up" } ?? ""))
+  }
+
+  /// From here on there is no way back but a cutover the other way.
+  private func pass(_ context: MigrationContext) async throws {
+    if try await context.isOver(direction) { return }
+    let (record, _) = try await context.travelling(direction)
+    let state = try await context.state()
+    guard state == .drained else {
+      throw ConvoyError(
+        "cutover.not-drained", "migration \(context.migrationName) is \(state.rawValue), not drained",
+        at: context.place(name, direction.to), hint: "run the whole of \(direction.playbook)")
+    }
+    if try await context.record()?.desiredSync != DesiredSync(direction.opposite) {
+      guard direction == .forward else {
+        throw ConvoyError(
+          "cutover.no-way", "there is no way forward yet", at: context.place(name),
+          hint: "run the step open_way_forward before this one")
+      }
+      context.progress("opening without a way back: there was no step open_way_back")
+      try await context.updateHandOff { $0.reverseLSN = nil }
+    } else if case let idle = try await Way(context: context, record: record, direction: direction.opposite).idle(),
+      !idle.isEmpty
+    {
+      throw ConvoyError(
+        "sync.not-streaming", "no worker streams from the \(direction.toName) for \(few(idle))",
+        at: context.place(name), hint: "run the \(direction.noun) again; its steps so far are undone")
+    }
+    try await context.removeFact(FactKey.opened)
+    try await context.setState(direction.endState, direction: direction.opposite)
+  }
+
+  private func keptSettings(_ server: ServerControl) -> String {
+    "\(server.dataDirectory)/\(ServerControl.keptSettings)"
+  }
+
+  private func isQuarantined(_ server: ServerControl) async throws -> Bool {
+    guard direction == .forward else { return false }
+    return try await server.exists(keptSettings(server))
+  }
+
+  private func note(_ context: MigrationContext, downtime: UInt64?, hasWay: Bool) async throws {
+    let pending = try await context.session(direction.to).query(
+      "SELECT name FROM pg_catalog.pg_settings WHERE pending_restart ORDER BY name"
+    ).rows.map { $0.string(0) }
+    try await context.updateReport { report in
+      report.direction = direction
+      report.outcome = direction == .forward ? .cutOver : .rolledBack
+      report.generatedAt = Date()
+      report.downtimeMilliseconds = downtime ?? report.downtimeMilliseconds
+      let side = direction.toName
+      if !pending.isEmpty {
+        report.note(.note, "restart the \(side) at leisure to load these settings: \(pending.joined(separator: ", "))")
+      }
+      guard direction == .forward else { return }
+      report.note(
+        .note, "archiving is off on the target until an archive of its own is named (archive_mode, archive_command)")
+      if !hasWay { report.note(.warning, "the target was opened without a way back") }
+    }
+  }
+}
+
+extension Quarantine {
+  static let openComment = """
+    Written by pgconvoy when the server was opened: the settings that its admin had made, and archiving off until an
+    archive of its own is named.
+    """
+}

@@ -1,0 +1,43 @@
+import Inventory
+import PostgresClient
+import ReplicationModel
+
+/// A server's subscriptions, whose workers write from inside and pass no pg_hba.conf.
+struct Subscriptions {
+  typealias Name = HostBasedAuthentication.SubscriptionName
+
+  let context: MigrationContext
+  let side: Side
+
+  func enabled() async throws -> [Name] {
+    try await context.session(side).query(
+      """
+      SELECT d.datname, s.subname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
+       WHERE s.subenabled ORDER BY 1, 2
+      """
+    ).rows.map { Name(database: $0.string(0), name: $0.string(1)) }
+  }
+
+  /// Whoever disables them writes them down before: a run that is killed in between must not leave one that nobody
+  /// enables again.
+  func disable(_ names: [Name]) async throws { try await alter(names, "DISABLE") }
+
+  /// Those that are still there.
+  func enable(_ names: [Name]) async throws {
+    for name in names {
+      let found = try await context.session(side).query(
+        """
+        SELECT FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
+         WHERE d.datname = $1 AND s.subname = $2
+        """, [name.database, name.name])
+      if found.rowCount > 0 { try await alter([name], "ENABLE") }
+    }
+  }
+
+  private func alter(_ names: [Name], _ action: String) async throws {
+    for name in names {
+      let session = try await context.session(side, database: name.database)
+      try await session.script("ALTER SUBSCRIPTION \(quotedIdentifier(name.name)) \(action)")
+    }
+  }
+}

@@ -1,0 +1,141 @@
+import Inventory
+import Journal
+import PostgresClient
+import ReplicationModel
+
+/// The streams of one direction, on both servers: slots where they begin, replication origins where they end.
+///
+/// They are laid while both ends are closed: every row that the streams of the other direction brought lies before
+/// their beginning, so nothing goes round in a circle, and no row of an application that comes later is left out. That
+/// is why no stream asks for `only-local`: it would leave out what the opened server's own subscriptions bring.
+struct Way {
+  let context: MigrationContext
+  let record: HandOffRecord
+  let direction: StreamDirection
+
+  /// How long the creation of a slot may wait. Nobody but autovacuum and pgconvoy is on a closed server.
+  private static let slotDeadline = Duration.seconds(60)
+
+  /// Makes the slots that are not there yet.
+  func makeSlots() async throws {
+    _ = try await mapConcurrently(record.databases, limit: CopySequencesStep.limit) { database in
+      let name = record.slot(database, direction)
+      let session = try await context.newSession(direction.from, database: database.name)
+      do {
+        let exists = try await session.query(
+          "SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [name])
+        if exists.rowCount == 0 {
+          try await session.query(
+            "SELECT lsn FROM pg_catalog.pg_create_logical_replication_slot($1, 'test_decoding')", [name],
+            within: Self.slotDeadline)
+        }
+        await session.close()
+      } catch {
+        await session.close()
+        throw placed(error, database)
+      }
+    }
+  }
+
+  /// Moves all ends to one position of the closed server: its end, made durable.
+  ///
+  /// - Returns: that position.
+  func lay() async throws -> LSN {
+    try await makeSlots()
+    let from = try await context.session(direction.from)
+    // Its commit flushes everything before it.
+    try await from.query("SELECT pg_catalog.pg_logical_emit_message(true, 'pgconvoy.flush', '')")
+    guard
+      let start = try await from.query("SELECT pg_catalog.pg_current_wal_flush_lsn()").first.flatMap({ LSN($0) })
+    else {
+      throw ConvoyError(
+        "way.no-position", "the \(direction.fromName) returned no position",
+        at: .host(context.host(direction.from).name))
+    }
+    _ = try await mapConcurrently(record.databases, limit: CopySequencesStep.limit) { database in
+      try await advance(database, to: start)
+    }
+    let to = try await context.session(direction.to)
+    let present = Set(
+      try await to.query("SELECT roname FROM pg_catalog.pg_replication_origin").rows.map { $0.string(0) })
+    let origins = record.origins(direction)
+    try await createOrigins(to, origins.filter { !present.contains($0) }, at: start)
+    for origin in origins where present.contains(origin) {
+      try await to.query(
+        "SELECT pg_catalog.pg_replication_origin_advance($1, $2::pg_lsn)", [origin, start.description])
+    }
+    return start
+  }
+
+  /// Takes the slots away, for they would hold the server's WAL for ever.
+  func dropSlots() async throws {
+    try await MigrationSteps.dropSlots(context, direction.from, names: record.slots(direction))
+  }
+
+  func dropOrigins() async throws {
+    let session = try await context.session(direction.to)
+    for origin in record.origins(direction) {
+      try await session.query(
+        """
+        SELECT pg_catalog.pg_replication_origin_drop(roname) FROM pg_catalog.pg_replication_origin WHERE roname = $1
+        """, [origin])
+    }
+  }
+
+  /// The databases whose slots no worker reads: asked of the server, the truth about it.
+  func idle() async throws -> [String] {
+    let active = try await activeSlots()
+    return record.databases.filter { !active.contains(record.slot($0, direction)) }.map(\.name)
+  }
+
+  func activeSlots() async throws -> Set<String> {
+    let names = Set(record.slots(direction))
+    return Set(
+      try await context.session(direction.from).query(
+        "SELECT slot_name FROM pg_catalog.pg_replication_slots WHERE active"
+      ).rows.map { $0.string(0) }
+    ).intersection(names)
+  }
+
+  private func advance(_ database: HandOffDatabase, to start: LSN) async throws {
+    let name = record.slot(database, direction)
+    let session = try await context.newSession(direction.from, database: database.name)
+    do {
+      try await session.query(
+        """
+        SELECT pg_catalog.pg_replication_slot_advance(slot_name, $2::pg_lsn) FROM pg_catalog.pg_replication_slots
+         WHERE slot_name = $1 AND confirmed_flush_lsn < $2::pg_lsn
+        """, [name, start.description], within: Self.slotDeadline)
+      let row = try await session.query(
+        "SELECT confirmed_flush_lsn FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [name]
+      ).first.flatMap { LSN($0) }
+      guard let row, row <= start else {
+        throw ConvoyError(
+          "way.slot-beyond", "slot \(name) stands at \(row?.description ?? "nothing"), beyond \(start)",
+          hint: "run the playbook again")
+      }
+      await session.close()
+    } catch {
+      await session.close()
+      throw placed(error, database)
+    }
+  }
+
+  private func placed(_ error: any Error, _ database: HandOffDatabase) -> any Error {
+    let place = ConvoyError.Place.database(migration: context.migrationName, name: database.name)
+    if let error = error as? ConvoyError { return error.placed(at: place) }
+    return (error as? PostgresError)?.convoyError(at: place) ?? error
+  }
+}
+
+/// Creates replication origins at a position, each in one transaction: an origin without its position would look like
+/// one that has applied nothing since 0/0.
+func createOrigins(_ session: PostgresSession, _ names: [String], at position: LSN) async throws {
+  for name in names {
+    try await session.query(
+      """
+      WITH made AS MATERIALIZED (SELECT pg_catalog.pg_replication_origin_create($1) AS oid)
+      SELECT pg_catalog.pg_replication_origin_advance($1, $2::pg_lsn) FROM made WHERE oid IS NOT NULL
+      """, [name, position.description])
+  }
+}
