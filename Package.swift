@@ -56,13 +56,13 @@ let package = Package(
     room("Inventory", ["ReplicationModel", yams]),
     room("Playbook", ["ReplicationModel", "Inventory"]),
     room("Journal", ["ReplicationModel", "BlockingIO", grdb]),
+    room("StatusReport", ["ReplicationModel"]),
     room(
       "MigrationSteps",
       [
         "ReplicationModel", "BlockingIO", "PostgresClient", "DatabaseSync", "RemoteHost", "Inventory", "Playbook",
-        "Journal", logging,
+        "Journal", "StatusReport", logging,
       ]),
-    room("StatusReport", ["ReplicationModel"]),
     room("Lab", ["ReplicationModel", "BlockingIO", "PostgresClient"]),
     .executableTarget(
       name: "pgconvoy",
@@ -87,7 +87,7 @@ let package = Package(
       "MigrationStepsTests",
       [
         "MigrationSteps", "ReplicationModel", "Inventory", "Playbook", "Journal", "PostgresClient", "RemoteHost", "Lab",
-        logging,
+        "StatusReport", logging,
       ]),
     tests("StatusReportTests", ["StatusReport", "ReplicationModel"]),
     tests("LabTests", ["Lab", "ReplicationModel", "PostgresClient", "BlockingIO", "LabProgram"]),

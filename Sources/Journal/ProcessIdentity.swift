@@ -42,6 +42,9 @@ struct ProcessIdentity: Sendable, Equatable {
   }
 }
 
+/// Who works on this machine, for records of who did what: `user@host`.
+public func operatorName() -> String { userName() + "@" + hostName() }
+
 func hostName() -> String {
   var name = [CChar](repeating: 0, count: 256)
   guard gethostname(&name, name.count - 1) == 0 else { return "localhost" }

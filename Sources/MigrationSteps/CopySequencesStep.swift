@@ -49,6 +49,9 @@ struct CopySequencesStep: Step {
       for (name, outcome) in zip(names, outcomes) {
         guard let index = report.databases.firstIndex(where: { $0.name == name }) else { continue }
         report.databases[index].sequencesSet = UInt64(outcome.compared)
+        report.databases[index].sequences = outcome.states.map {
+          .init(name: $0.name, lastValue: $0.lastValue, isCalled: $0.isCalled)
+        }
       }
     }
     let compared = outcomes.reduce(0) { $0 + $1.compared }

@@ -17,6 +17,7 @@ extension MigrationContext {
       outcome: .verified,
       versions: .init(
         pgconvoy: environment.version, source: try await version(.source), target: try await version(.target)))
+    report.by = operatorName()
     report.direction = try await self.record()?.direction ?? .forward
     report.handOffLSN = handOff
     report.databases = record.databases.map { database in

@@ -3,12 +3,15 @@ import FoundationEssentials
 import Glibc
 import Journal
 import ReplicationModel
+import StatusReport
 
 /// The report that was written last, as the journal remembers it.
 struct WrittenReport: Codable, Sendable, Equatable {
   var path: String
   var nonce: String
   var outcome: MigrationReport.Outcome
+  /// Its SHA-256.
+  var seal: String?
   /// When the cutover that it tells of was over; nil for one that is not.
   var opened: UInt64?
 }
@@ -35,14 +38,32 @@ struct ReportFiles: Sendable {
     return "\(directory)/\(name)-\(nonce)-\(number.map(String.init) ?? "<number>").json"
   }
 
-  /// Writes the report whole or not at all, under the next free number, with mode 0600. Blocks.
+  /// Writes the report as a sealed JSON document and as Markdown beside it, each whole or not at all, under the next
+  /// free number, with mode 0600. Blocks.
   ///
+  /// - Returns: the JSON document's path and seal.
   /// - Throws: `report.unwritable`.
-  func write(_ report: MigrationReport, migration: String, nonce: String) throws -> String {
+  func write(_ report: MigrationReport, migration: String, nonce: String) throws -> (path: String, seal: String) {
     if mkdir(directory, 0o700) != 0 && errno != EEXIST { throw failure(directory) }
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    let bytes = Array(try encoder.encode(report)) + [UInt8(ascii: "\n")]
+    let (text, seal) = SealedReport.seal(MigrationReportJSON.render(report))
+    // A link, not a rename: it never takes the place of a report that is there.
+    var number = 1
+    while true {
+      let path = path(migration: migration, nonce: nonce, number: number)
+      if try write(text, to: path) {
+        _ = try write(MigrationReportMarkdown.render(report, seal: seal), to: Self.markdown(path))
+        return (path, seal)
+      }
+      number += 1
+    }
+  }
+
+  /// The readable form beside a document.
+  static func markdown(_ path: String) -> String { path.dropLast(".json".count) + ".md" }
+
+  /// False when there is such a file.
+  private func write(_ text: String, to path: String) throws -> Bool {
+    let bytes = Array(text.utf8)
     let temporary = "\(directory)/.report-\(getpid())-\(HandOffNames.random().nonce)"
     defer { unlink(temporary) }
     let file = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
@@ -60,26 +81,44 @@ struct ReportFiles: Sendable {
       }
       guard fsync(file) == 0 else { throw failure(temporary) }
     }
-    // A link, not a rename: it never takes the place of a report that is there.
-    var number = 1
-    while true {
-      let path = path(migration: migration, nonce: nonce, number: number)
-      if link(temporary, path) == 0 { return path }
-      guard errno == EEXIST else { throw failure(path) }
-      number += 1
-    }
+    if link(temporary, path) == 0 { return true }
+    guard errno == EEXIST else { throw failure(path) }
+    return false
   }
 
   /// Nil when the file is gone. Blocks.
-  func read(_ path: String) throws -> MigrationReport? {
+  ///
+  /// - Parameter seal: what the journal says that it bears; nil for a document that is not from here.
+  /// - Throws: `report.changed`, `report.unreadable`.
+  static func read(_ path: String, seal: String?) throws -> (report: MigrationReport, text: String)? {
     guard access(path, F_OK) == 0 else { return nil }
+    let text: String
+    let report: MigrationReport
     do {
-      return try JSONDecoder().decode(MigrationReport.self, from: Data(contentsOf: URL(filePath: path)))
+      let bytes = try Data(contentsOf: URL(filePath: path))
+      text = String(decoding: bytes, as: UTF8.self)
+      if let hashes = SealedReport.hashes(text) {
+        guard hashes.borne == hashes.computed, seal == nil || seal == hashes.borne else {
+          throw changed(path, "its SHA-256 was \(seal ?? hashes.borne) and is \(hashes.computed)")
+        }
+      } else {
+        throw changed(path, "it has lost its seal, the line \"sha256\"")
+      }
+      report = try JSONDecoder().decode(MigrationReport.self, from: bytes)
+    } catch let error as ConvoyError {
+      throw error
     } catch {
       throw ConvoyError(
         "report.unreadable", "the report cannot be read", at: .path(path),
         hint: "move the file away to see the journal's copy", cause: "\(error)")
     }
+    return (report, text)
+  }
+
+  private static func changed(_ path: String, _ what: String) -> ConvoyError {
+    ConvoyError(
+      "report.changed", "the report was changed after it was written: \(what)", at: .path(path),
+      hint: "it proves nothing any more; move the file away to see the journal's copy")
   }
 
   private func failure(_ path: String) -> ConvoyError {

@@ -42,12 +42,12 @@ struct ReportStep: Step {
     let report = try await context.report()
     let files = ReportFiles(stateDirectory: context.environment.stateDirectory.path)
     let nonce = record.names.nonce
-    let path = try await onDedicatedThread("report") {
+    let (path, seal) = try await onDedicatedThread("report") {
       try files.write(report, migration: migration, nonce: nonce)
     }
     try await context.setFact(
       FactKey.writtenReport,
-      WrittenReport(path: path, nonce: nonce, outcome: report.outcome, opened: isOver ? opened : nil))
-    return StepResult(changed: true, "wrote \(path)")
+      WrittenReport(path: path, nonce: nonce, outcome: report.outcome, seal: seal, opened: isOver ? opened : nil))
+    return StepResult(changed: true, "wrote \(path), SHA-256 \(seal)")
   }
 }

@@ -98,6 +98,7 @@ extension MigrationReport {
       let name = comparison.database
       if mode != .off, let index = databases.firstIndex(where: { $0.name == name }) {
         databases[index].tablesVerified = UInt64(comparison.source.tables.count)
+        databases[index].tables = comparison.tables
         databases[index].source = Side(rows: comparison.source.rows, checksum: checksum(comparison.source, mode))
         databases[index].target = Side(rows: comparison.target.rows, checksum: checksum(comparison.target, mode))
       }
@@ -110,4 +111,20 @@ extension MigrationReport {
   }
 
   private func checksum(_ sums: DatabaseSums, _ mode: SumMode) -> String? { mode == .full ? sums.checksum : nil }
+}
+
+extension Verification.Comparison {
+  /// Each table, as both sides hold it.
+  var tables: [MigrationReport.Table] {
+    func side(_ sum: TableSum?) -> MigrationReport.Side? {
+      sum.map { .init(rows: $0.rows, checksum: $0.checksum.map { hexadecimal(UInt128(truncatingIfNeeded: $0)) }) }
+    }
+    let theirs = Dictionary(target.tables.map { ($0.name.catalogBytes, $0) }) { first, _ in first }
+    let known = Set(source.tables.map(\.name.catalogBytes))
+    return source.tables.map { table in
+      .init(name: table.name, source: side(table), target: side(theirs[table.name.catalogBytes]))
+    }
+      + target.tables.filter { !known.contains($0.name.catalogBytes) }
+      .map { .init(name: $0.name, source: nil, target: side($0)) }
+  }
 }

@@ -30,8 +30,8 @@ func sha1(_ message: [UInt8]) -> [UInt8] {
   return bigEndianBytes(state)
 }
 
-/// SHA-256 (FIPS 180-4), for the fingerprints of keys.
-func sha256(_ message: [UInt8]) -> [UInt8] {
+/// SHA-256 (FIPS 180-4), for the fingerprints of keys and the seals of reports.
+public func sha256(_ message: [UInt8]) -> [UInt8] {
   var state: [UInt32] = [
     0x6A09_E667, 0xBB67_AE85, 0x3C6E_F372, 0xA54F_F53A, 0x510E_527F, 0x9B05_688C, 0x1F83_D9AB, 0x5BE0_CD19,
   ]

@@ -63,6 +63,41 @@ public struct MigrationReport: Sendable, Equatable {
     }
   }
 
+  /// One table as both sides hold it; a side without such a table is nil.
+  public struct Table: Sendable, Codable, Equatable {
+    public var name: RelationName
+    public var source: Side?
+    public var target: Side?
+
+    public init(name: RelationName, source: Side?, target: Side?) {
+      self.name = name
+      self.source = source
+      self.target = target
+    }
+
+    public var isEqual: Bool { source == target && source != nil }
+  }
+
+  /// Where a sequence was set to stand on the side that was opened.
+  public struct Sequence: Sendable, Codable, Equatable {
+    public var name: RelationName
+    public var lastValue: Int64
+    /// Whether that value has been handed out.
+    public var isCalled: Bool
+
+    public init(name: RelationName, lastValue: Int64, isCalled: Bool) {
+      self.name = name
+      self.lastValue = lastValue
+      self.isCalled = isCalled
+    }
+
+    enum CodingKeys: String, CodingKey {
+      case name
+      case lastValue = "last_value"
+      case isCalled = "is_called"
+    }
+  }
+
   /// One database's line.
   public struct Database: Sendable, Codable, Equatable {
     public var name: String
@@ -74,6 +109,9 @@ public struct MigrationReport: Sendable, Equatable {
     /// Nil when the database was not verified.
     public var source: Side?
     public var target: Side?
+    /// Each table that was compared, by name; nil when none was.
+    public var tables: [Table]?
+    public var sequences: [Sequence]?
 
     public init(name: String) {
       self.name = name
@@ -94,7 +132,7 @@ public struct MigrationReport: Sendable, Equatable {
       case rowsApplied = "rows_applied"
       case sequencesSet = "sequences_set"
       case tablesVerified = "tables_verified"
-      case source, target
+      case source, target, tables, sequences
     }
   }
 
@@ -141,6 +179,8 @@ public struct MigrationReport: Sendable, Equatable {
 
   public var version: Int
   public var generatedAt: Date
+  /// Who ran it: `user@host`; nil when that was not recorded.
+  public var by: String?
   public var migration: String
   public var source: String
   public var target: String
@@ -175,7 +215,7 @@ extension MigrationReport: Codable {
   enum CodingKeys: String, CodingKey {
     case version
     case generatedAt = "generated_at"
-    case migration, source, target, outcome, versions, direction
+    case by, migration, source, target, outcome, versions, direction
     case handOffLSN = "hand_off_lsn"
     case wayLSN = "way_lsn"
     case downtimeMilliseconds = "downtime_ms"
@@ -186,6 +226,7 @@ extension MigrationReport: Codable {
     let container = try decoder.container(keyedBy: CodingKeys.self)
     version = try container.decode(Int.self, forKey: .version)
     generatedAt = try container.decodeISO8601(forKey: .generatedAt)
+    by = try container.decodeIfPresent(String.self, forKey: .by)
     migration = try container.decode(String.self, forKey: .migration)
     source = try container.decode(String.self, forKey: .source)
     target = try container.decode(String.self, forKey: .target)
@@ -205,6 +246,7 @@ extension MigrationReport: Codable {
     var container = encoder.container(keyedBy: CodingKeys.self)
     try container.encode(version, forKey: .version)
     try container.encode(generatedAt.formatted(.iso8601), forKey: .generatedAt)
+    try container.encodeIfPresent(by, forKey: .by)
     try container.encode(migration, forKey: .migration)
     try container.encode(source, forKey: .source)
     try container.encode(target, forKey: .target)

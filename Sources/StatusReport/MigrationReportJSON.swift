@@ -8,6 +8,7 @@ public enum MigrationReportJSON {
     JSONText.object([
       ("version", .integer(report.version)),
       ("generated_at", .string(report.generatedAt.formatted(.iso8601))),
+      ("by", .string(report.by)),
       ("migration", .string(report.migration)),
       ("source", .string(report.source)),
       ("target", .string(report.target)),
@@ -21,7 +22,9 @@ public enum MigrationReportJSON {
           ("application", .string(report.versions.application)),
         ])
       ),
+      ("direction", .string(report.direction.rawValue)),
       ("hand_off_lsn", .lsn(report.handOffLSN)),
+      ("way_lsn", .lsn(report.wayLSN)),
       ("downtime_ms", .integer(report.downtimeMilliseconds)),
       (
         "phases",
@@ -62,6 +65,26 @@ public enum MigrationReportJSON {
       ("source", side(database.source)),
       ("target", side(database.target)),
       ("equal", database.isEqual.map { .bool($0) } ?? .null),
+      ("tables", database.tables.map { .array($0.map(table)) } ?? .null),
+      ("sequences", database.sequences.map { .array($0.map(sequence)) } ?? .null),
+    ])
+  }
+
+  private static func name(_ name: RelationName) -> JSONText {
+    .object([("schema", .string(name.schema)), ("name", .string(name.name))])
+  }
+
+  private static func table(_ table: MigrationReport.Table) -> JSONText {
+    .object([
+      ("name", name(table.name)), ("source", side(table.source)), ("target", side(table.target)),
+      ("equal", .bool(table.isEqual)),
+    ])
+  }
+
+  private static func sequence(_ sequence: MigrationReport.Sequence) -> JSONText {
+    .object([
+      ("name", name(sequence.name)), ("last_value", .integer(sequence.lastValue)),
+      ("is_called", .bool(sequence.isCalled)),
     ])
   }
 

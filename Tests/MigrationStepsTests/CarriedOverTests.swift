@@ -38,13 +38,13 @@ struct CarriedOverTests {
       try await servers.run("target", "postgres", "SELECT nextval('called') FROM generate_series(1, 50)")
       try await servers.pair("postgres") { source, target in
         let outcome = try await SequenceCopy.run(source: source, target: target, at: place)
-        #expect(outcome == .init(compared: 261, changed: 12))
+        #expect([outcome.compared, outcome.changed, outcome.states.count] == [261, 12, 261])
         #expect(try await SequenceCopy.read(source) == SequenceCopy.read(target))
         #expect(try await target.query("SELECT pg_catalog.nextval('public.called')").first == "6")
         #expect(try await target.query("SELECT pg_catalog.nextval('public.never_called')").first == "42")
         #expect(try await target.query("SELECT pg_catalog.nextval('public.down')").first == "-2")
         let again = try await SequenceCopy.run(source: source, target: target, at: place)
-        #expect(again == .init(compared: 261, changed: 3))
+        #expect([again.compared, again.changed, again.states.count] == [261, 3, 261])
 
         try await target.script("ALTER SEQUENCE public.down INCREMENT -2")
         await #expect(throws: ConvoyError.differing) {

@@ -107,7 +107,7 @@ struct CutoverStepsTests {
     #expect(attributes[.posixPermissions] as? Int == 0o600)
     #expect(try FileManager.default.contentsOfDirectory(atPath: servers.directory + "-state/reports").count == 2)
 
-    let report = try #require(try await ClosingReport.latest(context))
+    let report = try #require(try await ClosingReport.latest(context)).report
     #expect(report.outcome == .cutOver)
     #expect(report.phases.map(\.name) == ["drain", "copy_sequences"])
     #expect(report.databases.map(\.sequencesSet) == [1, 0])
@@ -118,6 +118,6 @@ struct CutoverStepsTests {
         .init(.warning, "unlogged tables are empty on the target: public.u", database: "postgres")
       ])
     try FileManager.default.removeItem(atPath: path)
-    #expect(try await ClosingReport.latest(context)?.databases == report.databases)
+    #expect(try await ClosingReport.latest(context)?.report.databases == report.databases)
   }
 }

@@ -95,6 +95,8 @@ enum SequenceCopy {
     var compared: Int
     /// Those that stood elsewhere on the target.
     var changed: Int
+    /// Where all of them stand now, on both sides.
+    var states: [SequenceState] = []
   }
 
   /// Sets, reads back, and compares.
@@ -106,7 +108,7 @@ enum SequenceCopy {
     async let present = read(target)
     let wanted = try await reading
     let changes = try changes(source: wanted, target: await present, direction, at: place)
-    guard !changes.isEmpty else { return Outcome(compared: wanted.count, changed: 0) }
+    guard !changes.isEmpty else { return Outcome(compared: wanted.count, changed: 0, states: wanted) }
     for start in stride(from: 0, to: changes.count, by: mostPerStatement) {
       try await target.query(setting(changes[start..<min(start + mostPerStatement, changes.count)]))
     }
@@ -116,7 +118,7 @@ enum SequenceCopy {
         "sequences.not-set", "moved while they were set: \(few(left.map { "sequence \($0.name)" }))", at: place,
         hint: "something writes on the \(direction.toName): who is connected to it?")
     }
-    return Outcome(compared: wanted.count, changed: changes.count)
+    return Outcome(compared: wanted.count, changed: changes.count, states: wanted)
   }
 }
 

@@ -74,8 +74,8 @@ struct PlayCommand: AsyncParsableCommand {
     for migration in inventory.migrations
     where recap.migrations.contains(where: { $0.name == migration.name && $0.outcome == .ok }) {
       let context = factory.context(for: migration)
-      if let report = try await ClosingReport.latest(context) {
-        Terminal.output(MigrationReportText.render(report, style: Terminal.style))
+      if let document = try await ClosingReport.latest(context) {
+        Terminal.output(MigrationReportText.render(document.report, style: Terminal.style))
       }
       await context.close()
     }

@@ -6,34 +6,54 @@ import ReplicationModel
 import StatusReport
 
 enum ReportFormat: String, CaseIterable, ExpressibleByArgument {
-  case text, json
+  case text, json, markdown
 }
 
-/// `pgconvoy report`: prints the closing report of a migration again.
+/// `pgconvoy report`: prints the proof of a migration's latest cutover or rollback again, if nobody has changed it.
 struct ReportCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "report", abstract: "Print the latest cutover's report again.")
+    commandName: "report", abstract: "Print the proof of the latest cutover or rollback again.",
+    discussion: """
+      The document bears a SHA-256 of the rest of it. One that was changed since it was written is not printed, and the
+      exit status is 1.
+      """)
 
   @OptionGroup var options: InventoryOptions
   @Option(help: ArgumentHelp("Only these migrations.", valueName: "pattern"))
   var limit: String?
-  @Option(help: ArgumentHelp("text or json.", valueName: "format"))
+  @Option(help: ArgumentHelp("A document from anywhere, instead of the latest.", valueName: "path"))
+  var file: String?
+  @Option(help: ArgumentHelp("text, json or markdown.", valueName: "format"))
   var format = ReportFormat.text
 
   func run() async throws {
     let inventory = try options.loadInventory()
+    if let file {
+      guard let document = try await ClosingReport.read(path: file) else {
+        throw ConvoyError("report.none", "there is no such file", at: .path(file), kind: .usage)
+      }
+      return show(document)
+    }
     let journal = try await Journal.open(stateDirectory: options.stateDirectory)
     let factory = ContextFactory(journal: journal, environment: options.environment, logger: options.log.logger)
     for migration in try inventory.migrations(matching: limit ?? "all") {
       let context = factory.context(for: migration)
-      guard let report = try await ClosingReport.latest(context) else {
+      guard let document = try await ClosingReport.latest(context) else {
         throw ConvoyError(
           "report.none", "migration \(migration.name) has no report yet", hint: "a cutover writes one")
       }
-      Terminal.output(
-        format == .json ? MigrationReportJSON.render(report) : MigrationReportText.render(report, style: Terminal.style)
-      )
+      show(document)
       await context.close()
     }
+  }
+
+  private func show(_ document: ClosingReport.Document) {
+    let text =
+      switch format {
+      case .text: MigrationReportText.render(document.report, style: Terminal.style)
+      case .json: document.json
+      case .markdown: MigrationReportMarkdown.render(document.report, seal: document.seal)
+      }
+    Terminal.output(text)
   }
 }
