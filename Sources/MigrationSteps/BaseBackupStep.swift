@@ -36,6 +36,7 @@ struct BaseBackupStep: Step {
   }
 
   func run(_ context: MigrationContext) async throws -> StepResult {
+    try await context.refuseFinished()
     let migration = context.migration
     let target = try await context.server(.target)
     try await removeLeftovers(context, target)

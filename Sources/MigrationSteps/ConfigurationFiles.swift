@@ -97,8 +97,10 @@ struct HBAFile {
   }
 
   /// Takes the block out again. Nothing happens when there is none.
-  func lift() async throws {
-    let current = try await read()
+  ///
+  /// - Parameter known: the file's text, where it has just been read.
+  func lift(_ known: HostBasedAuthentication? = nil) async throws {
+    let current = if let known { known } else { try await read() }
     guard current.isFenced else { return }
     try await server.remote.replace(path, with: Array(current.unfenced.text.utf8), as: server.user)
   }

@@ -39,9 +39,10 @@ struct Fence {
     let server = try await context.server(side)
     let session = try await context.session(side)
     let file = try await hbaFile(server, session)
+    let text = try await file.read()
     // Before the block goes: it is the only record of them.
-    if enablingSubscriptions { try await subscriptions.enable(try await file.read().disabledSubscriptions) }
-    try await file.lift()
+    if enablingSubscriptions { try await subscriptions.enable(text.disabledSubscriptions) }
+    try await file.lift(text)
     try await reload(session)
   }
 

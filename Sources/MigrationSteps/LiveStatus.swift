@@ -30,6 +30,7 @@ public enum LiveStatus {
   ) async throws -> [DatabaseStatus] {
     let record = try await context.record()
     guard let record, let handOff = record.handOff else {
+      if record?.state == .finished { return [] }
       // Nothing has been done yet: what the source would hand over, if it answers.
       var databases: [MigrationContext.ServerDatabase] = []
       do { databases = try await context.selectedDatabases() } catch { note(error, from: .source, context, level) }

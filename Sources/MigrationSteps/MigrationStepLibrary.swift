@@ -94,6 +94,28 @@ extension StepLibrary where Context == MigrationContext {
         name: "report", summary: "write the proof of a cutover or rollback, and print it",
         parameters: [direction]
       ) { parameters in ReportStep(direction: way(parameters)) },
+      StepDefinition(
+        name: "stop_sync", summary: "end the migration's workers, in whichever direction they stream"
+      ) { _ in StopSyncStep() },
+      StepDefinition(
+        name: "clean_up", summary: "remove what the migration has put on one side",
+        parameters: [
+          on,
+          ParameterDefinition(
+            "old_data", .choice(["keep", "remove"]), default: .string("keep"),
+            "the target's former data directory, or the copy that is given up"),
+        ],
+        confirmation: "ends every way between the two servers and lifts the fence of the one that was left; "
+          + "a target that does not serve gets its old data directory back"
+      ) { parameters in
+        CleanUpStep(side: parameters.choice("on") ?? .source, oldData: parameters.choice("old_data") ?? .keep)
+      },
+      StepDefinition(
+        name: "finish", summary: "make sure that nothing of pgconvoy's is left, and close the migration",
+        parameters: [
+          ParameterDefinition("gone", .choice(["source", "target"]), "a side that is not there any more")
+        ]
+      ) { parameters in FinishStep(gone: parameters.choice("gone")) },
     ])
   }
 

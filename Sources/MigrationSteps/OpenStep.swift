@@ -99,12 +99,9 @@ struct OpenStep: Step {
       }
       context.progress("opening without a way back: there was no step open_way_back")
       try await context.updateHandOff { $0.reverseLSN = nil }
-    } else if case let idle = try await Way(context: context, record: record, direction: direction.opposite).idle(),
-      !idle.isEmpty
-    {
-      throw ConvoyError(
-        "sync.not-streaming", "no worker streams from the \(direction.toName) for \(few(idle))",
-        at: context.place(name), hint: "run the \(direction.noun) again; its steps so far are undone")
+    } else {
+      try await awaitWorkers(
+        context, record, direction.opposite, since: Date(), within: .seconds(15), at: context.place(name))
     }
     try await context.removeFact(FactKey.opened)
     try await context.setState(direction.endState, direction: direction.opposite)

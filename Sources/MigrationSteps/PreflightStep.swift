@@ -11,6 +11,7 @@ struct PreflightStep: Step {
   func isDone(_ context: MigrationContext) async throws -> Bool { try await !Preflight.isDue(context) }
 
   func run(_ context: MigrationContext) async throws -> StepResult {
+    try await context.refuseFinished()
     let report = try await Preflight.run(context)
     let grave = report.findings.filter { $0.severity != .note }
     for finding in grave {

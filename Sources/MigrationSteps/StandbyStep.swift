@@ -151,7 +151,7 @@ struct StandbyStep: Step {
     try await target.upload(kept.rendered(comment: "The target's own settings, kept by pgconvoy."), to: path)
   }
 
-  private func putBack(_ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames) async throws {
+  func putBack(_ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames) async throws {
     let old = target.oldDirectory(names)
     guard try await target.exists(old) else { return try await liftOutsideFence(target) }
     context.progress("putting the old data directory back")

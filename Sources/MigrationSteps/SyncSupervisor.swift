@@ -186,14 +186,14 @@ public actor SyncSupervisor {
 
   private func stop(_ convoy: Convoy) async {
     convoy.keeper.cancel()
+    // Before the workers: when their slots are free, no slot for the way back is moved any more either.
+    await convoy.keeper.value
     for worker in convoy.workers { worker.requestStop() }
     let workers = convoy.workers
     let ended = try? await onDedicatedThread("stop-workers") {
       let deadline = Deadline.after(.seconds(20))
       return workers.allSatisfy { $0.waitUntilStopped(until: deadline) }
     }
-    // A slot that it still moves could be neither moved nor dropped by anyone else.
-    await convoy.keeper.value
     if ended != true { logger.warning("some workers did not stop in time; their connections end with the process") }
   }
 

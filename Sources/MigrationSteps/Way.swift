@@ -61,8 +61,8 @@ struct Way {
     let origins = record.origins(direction)
     try await createOrigins(to, origins.filter { !present.contains($0) }, at: start)
     for origin in origins where present.contains(origin) {
-      try await to.query(
-        "SELECT pg_catalog.pg_replication_origin_advance($1, $2::pg_lsn)", [origin, start.description])
+      try await whenFree(
+        to, origin, "SELECT pg_catalog.pg_replication_origin_advance($1, $2::pg_lsn)", [origin, start.description])
     }
     return start
   }
@@ -74,12 +74,7 @@ struct Way {
 
   func dropOrigins() async throws {
     let session = try await context.session(direction.to)
-    for origin in record.origins(direction) {
-      try await session.query(
-        """
-        SELECT pg_catalog.pg_replication_origin_drop(roname) FROM pg_catalog.pg_replication_origin WHERE roname = $1
-        """, [origin])
-    }
+    for origin in record.origins(direction) { try await dropOrigin(session, origin) }
   }
 
   /// The databases whose slots no worker reads: asked of the server, the truth about it.
@@ -101,11 +96,12 @@ struct Way {
     let name = record.slot(database, direction)
     let session = try await context.newSession(direction.from, database: database.name)
     do {
-      try await session.query(
+      try await whenFree(
+        session, name,
         """
         SELECT pg_catalog.pg_replication_slot_advance(slot_name, $2::pg_lsn) FROM pg_catalog.pg_replication_slots
          WHERE slot_name = $1 AND confirmed_flush_lsn < $2::pg_lsn
-        """, [name, start.description], within: Self.slotDeadline)
+        """, [name, start.description])
       let row = try await session.query(
         "SELECT confirmed_flush_lsn FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [name]
       ).first.flatMap { LSN($0) }
@@ -137,5 +133,33 @@ func createOrigins(_ session: PostgresSession, _ names: [String], at position: L
       WITH made AS MATERIALIZED (SELECT pg_catalog.pg_replication_origin_create($1) AS oid)
       SELECT pg_catalog.pg_replication_origin_advance($1, $2::pg_lsn) FROM made WHERE oid IS NOT NULL
       """, [name, position.description])
+  }
+}
+
+func dropOrigin(_ session: PostgresSession, _ name: String) async throws {
+  try await whenFree(
+    session, name,
+    "SELECT pg_catalog.pg_replication_origin_drop(roname) FROM pg_catalog.pg_replication_origin WHERE roname = $1",
+    [name])
+}
+
+/// Runs a statement on a slot or an origin as soon as nobody holds it: the session of a worker that has just been
+/// stopped, or a statement that a killed process has left behind, ends a moment later.
+private func whenFree(
+  _ session: PostgresSession, _ name: String, _ statement: String, _ values: [String?]
+) async throws {
+  try await waitUntil(
+    within: .seconds(30), interval: .milliseconds(50),
+    orThrow: {
+      ConvoyError(
+        "way.in-use", "\(name) is still in use", hint: "is a sync process of another state directory still running?")
+    }
+  ) {
+    do {
+      try await session.query(statement, values, within: .seconds(60))
+      return true
+    } catch let error as PostgresError where error.sqlState == .objectInUse {
+      return false
+    }
   }
 }

@@ -72,6 +72,23 @@ enum ShippedFiles {
       """#
     ),
     (
+      "playbooks/finish.yml",
+      #"""
+      # Ends a migration for good and removes what it has put on both servers: slots, replication origins, fences, files. The
+      # side that serves applications goes on serving: after a cutover the target; the source when there was none, or a
+      # rollback, and then the target gets its old data directory back.
+      #   old_data: remove     deletes the target's former data directory as well (or the copy that is given up)
+      # Where the old server is gone already, take its clean_up out and write: finish: { gone: source }
+      - name: finish
+        steps:
+          - stop_sync # no worker in either direction; from here on there is no way back
+          - clean_up: { on: source } # after a cutover this lifts the old server's fence
+          - clean_up: { on: target, old_data: keep }
+          - finish # nothing of ours is left on either side
+
+      """#
+    ),
+    (
       "playbooks/migrate.yml",
       #"""
       # Copies the source's server to the target and keeps the copy up to date while applications go on writing.

@@ -14,7 +14,8 @@ import Testing
   }
 
   @Test func theyAreThere() {
-    #expect(Self.playbooks == ["cutover.yml", "migrate.yml", "quiesced-migrate.yml", "rollback.yml", "unfence.yml"])
+    let expected = ["cutover.yml", "finish.yml", "migrate.yml", "quiesced-migrate.yml", "rollback.yml", "unfence.yml"]
+    #expect(Self.playbooks == expected)
   }
 
   @Test(arguments: playbooks)

@@ -1,4 +1,5 @@
 import Inventory
+import Journal
 import PostgresClient
 import RemoteHost
 import ReplicationModel
@@ -20,7 +21,10 @@ public enum Preflight {
   /// Whether there is a preflight to do: none once the copy has taken the target's place, which the checks would take
   /// for a server in the way.
   public static func isDue(_ context: MigrationContext) async throws -> Bool {
-    [.none, .prepared, .copying].contains(try await context.state())
+    let record = try await context.record()
+    // One that was finished before a cutover, or after a rollback, may begin anew.
+    if record?.state == .finished { return record?.direction == .forward }
+    return [.none, .prepared, .copying].contains(record?.state ?? .none)
   }
 
   /// The checks in order, by name, each with what it looks at.

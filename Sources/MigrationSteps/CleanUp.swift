@@ -1,0 +1,128 @@
+import Inventory
+import Journal
+import PostgresClient
+import ReplicationModel
+
+/// Takes away what a migration has put on one side, found by the nonces of all its hand-offs that are on record.
+struct CleanUp {
+  let context: MigrationContext
+  let side: Side
+  let handOffs: [HandOffRecord]
+  /// The side that goes on serving.
+  let serving: Side
+
+  init(_ context: MigrationContext, _ side: Side) async throws {
+    self.context = context
+    self.side = side
+    let name = context.migrationName
+    (handOffs, serving) = try await context.journal.perform { file throws(ConvoyError) in
+      (try file.handOffs(migration: name), try file.migration(name)?.direction.from ?? .source)
+    }
+  }
+
+  /// Whether the side is a copy that is given up: its old server comes back.
+  var isGivenUp: Bool { side == .target && serving == .source }
+
+  // MARK: what there is
+
+  /// One line for each thing of ours on the server.
+  func left() async throws -> [String] {
+    guard let session = try? await context.session(side) else {
+      // A target that had no cluster of its own before has none now.
+      if isGivenUp { return [] }
+      return [try await context.session(side).parameters.displayName]
+    }
+    if isGivenUp, try await !isCopy(session) { return try await filesLeft() }
+    let patterns = handOffs.map { "pgconvoy\\_\($0.names.nonce)%" }
+    let list = "{" + patterns.map { "\"\($0.replacing("\\", with: "\\\\"))\"" }.joined(separator: ",") + "}"
+    var found = try await session.query(
+      """
+      SELECT 'replication slot ' || slot_name FROM pg_catalog.pg_replication_slots WHERE slot_name LIKE ANY ($1::text[])
+      UNION ALL
+      SELECT 'replication origin ' || roname FROM pg_catalog.pg_replication_origin WHERE roname LIKE ANY ($1::text[])
+      """, [list]
+    ).rows.map { $0.string(0) }
+    if try await Fence(context: context, side: side).isUp() { found.append("pgconvoy's block in pg_hba.conf") }
+    return found + (try await filesLeft())
+  }
+
+  private func filesLeft() async throws -> [String] {
+    guard side == .target else { return [] }
+    let target = try await context.server(.target)
+    var found: [String] = []
+    for path in [target.passfile, "\(target.dataDirectory)/\(ServerControl.keptSettings)"] {
+      if try await target.exists(path) { found.append("file \(path)") }
+    }
+    return found
+  }
+
+  /// Whether the server has the source's data.
+  private func isCopy(_ session: PostgresSession) async throws -> Bool {
+    let identifier = try await session.query("SELECT system_identifier FROM pg_catalog.pg_control_system()").first
+    return handOffs.contains { String($0.sourceSystemIdentifier) == identifier }
+  }
+
+  // MARK: taking it away
+
+  /// - Returns: what was done, one line.
+  func run() async throws -> String {
+    if isGivenUp { return try await giveBack() }
+    let session = try await context.session(side)
+    let (slots, origins) = try await (names(session, slots: true), names(session, slots: false))
+    try await dropSlots(context, side, names: slots, cuttingOff: true)
+    for origin in origins { try await dropOrigin(session, origin) }
+    var done = "\(slots.count) slots, \(origins.count) replication origins"
+    let fence = Fence(context: context, side: side)
+    if try await fence.isUp() {
+      // Where the other side serves, it has taken over the subscriptions: two would take each change.
+      let disabled = try await fence.disabledSubscriptions()
+      try await fence.lift(enablingSubscriptions: side == serving)
+      done += " and the fence"
+      if side != serving, !disabled.isEmpty {
+        context.progress("left disabled: subscriptions " + few(disabled.map { "\($0.name) in \($0.database)" }))
+      }
+    }
+    if side == .target {
+      let target = try await context.server(.target)
+      try await target.check(
+        "rm -f -- \"$1\" \"$2\"", [target.passfile, "\(target.dataDirectory)/\(ServerControl.keptSettings)"],
+        label: "removing files")
+    }
+    return "removed " + done
+  }
+
+  /// The migration is given up: the target gets its old data directory back, and with it everything of ours is gone.
+  private func giveBack() async throws -> String {
+    let target = try await context.server(.target)
+    if let names = handOffs.last?.names, try await target.exists(target.oldDirectory(names)) {
+      try await StandbyStep().putBack(context, target, names)
+    }
+    try await target.check("rm -f -- \"$1\"", [target.passfile], label: "removing files")
+    return "put the target's old data directory back"
+  }
+
+  /// Directories of data that nobody serves any more: the target's former ones, or the copy that was given up.
+  func keptData() async throws -> [String] {
+    guard side == .target else { return [] }
+    let target = try await context.server(.target)
+    var found: [String] = []
+    for path in [target.copyDirectory] + handOffs.map({ target.oldDirectory($0.names) }) {
+      if try await target.exists(path) { found.append(path) }
+    }
+    return found
+  }
+
+  func remove(_ paths: [String]) async throws {
+    let target = try await context.server(.target)
+    for path in paths {
+      context.progress("removing \(path)")
+      try await target.check("rm -rf -- \"$1\"", [path], label: "removing kept data", deadline: .seconds(3600))
+    }
+  }
+
+  private func names(_ session: PostgresSession, slots: Bool) async throws -> [String] {
+    let (column, table) = slots ? ("slot_name", "pg_replication_slots") : ("roname", "pg_replication_origin")
+    let present = try await session.query("SELECT \(column) FROM pg_catalog.\(table)").rows.map { $0.string(0) }
+    return present.filter { name in handOffs.contains { name.hasPrefix("pgconvoy_\($0.names.nonce)_") } }
+  }
+}

@@ -1,0 +1,139 @@
+import Inventory
+import Journal
+import Playbook
+import PostgresClient
+import ReplicationModel
+
+extension MigrationContext {
+  /// - Throws: `finish.in-progress` in the middle of a cutover or rollback: who serves is not settled then.
+  func refuseWhileHeldUp(_ step: String) async throws {
+    guard let record = try await record(), [.fenced, .drained].contains(record.state) else { return }
+    let noun = record.direction.noun
+    throw ConvoyError(
+      "finish.in-progress", "a \(noun) of migration \(migrationName) is in progress", at: place(step),
+      hint: "run \(record.direction.playbook) again, or unfence.yml to call it off")
+  }
+
+  func isFinished() async throws -> Bool {
+    let state = try await state()
+    return state == .finished || state == .none
+  }
+
+  /// - Throws: `migration.finished` when the target of a finished migration serves: a new copy would replace it.
+  func refuseFinished() async throws {
+    guard let record = try await record(), record.state == .finished, record.direction == .reverse else { return }
+    throw ConvoyError(
+      "migration.finished", "migration \(migrationName) is finished: \(migration.target.name) serves its data",
+      hint: "give a new migration a name of its own")
+  }
+}
+
+/// `stop_sync`: no worker runs any more, in either direction.
+struct StopSyncStep: Step {
+  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
+    [.init(.note, "stop the sync workers of migration \(context.migrationName)")]
+  }
+
+  func isDone(_ context: MigrationContext) async throws -> Bool {
+    if try await context.isFinished() { return true }
+    guard let record = try await context.record(), record.desiredSync == .stopped else { return false }
+    guard let handOff = record.handOff else { return true }
+    return try await Way(context: context, record: handOff, direction: record.direction).activeSlots().isEmpty
+  }
+
+  func run(_ context: MigrationContext) async throws -> StepResult {
+    try await context.refuseWhileHeldUp("stop_sync")
+    guard let record = try await context.record(), let handOff = record.handOff else {
+      return StepResult(changed: false, "there were none")
+    }
+    try await stopWorkers(context, handOff, record.direction, at: context.place("stop_sync"))
+    return StepResult(changed: true, "the workers have ended")
+  }
+}
+
+/// `clean_up`: what the migration has put on one side goes away.
+struct CleanUpStep: Step {
+  enum OldData: String, Sendable { case keep, remove }
+
+  let side: Side
+  let oldData: OldData
+
+  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
+    let cleanUp = try await CleanUp(context, side)
+    let host = context.host(side).name
+    var actions: [PlannedAction] = []
+    if cleanUp.isGivenUp {
+      actions.append(.init(host: host, .command, "stop the copy and put the old data directory back"))
+    } else {
+      actions = try await cleanUp.left().map { .init(host: host, .note, "remove \($0)") }
+    }
+    for path in try await cleanUp.keptData() {
+      actions.append(
+        .init(host: host, oldData == .remove ? .command : .note, "\(oldData == .remove ? "rm -rf" : "keep") \(path)"))
+    }
+    return actions
+  }
+
+  func isDone(_ context: MigrationContext) async throws -> Bool {
+    if try await context.isFinished() { return true }
+    let cleanUp = try await CleanUp(context, side)
+    guard !cleanUp.isGivenUp, try await cleanUp.left().isEmpty else { return false }
+    guard oldData == .remove else { return true }
+    return try await cleanUp.keptData().isEmpty
+  }
+
+  func run(_ context: MigrationContext) async throws -> StepResult {
+    try await context.refuseWhileHeldUp("clean_up")
+    let cleanUp = try await CleanUp(context, side)
+    if try await context.record()?.desiredSync != .stopped {
+      throw ConvoyError(
+        "finish.sync-wanted", "the workers of migration \(context.migrationName) still run",
+        at: context.place("clean_up", side), hint: "run the step stop_sync before this one")
+    }
+    var summary = try await cleanUp.run()
+    let kept = try await cleanUp.keptData()
+    if oldData == .remove {
+      try await cleanUp.remove(kept)
+      if !kept.isEmpty { summary += ", removed \(kept.joined(separator: ", "))" }
+    } else if !kept.isEmpty {
+      summary += ", kept \(kept.joined(separator: ", "))"
+    }
+    return StepResult(changed: true, summary)
+  }
+}
+
+/// `finish`: looks for what is left on both sides, and closes the migration's record when that is nothing.
+struct FinishStep: Step {
+  /// A side that is not there any more.
+  let gone: Side?
+
+  private var sides: [Side] { Side.allCases.filter { $0 != gone } }
+
+  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
+    sides.map { .init(host: context.host($0).name, .note, "look for slots, origins, fences and files of ours") }
+  }
+
+  func isDone(_ context: MigrationContext) async throws -> Bool { try await context.isFinished() }
+
+  func run(_ context: MigrationContext) async throws -> StepResult {
+    try await context.refuseWhileHeldUp("finish")
+    var kept: [String] = []
+    for side in sides {
+      let cleanUp = try await CleanUp(context, side)
+      let left = try await cleanUp.left()
+      guard left.isEmpty else {
+        throw ConvoyError(
+          "finish.left-over", "left on \(context.host(side).name): \(few(left))", at: context.place("finish", side),
+          hint: "run the step clean_up for the \(side.rawValue)")
+      }
+      kept += try await cleanUp.keptData()
+    }
+    let name = context.migrationName
+    try await context.setState(.finished)
+    try await context.journal.perform { file throws(ConvoyError) in try file.endHandOff(migration: name) }
+    return StepResult(
+      changed: true,
+      "nothing of pgconvoy's is left on \(sides.map { context.host($0).name }.joined(separator: " and "))"
+        + (kept.isEmpty ? "" : "; kept: \(kept.joined(separator: ", "))"))
+  }
+}

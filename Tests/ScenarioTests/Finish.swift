@@ -1,0 +1,134 @@
+import Glibc
+import PostgresClient
+import ReplicationModel
+import Testing
+
+@testable import Lab
+
+extension Scenarios {
+  /// When a migration is over, nothing on either server says that it ever was.
+  @Suite(.serialized) struct Finish {
+    @Test func afterACutoverNothingOfOursIsLeft() async throws {
+      try await Scenario.run(databases: ["alpha", "bifrost"]) { scenario in
+        let source = try await Catalogs(scenario, .source, scenario.source)
+        let target = try await Catalogs(scenario, .target, scenario.target)
+        try await scenario.play("migrate")
+        try await scenario.play("cutover")
+        try await scenario.applicationGoesOn(on: scenario.target)
+        #expect(try await Catalogs(scenario, .source, scenario.source) != source)
+
+        let result = try await scenario.play("finish")
+        #expect(result.text.contains("nothing of pgconvoy's is left on lab-source and lab-target"), "\(result.text)")
+        #expect(try await Catalogs(scenario, .source, scenario.source).sansFiles == source.sansFiles)
+        let now = try await Catalogs(scenario, .target, scenario.target)
+        #expect(now.own == target.own)
+        #expect(now.replication == [])
+        // Everything of the databases is the source's.
+        #expect(now.roles == source.roles)
+        #expect(now.schemas == source.schemas)
+        let kept = now.files.filter { $0.hasPrefix("data.pgconvoy-") && !$0.hasSuffix(".log") }
+        #expect(kept.count == 1 && kept.allSatisfy { $0.hasPrefix("data.pgconvoy-old-") }, "\(now.files)")
+        try await scenario.applicationGoesOn(on: scenario.target)
+        let status = try await scenario.status()
+        #expect(status.migrations.map(\.state) == [.finished])
+        #expect(status.migrations.map(\.sourceFenced) == [false])
+
+        // A second time nothing is left to do, and no copy takes the place of what serves.
+        let again = try await scenario.play("finish")
+        #expect(again.text.contains("finish: already done"), "\(again.text)")
+        let anew = try await scenario.play("migrate", expecting: 1)
+        #expect(anew.text.contains("[migration.finished]"), "\(anew.text)")
+        let back = try await scenario.play("rollback", expecting: 1)
+        #expect(back.text.contains("[migration.finished]"), "\(back.text)")
+        try await scenario.applicationGoesOn(on: scenario.target)
+      }
+    }
+
+    @Test(arguments: [false, true]) func withoutACutoverOrAfterARollbackTheTargetIsAsBefore(cutOver: Bool) async throws
+    {
+      try await Scenario.run(databases: ["alpha"]) { scenario in
+        let source = try await Catalogs(scenario, .source, scenario.source)
+        let target = try await Catalogs(scenario, .target, scenario.target)
+        try await scenario.play("migrate")
+        if cutOver {
+          try await scenario.play("cutover")
+          try await scenario.applicationGoesOn(on: scenario.target)
+          try await midway(scenario)
+          try await scenario.play("rollback")
+        }
+        let finish = try scenario.playbook("finish") { $0.replacing("old_data: keep", with: "old_data: remove") }
+        try await scenario.play(finish)
+        #expect(try await Catalogs(scenario, .source, scenario.source).sansFiles == source.sansFiles)
+        var now = try await Catalogs(scenario, .target, scenario.target)
+        now.files.removeAll { $0.hasSuffix(".log") }
+        var before = target
+        before.files.removeAll { $0.hasSuffix(".log") }
+        #expect(now == before)
+        try await scenario.applicationGoesOn()
+        #expect(try scenario.service("app", on: scenario.source) == "run")
+        if cutOver { try await scenario.expectAcknowledged([scenario.source, scenario.target], on: .source) }
+      }
+    }
+
+    /// Who serves is not settled yet.
+    private func midway(_ scenario: Scenario) async throws {
+      let play = try scenario.start("play", Scenario.shipped("rollback"), "--yes")
+      #expect(try await play.says("drain: changed"))
+      kill(play.pid, SIGKILL)
+      _ = try await play.result()
+      let refused = try await scenario.play("finish", expecting: 1)
+      #expect(refused.text.contains("[finish.in-progress]"), "\(refused.text)")
+    }
+  }
+}
+
+/// What a migration might leave behind on a server, by its own catalogs and files.
+private struct Catalogs: Equatable {
+  /// Slots, origins, subscriptions, event triggers.
+  var replication: [[String]]
+  var roles: [[String]]
+  var schemas: [[String]]
+  /// What belongs to the host and not to the data: the settings' values and pg_hba.conf.
+  var own: [[String]]
+  /// Names beside the data directory.
+  var files: [String]
+
+  init(_ scenario: Scenario, _ role: Scenario.Role, _ host: LabHost) async throws {
+    replication = try await scenario.sql(
+      role,
+      """
+      SELECT 'slot', slot_name::text FROM pg_replication_slots UNION ALL
+      SELECT 'origin', roname FROM pg_replication_origin UNION ALL
+      SELECT 'subscription', subname::text FROM pg_subscription ORDER BY 1, 2
+      """)
+    roles = try await scenario.sql(
+      role, "SELECT rolname::text, rolsuper::text, rolreplication::text, rolcanlogin::text FROM pg_roles ORDER BY 1")
+    own =
+      try await scenario.sql(
+        role,
+        """
+        SELECT name, setting FROM pg_settings
+         WHERE name NOT IN ('in_hot_standby', 'transaction_read_only', 'application_name') AND source <> 'client'
+         ORDER BY name
+        """) + [[try readText(host.dataDirectory + "/pg_hba.conf")]]
+    let names = try await scenario.sql(role, "SELECT datname FROM pg_database WHERE datallowconn ORDER BY 1")
+    schemas = []
+    for name in names.map({ $0[0] }) {
+      schemas += try await scenario.sql(
+        role,
+        """
+        SELECT 'schema', nspname::text FROM pg_namespace WHERE nspname !~ '^pg_(temp|toast_temp)' UNION ALL
+        SELECT 'event trigger', evtname::text FROM pg_event_trigger UNION ALL
+        SELECT 'publication', pubname::text FROM pg_publication ORDER BY 1, 2
+        """, in: name
+      ).map { [name] + $0 }
+    }
+    files = directoryEntries(host.postgresDirectory).sorted()
+  }
+
+  var sansFiles: Catalogs {
+    var copy = self
+    copy.files = []
+    return copy
+  }
+}
