@@ -28,7 +28,8 @@ struct FenceStep: Step {
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
-    if try await context.isHeldUp(direction) { return true }
+    // Someone may have lifted it since, from another machine.
+    if try await context.isHeldUp(direction) { return try await Fence(context: context, side: side).isUp() }
     return try await context.isOver(direction)
   }
 
@@ -45,8 +46,14 @@ struct FenceStep: Step {
   func undo(_ context: MigrationContext) async throws -> UndoResult {
     // Both sides would take writes.
     guard try await !context.isOver(direction) else { return .nothingToUndo }
+    let isHeldUp = try await context.isHeldUp(direction)
+    if isHeldUp {
+      // Before the first writer: the workers may have been turned round already.
+      _ = try await OpenWayStep(direction: direction).undo(context)
+      try await runWorkers(context, direction)
+    }
     try await Fence(context: context, side: side).lift()
-    if try await context.isHeldUp(direction) { try await context.setState(context.handOff().restState(direction)) }
+    if isHeldUp { try await context.setState(context.handOff().restState(direction)) }
     try await context.removeFact(FactKey.downtimeBegan)
     return .undone("lifted the fence")
   }

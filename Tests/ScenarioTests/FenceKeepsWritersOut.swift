@@ -97,8 +97,11 @@ extension Scenarios.Streaming {
       #expect(lifted.status == 0, "\(lifted.text)")
       #expect(try await scenario.value(.source, enabled) == "t")
       #expect(try await scenario.refusal(.sourceApp) == nil)
-      // The journal here still says that there is a fence, and the services are on its record.
-      try await scenario.play(try scenario.playbook(steps: ["fence: { on: source }"]))
+      // The journal here still says that there is a fence. The server is asked.
+      let again = try await scenario.play(try scenario.playbook(steps: ["fence: { on: source }"]))
+      #expect(again.text.contains("fence: changed"), "\(again.text)")
+      #expect(try await scenario.refusal(.sourceApp)?.code == "postgres.hba-rejects")
+      #expect(try await scenario.value(.source, enabled) == "f")
       try await scenario.play("unfence")
       #expect(try await scenario.value(.source, enabled) == "t")
       try await scenario.script(.source, "ALTER SUBSCRIPTION \(quoted) DISABLE", in: "beta")

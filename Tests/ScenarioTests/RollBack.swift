@@ -51,9 +51,12 @@ extension Scenarios {
         try await theDrainDoesNotEnd(scenario)
         try await aRowWasPlanted(scenario)
         try await theSourceIsNotUnfenced(scenario)
-        for moment in ["fence: changed", "close_reverse (", "open_way_forward (", "open_way_forward: changed"] {
+        try await theWorkersHadBeenTurnedRound(scenario)
+        for moment in ["fence: changed", "close_reverse (", "open_way_forward ("] {
           try await kill(scenario, at: moment)
         }
+        // As one that is killed behind the last of these.
+        try await scenario.play(try upToTheLastPointOfReturn(scenario))
         try await scenario.play(try scenario.withoutServices("rollback"))
         try await expectIdenticalAndComplete(scenario, open: .sourceApp, closed: .targetApp)
         try await scenario.play("rollback")
@@ -118,6 +121,25 @@ extension Scenarios {
       #expect(other.text.contains("[migration.cut-over]"), "\(other.text)")
       try await scenario.play("unfence")
       try await expectServing(scenario, on: scenario.target, not: scenario.source)
+    }
+
+    /// Called off by hand a moment before the source would have opened.
+    private func theWorkersHadBeenTurnedRound(_ scenario: Scenario) async throws {
+      try await scenario.play(try upToTheLastPointOfReturn(scenario))
+      #expect(try await scenario.status().migrations.map(\.state) == [.drained])
+      #expect(try await forwardSlots(scenario) == scenario.databases.count)
+      try await scenario.play("unfence")
+      try await expectServing(scenario, on: scenario.target, not: scenario.source)
+      try await expectStreamingBack(scenario)
+      #expect(try await forwardSlots(scenario) == 0)
+    }
+
+    private func upToTheLastPointOfReturn(_ scenario: Scenario) throws -> String {
+      try scenario.playbook("rollback") { text in
+        var lines = text.split(separator: "\n")
+        lines.removeSubrange((lines.firstIndex { $0.contains("- open_source") } ?? lines.endIndex)...)
+        return lines.joined(separator: "\n") + "\n"
+      }
     }
 
     private func kill(_ scenario: Scenario, at text: String) async throws {
