@@ -33,17 +33,30 @@ struct CleanUp {
       return [try await context.session(side).parameters.displayName]
     }
     if isGivenUp, try await !isCopy(session) { return try await filesLeft() }
-    let patterns = handOffs.map { "pgconvoy\\_\($0.names.nonce)%" }
-    let list = "{" + patterns.map { "\"\($0.replacing("\\", with: "\\\\"))\"" }.joined(separator: ",") + "}"
-    var found = try await session.query(
-      """
-      SELECT 'replication slot ' || slot_name FROM pg_catalog.pg_replication_slots WHERE slot_name LIKE ANY ($1::text[])
-      UNION ALL
-      SELECT 'replication origin ' || roname FROM pg_catalog.pg_replication_origin WHERE roname LIKE ANY ($1::text[])
-      """, [list]
-    ).rows.map { $0.string(0) }
+    var found = try await names(session, slots: true).map { "replication slot \($0)" }
+    found += try await names(session, slots: false).map { "replication origin \($0)" }
+    found += try await publications().map { "publication \($0.name) in database \($0.database)" }
     if try await Fence(context: context, side: side).isUp() { found.append("pgconvoy's block in pg_hba.conf") }
     return found + (try await filesLeft())
+  }
+
+  /// Of any of the hand-offs: the inventory may name another plugin by now.
+  private func publications() async throws -> [(database: String, name: String)] {
+    let present = try await context.allDatabases(side).map(\.name)
+    let known = Set(handOffs.flatMap { $0.databases.map(\.name) }).intersection(present)
+    var found: [(database: String, name: String)] = []
+    for database in known.sorted() {
+      let names = try await context.session(side, database: database).query(
+        "SELECT pubname FROM pg_catalog.pg_publication"
+      ).rows.map { $0.string(0) }
+      found += names.filter(isOurs).map { (database, $0) }
+      await context.closeSession(side, database: database)
+    }
+    return found
+  }
+
+  private func isOurs(_ name: String) -> Bool {
+    handOffs.contains { name.hasPrefix("pgconvoy_\($0.names.nonce)_") }
   }
 
   private func filesLeft() async throws -> [String] {
@@ -72,6 +85,9 @@ struct CleanUp {
     try await dropSlots(context, side, names: slots, cuttingOff: true)
     for origin in origins { try await dropOrigin(session, origin) }
     var done = "\(slots.count) slots, \(origins.count) replication origins"
+    for publication in try await publications() {
+      try await dropPublication(context, side, publication.name, in: publication.database)
+    }
     let fence = Fence(context: context, side: side)
     if try await fence.isUp() {
       // Where the other side serves, it has taken over the subscriptions: two would take each change.
@@ -123,6 +139,6 @@ struct CleanUp {
   private func names(_ session: PostgresSession, slots: Bool) async throws -> [String] {
     let (column, table) = slots ? ("slot_name", "pg_replication_slots") : ("roname", "pg_replication_origin")
     let present = try await session.query("SELECT \(column) FROM pg_catalog.\(table)").rows.map { $0.string(0) }
-    return present.filter { name in handOffs.contains { name.hasPrefix("pgconvoy_\($0.names.nonce)_") } }
+    return present.filter(isOurs)
   }
 }

@@ -14,12 +14,18 @@ func makePublication(_ session: PostgresSession, _ name: String) async throws {
   try await session.script("CREATE PUBLICATION \(quotedIdentifier(name)) FOR ALL TABLES")
 }
 
-/// Drops the migration's publications on one side. The copy has brought the source's along, and a source keeps refusing
-/// updates of tables without a replica identity as long as it has one.
+/// Drops the publications of the forward streams on one side. The copy has brought the source's along, and a source keeps
+/// refusing updates of tables without a replica identity as long as it has one.
 func dropPublications(_ context: MigrationContext, _ side: Side, of databases: [HandOffDatabase]) async throws {
   guard context.migration.plugin == .pgoutput else { return }
   for database in databases {
-    let session = try await context.session(side, database: database.name)
-    try await session.script("DROP PUBLICATION IF EXISTS \(quotedIdentifier(database.publicationName))")
+    try await dropPublication(context, side, database.publicationName, in: database.name)
   }
+}
+
+func dropPublication(
+  _ context: MigrationContext, _ side: Side, _ name: String, in database: String
+) async throws {
+  let session = try await context.session(side, database: database)
+  try await session.script("DROP PUBLICATION IF EXISTS \(quotedIdentifier(name))")
 }

@@ -25,8 +25,11 @@ struct Way {
         let exists = try await session.query(
           "SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [name])
         if exists.rowCount == 0 {
+          // Before the slot, as at the hand-off.
+          let plugin = context.migration.plugin
+          if plugin == .pgoutput { try await makePublication(session, name) }
           try await session.query(
-            "SELECT lsn FROM pg_catalog.pg_create_logical_replication_slot($1, 'test_decoding')", [name],
+            "SELECT lsn FROM pg_catalog.pg_create_logical_replication_slot($1, $2)", [name, plugin.rawValue],
             within: Self.slotDeadline)
         }
         await session.close()
@@ -67,9 +70,13 @@ struct Way {
     return start
   }
 
-  /// Takes the slots away, for they would hold the server's WAL for ever.
+  /// Takes the slots away, and what they read, for they would hold the server's WAL for ever.
   func dropSlots() async throws {
     try await MigrationSteps.dropSlots(context, direction.from, names: record.slots(direction))
+    guard context.migration.plugin == .pgoutput else { return }
+    for database in record.databases {
+      try await dropPublication(context, direction.from, record.slot(database, direction), in: database.name)
+    }
   }
 
   func dropOrigins() async throws {
