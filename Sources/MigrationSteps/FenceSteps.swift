@@ -47,11 +47,7 @@ struct FenceStep: Step {
     // Both sides would take writes.
     guard try await !context.isOver(direction) else { return .nothingToUndo }
     let isHeldUp = try await context.isHeldUp(direction)
-    if isHeldUp {
-      // Before the first writer: the workers may have been turned round already.
-      _ = try await OpenWayStep(direction: direction).undo(context)
-      try await runWorkers(context, direction)
-    }
+    if isHeldUp { try await OpenWayStep(direction: direction).takeAway(context) }
     try await Fence(context: context, side: side).lift()
     if isHeldUp { try await context.setState(context.handOff().restState(direction)) }
     try await context.removeFact(FactKey.downtimeBegan)
@@ -83,8 +79,10 @@ struct UnfenceStep: Step {
         at: context.place("unfence", side),
         hint: "\(direction == .forward ? "roll back" : "cut over") first, or finish the migration")
     }
+    let isHeldUp = try await context.isHeldUp(direction)
+    if isHeldUp { try await OpenWayStep(direction: direction).takeAway(context) }
     try await Fence(context: context, side: side).lift()
-    if try await context.isHeldUp(direction) { try await context.setState(context.handOff().restState(direction)) }
+    if isHeldUp { try await context.setState(context.handOff().restState(direction)) }
     try await context.removeFact(FactKey.downtimeBegan)
     return StepResult(changed: true, "lifted the fence of \(context.host(side).name)")
   }

@@ -136,7 +136,10 @@ public actor SyncSupervisor {
     try await passOnSkips(migration.name, to: workers)
     for worker in workers { worker.start() }
     let keeper = Task { [logger] in
-      if direction == .forward { await keepReverseSlots(context, handOff, logger: logger) }
+      // Not while a rollback could still be called off: then the way back would go on from where its slots were.
+      if direction == .forward && record.direction == .forward {
+        await keepReverseSlots(context, handOff, logger: logger)
+      }
     }
     running[migration.name] = Convoy(
       nonce: handOff.names.nonce, direction: direction, start: start, workers: workers, keeper: keeper)

@@ -114,4 +114,16 @@ struct OpenWayStep: Step {
     try await context.updateHandOff { record in if way.direction == .reverse { record.reverseLSN = nil } }
     return .undone("took the way \(way.direction == .reverse ? "back" : "forward") away again")
   }
+
+  /// Before the first writer comes in again: what a run that was killed has left of the way, and the workers that it had
+  /// turned round already.
+  func takeAway(_ context: MigrationContext) async throws {
+    guard let record = try await context.record(), let handOff = record.handOff else { return }
+    if record.desiredSync != DesiredSync(direction) {
+      _ = try await undo(context)
+      try await runWorkers(context, direction)
+    } else if direction == .reverse {
+      try await Way(context: context, record: handOff, direction: .forward).dropSlots()
+    }
+  }
 }
