@@ -101,11 +101,11 @@ struct CutoverStepsTests {
     ] { #expect(isDone) }
     let summary = try await ReportStep().run(context).summary
     let path = servers.directory + "-state/reports/a.b-0123456789ab-2.json"
-    #expect(summary == "wrote \(path)")
+    #expect(summary.hasPrefix("wrote \(path), SHA-256 "))
     #expect(try await ReportStep().isDone(context))
     let attributes = try FileManager.default.attributesOfItem(atPath: path)
     #expect(attributes[.posixPermissions] as? Int == 0o600)
-    #expect(try FileManager.default.contentsOfDirectory(atPath: servers.directory + "-state/reports").count == 2)
+    #expect(try FileManager.default.contentsOfDirectory(atPath: servers.directory + "-state/reports").count == 4)
 
     let report = try #require(try await ClosingReport.latest(context)).report
     #expect(report.outcome == .cutOver)

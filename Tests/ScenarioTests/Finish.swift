@@ -31,7 +31,7 @@ extension Scenarios {
         try await scenario.applicationGoesOn(on: scenario.target)
         let status = try await scenario.status()
         #expect(status.migrations.map(\.state) == [.finished])
-        #expect(status.migrations.map(\.sourceFenced) == [false])
+        #expect(try await scenario.refusal(.sourceApp) == nil)
 
         // A second time nothing is left to do, and no copy takes the place of what serves.
         let again = try await scenario.play("finish")
