@@ -8,13 +8,17 @@ extension Scenarios {
   /// A whole migration with the application writing before, during and after it.
   @Suite(.serialized) struct MigrateUnderLoad {
     @Test(arguments: 1...5) func findsBothSidesIdentical(round: Int) async throws {
-      try await Scenario.run(databases: round == 1 ? nil : ["opscode_chef", "bifrost"], rate: 120) { scenario in
+      let databases = round == 1 ? nil : ["opscode_chef", "bifrost"]
+      let plugin: OutputPlugin = round == 2 ? .pgoutput : .testDecoding
+      try await Scenario.run(databases: databases, rate: 120, plugin: plugin) { scenario in
         let kept = try await KeptByTheTarget(scenario)
         try await scenario.applicationGoesOn()
         try await scenario.play("migrate")
         let quarantined = try #require(try await scenario.refusal(.targetApp))
         #expect(quarantined.code == "postgres.hba-rejects")
         try await scenario.applicationGoesOn(by: 200)
+        let slots = try await scenario.sql(.source, "SELECT DISTINCT plugin FROM pg_catalog.pg_replication_slots")
+        #expect(slots == [[plugin.rawValue]])
 
         try await scenario.play(try scenario.cutoverWithoutServices())
         let acknowledged = scenario.acknowledgedCount(scenario.source)
@@ -28,6 +32,8 @@ extension Scenarios {
         #expect(try scenario.service("app", on: scenario.target) == "down")
 
         try await scenario.play("cutover")
+        let publications = try await scenario.sql(.source, "SELECT pubname FROM pg_catalog.pg_publication")
+        #expect(publications.isEmpty)
         #expect(try scenario.service("app", on: scenario.target) == "run")
         #expect(try scenario.service("web", on: scenario.target) == "run")
         #expect(try scenario.service("app", on: scenario.source) == "down")

@@ -33,7 +33,8 @@ struct Scenario: Sendable {
 
   /// Brings a lab up with the program, and ends it whatever the body does.
   static func run(
-    databases: [String]? = nil, rate: Double = 60, _ body: (Scenario) async throws -> Void
+    databases: [String]? = nil, rate: Double = 60, plugin: OutputPlugin = .testDecoding,
+    _ body: (Scenario) async throws -> Void
   ) async throws {
     let directory = "/tmp/pgconvoy-scenario-\(HandOffNames.random().nonce)"
     let output = "/tmp/pgconvoy-scenario-output-\(HandOffNames.random().nonce)"
@@ -48,6 +49,13 @@ struct Scenario: Sendable {
     try #require(up.status == 0, "\(up.text)")
     do {
       let lab = try Lab.describe(directory: directory)
+      if plugin != .testDecoding {
+        let inventory = try readText(lab.inventoryFile)
+        let setting = "    target: lab-target\n"
+        try #require(inventory.contains(setting))
+        try writeFile(
+          lab.inventoryFile, inventory.replacing(setting, with: setting + "    plugin: \(plugin.rawValue)\n"))
+      }
       let scenario = Scenario(lab: lab, uris: try lab.environment())
       try makeDirectory(scenario.workDirectory, mode: 0o700)
       try await body(scenario)
