@@ -221,9 +221,17 @@ import Testing
       "cutover",
       [
         "wait_for_lag", "stop_services", "fence", "drain", "copy_sequences", "refresh_materialized_views", "verify",
-        "confirm_fence", "close_forward", "open_target", "start_services", "report",
+        "confirm_fence", "close_forward", "open_way_back", "open_target", "start_services", "report",
       ], .undo
     ),
+    (
+      "rollback",
+      [
+        "wait_for_lag", "stop_services", "fence", "drain", "copy_sequences", "refresh_materialized_views", "verify",
+        "confirm_fence", "close_reverse", "open_way_forward", "open_source", "start_services", "report",
+      ], .undo
+    ),
+    ("finish", ["stop_sync", "clean_up", "clean_up", "finish"], .stop),
     ("quiesced-migrate", [], .stop), ("unfence", [], .stop),
   ])
   func shippedPlaybooksParse(_ name: String, _ steps: [String], _ policy: FailurePolicy) throws {
