@@ -19,6 +19,27 @@ public enum Transport: String, Sendable, CaseIterable {
   case ssh
 }
 
+/// Which ssh_config is asked, by `ssh -G`, for what the inventory leaves open.
+public enum SSHConfig: Sendable, Equatable {
+  /// The user's and the system's, as ssh(1) finds them.
+  case standard
+  /// On this machine, absolute.
+  case file(String)
+  case none
+}
+
+/// A host that another one is reached through.
+public struct SSHHop: Sendable, Equatable {
+  /// A name or an address, as the machine before it knows it.
+  public var address: String
+  public var settings: SSHSettings
+
+  public init(address: String, settings: SSHSettings) {
+    self.address = address
+    self.settings = settings
+  }
+}
+
 /// How to log in to a host.
 public struct SSHSettings: Sendable, Equatable {
   public var user: String
@@ -32,6 +53,12 @@ public struct SSHSettings: Sendable, Equatable {
   public var connectTimeout: Duration
   /// A shell command on this machine that prints the identity file's passphrase.
   public var passphraseCommand: String?
+  public var config = SSHConfig.standard
+  /// As ssh_config's ProxyJump: `user@host:port`, several with commas; `none`; nil: what ssh_config says.
+  public var proxyJump: String?
+  /// Resolved: more keys to try, and the hosts that this one is reached through, the first one first.
+  public var moreIdentityFiles: [String] = []
+  public var jumps: [SSHHop] = []
 }
 
 /// libpq's sslmode.
@@ -57,10 +84,21 @@ public enum PasswordSource: Sendable, Equatable {
   case inline(Secret)
 }
 
+/// How PostgreSQL on a host is reached from here.
+public enum PostgresRoute: String, Sendable, CaseIterable {
+  case direct
+  /// Through the host's SSH connection; the address is one as the host sees it.
+  case ssh
+}
+
 /// A host's PostgreSQL server: how to reach it, and where it lives on the host.
 public struct PostgresSettings: Sendable, Equatable {
-  /// Host name, IP address, or a socket's directory, as libpq's `host` takes it, seen from this machine.
+  /// Host name, IP address, or a socket's directory, as libpq's `host` takes it, seen from this machine; with a route
+  /// through SSH seen from the host.
   public var address: String
+  public var via: PostgresRoute
+  /// How the other host's server reaches this one, to copy it and to follow it.
+  public var replicationAddress: String
   public var port: Int
   /// pgconvoy's own role: a superuser.
   public var user: String
@@ -79,6 +117,8 @@ public struct PostgresSettings: Sendable, Equatable {
   /// On the host, where a server that pgconvoy starts writes before its own logging begins; nil: in the data
   /// directory.
   public var logFile: String?
+  /// What runs the server on the host, where pg_ctl is not it: a manager would start again what pg_ctl stops.
+  public var service: Service?
   public var password: PasswordSource
   public var sslMode: SSLMode
   public var connectTimeout: Duration

@@ -42,14 +42,24 @@ extension InventoryReader {
       knownHosts: layers.value("known_hosts", default: PathRules.normal(user.home + "/.ssh/known_hosts"), local),
       agent: layers.value("agent", default: true, problems.boolean),
       connectTimeout: layers.value("connect_timeout", default: .seconds(10), problems.duration),
-      passphraseCommand: layers.optional("passphrase_command", problems.string))
+      passphraseCommand: layers.optional("passphrase_command", problems.string),
+      config: layers.value("config", default: .standard, config),
+      proxyJump: layers.optional("proxy_jump", problems.string))
+  }
+
+  private func config(_ entry: YAMLEntry) -> SSHConfig? {
+    entry.value.text == "none" ? SSHConfig.none : paths.local(entry, problems).map { .file($0) }
   }
 
   func postgres(_ outer: Layers, address: String) -> PostgresSettings {
     let layers = outer.inner("postgres", keys: InventoryKeys.postgres)
     let remote = { (entry: YAMLEntry) in paths.remote(entry, problems) }
+    let via = layers.value("via", default: PostgresRoute.direct) { problems.choice($0) }
+    let own = layers.value("address", default: via == .ssh ? "127.0.0.1" : address, problems.string)
     return PostgresSettings(
-      address: layers.value("address", default: address, problems.string),
+      address: own, via: via,
+      replicationAddress: layers.value(
+        "replication_address", default: via == .ssh ? address : own, problems.string),
       port: layers.value("port", default: 5432) { problems.integer($0, in: 1...65535) },
       user: layers.value("user", default: "postgres", problems.string),
       maintenanceDatabase: layers.value("database", default: "postgres", problems.string),
@@ -59,6 +69,7 @@ extension InventoryReader {
       configFile: layers.optional("config_file", remote),
       socketDirectory: layers.optional("socket_directory", remote),
       logFile: layers.optional("log_file", remote),
+      service: layers.optional("service") { service($0.value, ofPostgres: true) },
       password: password(layers),
       sslMode: layers.value("sslmode", default: SSLMode.prefer) { problems.choice($0) },
       connectTimeout: layers.value("connect_timeout", default: .seconds(10), problems.duration))

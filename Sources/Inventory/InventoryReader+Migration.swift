@@ -158,8 +158,10 @@ extension InventoryReader {
     return services
   }
 
-  private func service(_ value: YAMLValue) -> Service? {
-    guard let fields = problems.fields(value, of: "a service", keys: InventoryKeys.service) else { return nil }
+  /// - Parameter ofPostgres: it is what runs PostgreSQL itself.
+  func service(_ value: YAMLValue, ofPostgres: Bool = false) -> Service? {
+    let keys = ofPostgres ? InventoryKeys.postgresService : InventoryKeys.service
+    guard let fields = problems.fields(value, of: "a service", keys: keys) else { return nil }
     guard let nameEntry = fields.required("name", problems) else { return nil }
     let name = problems.string(nameEntry)
     let manager: ServiceManager? = fields.required("manager", problems).flatMap { problems.choice($0) }
@@ -173,10 +175,11 @@ extension InventoryReader {
     }
     let directory = fields["directory"].flatMap { paths.remote($0, problems) }
     guard let name, let manager else { return nil }
-    if isPostgres(name) {
+    if !ofPostgres, isPostgres(name) {
       problems.add(
         "service-is-postgresql", "service \(name) is PostgreSQL itself", at: nameEntry.value.place,
-        hint: "list only the services that use the databases; pgconvoy starts and stops PostgreSQL by itself")
+        hint:
+          "list only the services that use the databases; what runs PostgreSQL stands in postgres.service of its host")
       return nil
     }
     if manager != .runit, let entry = fields["directory"] {

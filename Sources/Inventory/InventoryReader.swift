@@ -91,11 +91,13 @@ struct InventoryReader {
         problems.add(
           "same-host", "source and target of migration \(draft.name) are the same host, \(target.name)", at: place,
           hint: "a migration needs two hosts")
-      } else if source.postgres.address == target.postgres.address, source.postgres.port == target.postgres.port {
+      } else if source.postgres.replicationAddress == target.postgres.replicationAddress,
+        source.postgres.port == target.postgres.port
+      {
         problems.add(
           "same-server",
           "source and target of migration \(draft.name) are the same server, "
-            + "\(target.postgres.address):\(target.postgres.port)", at: place,
+            + "\(target.postgres.replicationAddress):\(target.postgres.port)", at: place,
           hint: "give \(source.name) and \(target.name) addresses or ports of their own")
       } else if let other = targets[target.name] {
         problems.add(

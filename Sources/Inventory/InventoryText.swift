@@ -84,15 +84,17 @@ public enum InventoryText {
         ("ssh.user", ssh.user), ("ssh.port", String(ssh.port)), ("ssh.identity_file", ssh.identityFile),
         ("ssh.known_hosts", ssh.knownHosts), ("ssh.agent", ssh.agent ? "true" : "false"),
         ("ssh.connect_timeout", Quantities.text(ssh.connectTimeout)),
-        ("ssh.passphrase_command", ssh.passphraseCommand),
+        ("ssh.passphrase_command", ssh.passphraseCommand), ("ssh.proxy_jump", jumps(ssh)),
       ]
     }
     rows += [
-      ("postgres.address", postgres.address), ("postgres.port", String(postgres.port)),
+      ("postgres.address", postgres.address), ("postgres.via", postgres.via.rawValue),
+      ("postgres.replication_address", postgres.replicationAddress), ("postgres.port", String(postgres.port)),
       ("postgres.user", postgres.user), ("postgres.database", postgres.maintenanceDatabase),
       ("postgres.os_user", postgres.osUser), ("postgres.data_directory", postgres.dataDirectory),
       ("postgres.bin_directory", postgres.binDirectory), ("postgres.config_file", postgres.configFile),
       ("postgres.socket_directory", postgres.socketDirectory), ("postgres.log_file", postgres.logFile),
+      ("postgres.service", postgres.service.map(text)),
       ("postgres.password", text(postgres.password)), ("postgres.sslmode", postgres.sslMode.rawValue),
       ("postgres.connect_timeout", Quantities.text(postgres.connectTimeout)),
       ("service_directory", host.serviceDirectory),
@@ -133,5 +135,10 @@ public enum InventoryText {
       }
       return cells.joined(separator: "  ") + "\n"
     }.joined()
+  }
+
+  private static func jumps(_ ssh: SSHSettings) -> String? {
+    guard !ssh.jumps.isEmpty else { return ssh.proxyJump }
+    return ssh.jumps.map { "\($0.settings.user)@\($0.address):\($0.settings.port)" }.joined(separator: ",")
   }
 }

@@ -29,10 +29,13 @@ public enum Origin: Sendable, Equatable, CustomStringConvertible {
   case builtIn
   /// The value stands there, in the host, the migration, or `defaults`.
   case file(SourcePlace)
+  /// The user's ssh_config, as `ssh -G` prints it.
+  case sshConfig
 
   public var description: String {
     switch self {
     case .builtIn: "built in"
+    case .sshConfig: "ssh -G"
     case .file(let place): "\(place.path):\(place.line)"
     }
   }

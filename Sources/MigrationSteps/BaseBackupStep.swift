@@ -11,21 +11,29 @@ import ReplicationModel
 /// The target's server goes on as it was until the copy is whole: a backup that fails has cost nothing.
 struct BaseBackupStep: Step {
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
+    let migration = context.migration
     let target = try await context.server(.target)
-    let host = context.migration.target.name
-    let source = context.migration.source
-    return [
+    let host = migration.target.name
+    var actions: [PlannedAction] = []
+    if let earlier = try await context.record()?.handOff {
+      let present = try await context.session(.source).query(
+        "SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [earlier.names.physicalSlot])
+      if present.rowCount > 0 {
+        actions.append(
+          .init(
+            host: migration.source.name, database: migration.source.postgres.maintenanceDatabase, dropSlotSQL,
+            [earlier.names.physicalSlot]))
+      }
+    }
+    // What an attempt before this one has left has its nonce; the new one gets its own.
+    let slot = HandOffNames(nonce: "NONCE").physicalSlot
+    return actions + [
+      .init(host: host, removal(target)),
+      .init(host: host, .file(old: nil, new: passfileLine(migration.source, password: "********")), target.passfile),
+      .init(host: host, backupCommand(context, target, slot: slot)),
       .init(
-        host: host, .file(old: nil, new: nil),
-        "write \(target.dataDirectory).pgconvoy-passfile (0600, removed after the hand-off)"),
-      .init(
-        host: source.name, .command, "create physical slot pgconvoy_<nonce>_physical (by pg_basebackup -C)"),
-      .init(
-        host: host, .command,
-        "as \(target.user): "
-          + shellQuoted(
-            arguments(target, source: source, settings: context.migration.baseBackup, slot: "pgconvoy_<nonce>_physical")
-          )),
+        host: migration.source.name, .note,
+        "pg_basebackup makes the physical slot \(slot); \(target.passfile) is removed after the hand-off"),
     ]
   }
 
@@ -37,11 +45,10 @@ struct BaseBackupStep: Step {
 
   func run(_ context: MigrationContext) async throws -> StepResult {
     try await context.refuseFinished()
-    let migration = context.migration
     let target = try await context.server(.target)
     try await removeLeftovers(context, target)
     let names = HandOffNames.random()
-    let bytes = try await beginHandOff(context, names: names)
+    let databases = try await beginHandOff(context, names: names)
     try await context.setFact(
       FactKey.targetDirectories,
       ServerDirectories(data: target.dataDirectory, programs: target.binDirectory, configFile: target.configFile))
@@ -50,10 +57,7 @@ struct BaseBackupStep: Step {
     try await context.setState(.copying)
     let watcher = BackupProgress(report: context.progress)
     let began = ContinuousClock.now
-    var command = RemoteCommand(
-      arguments(target, source: migration.source, settings: migration.baseBackup, slot: names.physicalSlot),
-      environment: ["PGPASSFILE": target.passfile, "LC_ALL": "C"], user: target.user)
-    command.label = "pg_basebackup"
+    var command = backupCommand(context, target, slot: names.physicalSlot)
     command.onOutput = { stream, bytes in if stream == .standardError { watcher.feed(bytes) } }
     do {
       try await target.remote.runChecked(command)
@@ -65,7 +69,9 @@ struct BaseBackupStep: Step {
     }
     try await context.setFact(FactKey.backupComplete, names.nonce)
     let seconds = (ContinuousClock.now - began).milliseconds
-    return StepResult(changed: true, "complete after \(seconds) ms", figures: [.init("of databases", bytes, .bytes)])
+    return StepResult(
+      changed: true, "complete after \(seconds) ms",
+      figures: [.init("of databases", databases.reduce(0) { $0 + ($1.bytes ?? 0) }, .bytes)], databases: databases)
   }
 
   func undo(_ context: MigrationContext) async throws -> UndoResult {
@@ -75,6 +81,27 @@ struct BaseBackupStep: Step {
   }
 
   // MARK: pieces
+
+  private func backupCommand(_ context: MigrationContext, _ target: ServerControl, slot: String) -> RemoteCommand {
+    let migration = context.migration
+    var command = RemoteCommand(
+      arguments(target, source: migration.source, settings: migration.baseBackup, slot: slot),
+      environment: ["PGPASSFILE": target.passfile, "LC_ALL": "C"], user: target.user)
+    command.label = "pg_basebackup"
+    return command
+  }
+
+  private func removal(_ target: ServerControl) -> RemoteCommand {
+    target.command(
+      "rm -rf -- \"$1\" \"$2\"", [target.copyDirectory, target.passfile], label: "removing an unfinished copy",
+      deadline: .seconds(600))
+  }
+
+  private func passfileLine(_ source: Inventory.Host, password: String) -> String {
+    Quarantine.passfileLine(
+      host: source.postgres.replicationAddress, port: source.postgres.port, database: "*", user: source.postgres.user,
+      password: password)
+  }
 
   private func arguments(
     _ target: ServerControl, source: Inventory.Host, settings: BaseBackupSettings, slot: String
@@ -93,7 +120,7 @@ struct BaseBackupStep: Step {
     return list
   }
 
-  private func beginHandOff(_ context: MigrationContext, names: HandOffNames) async throws -> UInt64 {
+  private func beginHandOff(_ context: MigrationContext, names: HandOffNames) async throws -> [DatabaseRecord] {
     let source = try await context.session(.source)
     let row = try await source.query(
       """
@@ -116,17 +143,13 @@ struct BaseBackupStep: Step {
       try file.registerMigration(migration.name, source: migration.source.name, target: migration.target.name)
       try file.beginHandOff(record, migration: migration.name)
     }
-    return databases.reduce(0) { $0 + $1.bytes }
+    return databases.map { DatabaseRecord($0.name, bytes: $0.bytes) }
   }
 
   /// The password of our role travels by a file that only the server's user can read.
   private func writePassfile(_ context: MigrationContext, _ target: ServerControl) async throws {
-    let source = context.migration.source.postgres
     let password = try await context.session(.source).passwordInUse() ?? ""
-    try await target.upload(
-      Quarantine.passfileLine(
-        host: source.address, port: source.port, database: "*", user: source.user, password: password),
-      to: target.passfile)
+    try await target.upload(passfileLine(context.migration.source, password: password), to: target.passfile)
   }
 
   /// Removes what an earlier attempt of this migration may have left behind: its slot, its copy, its password file.
@@ -137,9 +160,7 @@ struct BaseBackupStep: Step {
     if let record = try await context.record()?.handOff {
       try await dropSlots(context, .source, names: [record.names.physicalSlot], cuttingOff: true)
     }
-    try await target.check(
-      "rm -rf -- \"$1\" \"$2\"", [target.copyDirectory, target.passfile], label: "removing an unfinished copy",
-      deadline: .seconds(600))
+    try await target.remote.runChecked(removal(target))
   }
 }
 
@@ -147,6 +168,9 @@ extension ServerControl {
   /// Where the copy grows, next to the data directory so that a rename puts it in place.
   var copyDirectory: String { dataDirectory + ".pgconvoy-copy" }
   var passfile: String { dataDirectory + ".pgconvoy-passfile" }
+  var passfileRemoval: RemoteCommand {
+    command("rm -f -- \"$1\"", [passfile], label: "removing the password file")
+  }
   func oldDirectory(_ names: HandOffNames) -> String { dataDirectory + ".pgconvoy-old-\(names.nonce)" }
 }
 
@@ -154,11 +178,13 @@ extension Inventory.Host {
   /// How a standby of this host reaches it; the password comes from a file.
   var replicationKeywords: [(String, String)] {
     [
-      ("host", postgres.address), ("port", String(postgres.port)), ("user", postgres.user),
+      ("host", postgres.replicationAddress), ("port", String(postgres.port)), ("user", postgres.user),
       ("sslmode", postgres.sslMode.rawValue), ("application_name", "pgconvoy"),
     ]
   }
 }
+
+let dropSlotSQL = "SELECT pg_catalog.pg_drop_replication_slot($1)"
 
 /// Drops slots that exist, waiting for the walsender of one that has just been left.
 ///
@@ -185,7 +211,7 @@ func dropSlots(
         return false
       }
       do {
-        try await session.query("SELECT pg_catalog.pg_drop_replication_slot($1)", [name])
+        try await session.query(dropSlotSQL, [name])
         return true
       } catch let error as PostgresError where error.sqlState == .undefinedObject || error.sqlState == .objectInUse {
         // A creation that was given up takes its slot away itself, between the two statements.
@@ -195,13 +221,19 @@ func dropSlots(
   }
 }
 
-/// Reads pg_basebackup's progress from its standard error and passes on whole percents.
+/// Reads pg_basebackup's progress from its standard error and passes it on every twentieth part: how much of how much,
+/// how fast, and how long it will still take.
 final class BackupProgress: Sendable {
   private let report: @Sendable (String) -> Void
+  private let elapsed: @Sendable () -> Duration
   private let last = LastValue()
 
-  init(report: @escaping @Sendable (String) -> Void) {
+  init(
+    report: @escaping @Sendable (String) -> Void,
+    elapsed: @escaping @Sendable () -> Duration = { [began = ContinuousClock.now] in began.duration(to: .now) }
+  ) {
     self.report = report
+    self.elapsed = elapsed
   }
 
   /// `12345/67890 kB (18%), 0/1 tablespace`, rewritten in place with carriage returns.
@@ -211,9 +243,18 @@ final class BackupProgress: Sendable {
       guard let kilobytes = line.firstRange(of: " kB ("),
         let percent = Int(line[kilobytes.upperBound...].prefix { $0.isNumber })
       else { continue }
-      if last.replace(with: percent / 5) {
-        report("base backup \(percent) %, " + line[..<kilobytes.lowerBound].drop { $0 == " " } + " kB")
-      }
+      let counts = line[..<kilobytes.lowerBound].split(separator: "/").compactMap { UInt64($0.drop { $0 == " " }) }
+      guard counts.count == 2, last.replace(with: percent / 5) else { continue }
+      report(Self.text(percent: percent, done: counts[0] << 10, of: counts[1] << 10, after: elapsed()))
     }
+  }
+
+  static func text(percent: Int, done: UInt64, of total: UInt64, after elapsed: Duration) -> String {
+    let text = "base backup \(percent) %, \(readableBytes(done)) of \(readableBytes(total))"
+    let seconds = Double(elapsed.milliseconds) / 1000
+    guard seconds >= 1, done > 0 else { return text }
+    let rate = Double(done) / seconds
+    let left = total > done ? Int64(Double(total - done) / rate) : 0
+    return text + ", \(readableBytes(UInt64(rate)))/s, about \(RecapText.time(.seconds(left))) left"
   }
 }

@@ -61,7 +61,7 @@ struct ConfigurationFiles: Equatable {
       var files = [full]
       if include.isDirectory {
         let listing = try await server.remote.run(
-          server.shell("for f in \"$1\"/*.conf; do [ -f \"$f\" ] && printf '%s\\n' \"$f\"; done; true", [full]))
+          server.shell("for f in \"$1\"/*.conf; do [ -f \"$f\" ] && printf '%s\\n' \"$f\"; done; true", [full]).asking)
         files = listing.text.split(separator: "\n").map(String.init)
       }
       for file in files {
@@ -125,21 +125,35 @@ extension Quarantine {
     "max_locks_per_transaction",
   ]
 
-  /// Reads what the quarantine depends on: the kept settings, the target's own values, the source's.
+  /// Reads what the quarantine of a copy depends on: the settings that were kept in it, the target's own values, the
+  /// source's.
   static func assemble(
     _ context: MigrationContext, _ target: ServerControl, directory: String
   ) async throws -> Quarantine {
-    var kept = ConfigurationText(parsing: try await target.download("\(directory)/\(ServerControl.keptSettings)"))
+    let kept = ConfigurationText(parsing: try await target.download("\(directory)/\(ServerControl.keptSettings)"))
+    return try await assemble(context, target, kept: kept, configuredIn: directory)
+  }
+
+  /// - Parameters:
+  ///   - kept: the target's own `postgresql.auto.conf`, with `keptPreload`.
+  ///   - directory: whose configuration files say the rest; nil for a target without a cluster of its own.
+  static func assemble(
+    _ context: MigrationContext, _ target: ServerControl, kept: ConfigurationText, configuredIn directory: String?
+  ) async throws -> Quarantine {
+    var kept = kept
     let preload = kept[keptPreload] ?? ""
     kept.remove(keptPreload)
     let source = try await context.session(.source)
-    let databases = try await context.handOff().databases.count
+    let handOff = try await context.record()?.handOff
+    let databases =
+      if let handOff { handOff.databases.count } else { try await context.selectedDatabases().count }
     var names = standbyMinimums + ["max_replication_slots"]
     if await source.serverVersion >= 180000 { names.append("max_active_replication_origins") }
     let theirs = try await source.query(
       "SELECT name, setting FROM pg_catalog.pg_settings WHERE name = ANY ($1::text[])",
       ["{" + names.joined(separator: ",") + "}"])
-    let configured = try await target.configuredValues(names, directory: directory)
+    let configured =
+      if let directory { try await target.configuredValues(names, directory: directory) } else { [String: String]() }
     var minimums: [ConfigurationText.Setting] = []
     for name in names {
       let source = theirs.rows.first { $0[0] == name }?.int(1) ?? 0

@@ -155,7 +155,7 @@ struct Fence {
       try await session.query("SELECT pid FROM pg_catalog.pg_stat_activity").rows.map { $0.string(0) })
     let directory = try await session.query("SHOW data_directory").first ?? server.dataDirectory
     let listing = try await server.remote.runChecked(
-      server.shell("ps -o pid=,args= --ppid \"$(head -n 1 -- \"$1/postmaster.pid\")\"", [directory]))
+      server.shell("ps -o pid=,args= --ppid \"$(head -n 1 -- \"$1/postmaster.pid\")\"", [directory]).asking)
     var found: [String] = []
     for line in listing.text.split(separator: "\n") {
       let words = line.split(separator: " ", omittingEmptySubsequences: true)

@@ -107,7 +107,7 @@ struct FinishStep: Step {
   /// A side that is not there any more.
   let gone: Side?
 
-  private var sides: [Side] { Side.allCases.filter { $0 != gone } }
+  var sides: [Side] { Side.allCases.filter { $0 != gone } }
 
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
     sides.map { .init(host: context.host($0).name, .note, "look for slots, origins, fences and files of ours") }

@@ -12,44 +12,126 @@ import ReplicationModel
 /// is in its database's stream, none is in both.
 struct HandOffStep: Step {
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    let source = context.migration.source.name
-    let target = context.migration.target.name
-    var actions: [PlannedAction] = [
-      .init(host: target, .command, "stop the standby")
+    let target = try await context.server(.target)
+    let record = try await context.record()?.handOff
+    let names = try await context.plannedNames()
+    let oids = try await databases(context)
+    var actions: [PlannedAction] = []
+    if record?.handOffLSN == nil { actions += slotCreation(context, target, names, oids) }
+    let position = record?.handOffLSN?.description ?? "<hand-off>"
+    actions += try await recovery(context, target, names, restorePoint: record?.restorePoint)
+    actions += try await sealing(context, target, names, oids, position)
+    return actions
+  }
+
+  private struct PlannedDatabase {
+    var name: String
+    var oid: UInt32
+  }
+
+  private func databases(_ context: MigrationContext) async throws -> [PlannedDatabase] {
+    if let record = try await context.record()?.handOff {
+      return record.databases.map { PlannedDatabase(name: $0.name, oid: $0.oid) }
+    }
+    return try await context.selectedDatabases().map { PlannedDatabase(name: $0.name, oid: $0.oid) }
+  }
+
+  private func slotCreation(
+    _ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames, _ databases: [PlannedDatabase]
+  ) -> [PlannedAction] {
+    let source = context.migration.source
+    let maintenance = source.postgres.maintenanceDatabase
+    return [.init(host: target.host.name, target.stopCommand())]
+      + databases.flatMap { database in
+        let slot = names.slot(databaseOID: database.oid)
+        let plugin = context.migration.plugin
+        let publication = plugin == .pgoutput ? HandOffSQL.makePublication(slot) : []
+        return publication.map { PlannedAction(host: source.name, database: database.name, $0) } + [
+          PlannedAction(
+            host: source.name, database: database.name, HandOffSQL.createSlot, [slot, plugin.rawValue])
+        ]
+      } + [
+        .init(
+          host: source.name, database: maintenance, HandOffSQL.restorePoint, ["\(names.restorePoint)_NONCE"]),
+        .init(host: source.name, database: maintenance, HandOffSQL.flush),
+      ]
+  }
+
+  private func recovery(
+    _ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames, restorePoint: String?
+  ) async throws -> [PlannedAction] {
+    let path = target.dataDirectory + "/postgresql.auto.conf"
+    let stage = Quarantine.Stage.recovery(
+      context.upstream(target, names), restorePoint: restorePoint ?? "\(names.restorePoint)_NONCE")
+    return [
+      .init(host: target.host.name, try await quarantine(context, target, stage), path),
+      .init(host: target.host.name, target.startCommand()),
+      .init(host: target.host.name, .wait, "until recovery has ended at the restore point, just there"),
     ]
-    let plugin = context.migration.plugin
-    for database in try await context.selectedDatabases() {
-      let slot = "pgconvoy_<nonce>_\(database.oid)"
-      if plugin == .pgoutput {
-        actions.append(
-          .init(
-            host: source, .sql(database: database.name), "CREATE PUBLICATION \(quotedIdentifier(slot)) FOR ALL TABLES"))
-      }
+  }
+
+  /// The quarantine's file at a stage; before the standby is there, nobody knows its text.
+  private func quarantine(
+    _ context: MigrationContext, _ target: ServerControl, _ stage: Quarantine.Stage
+  ) async throws -> PlannedAction.Kind {
+    guard try await target.exists("\(target.dataDirectory)/\(ServerControl.keptSettings)") else {
+      return .file(old: nil, new: nil)
+    }
+    let quarantine = try await Quarantine.assemble(context, target, directory: target.dataDirectory)
+    return .file(
+      old: try await target.download(target.dataDirectory + "/postgresql.auto.conf"),
+      new: quarantine.configuration(for: stage).rendered(comment: Quarantine.comment))
+  }
+
+  /// What the copy has inherited is asked of the source, as it is now.
+  private func sealing(
+    _ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames, _ databases: [PlannedDatabase],
+    _ position: String
+  ) async throws -> [PlannedAction] {
+    let host = target.host.name
+    let maintenance = context.migration.target.postgres.maintenanceDatabase
+    let source = try await context.session(.source)
+    var actions: [PlannedAction] = []
+    for row in try await source.query(HandOffSQL.enabledSubscriptions).rows {
       actions.append(
         .init(
-          host: source, .sql(database: database.name),
-          "SELECT pg_create_logical_replication_slot('\(slot)', '\(plugin.rawValue)')"))
+          host: host, database: row.string(0), HandOffSQL.disable(subscription: quotedIdentifier(row.string(1)))))
     }
-    let maintenance = context.migration.source.postgres.maintenanceDatabase
+    for row in try await source.query(HandOffSQL.prepared).rows {
+      actions.append(
+        .init(host: host, database: row.string(1), HandOffSQL.rollBack(prepared: quotedLiteral(row.string(0)))))
+    }
+    for row in try await source.query(HandOffSQL.origins).rows {
+      actions.append(.init(host: host, database: maintenance, HandOffSQL.dropOrigin, [row.string(0)]))
+    }
+    for database in databases {
+      let origin = names.origin(databaseOID: database.oid)
+      actions.append(.init(host: host, database: maintenance, HandOffSQL.makeOrigin, [origin, position]))
+    }
     actions += [
+      .init(host: host, target.stopCommand()),
       .init(
-        host: source, .sql(database: maintenance),
-        "SELECT pg_create_restore_point('pgconvoy_<nonce>_<attempt>')"),
+        host: host, try await quarantine(context, target, .synchronising),
+        target.dataDirectory + "/postgresql.auto.conf"),
+      .init(host: host, target.startCommand()),
       .init(
-        host: source, .sql(database: maintenance),
-        "SELECT pg_logical_emit_message(true, 'pgconvoy.flush', '')"),
-      .init(
-        host: target, .file(old: nil, new: nil),
-        "write postgresql.auto.conf: recover to that restore point, then promote"),
-      .init(host: target, .command, "start PostgreSQL and wait for its promotion"),
-      .init(host: target, .note, "stop unless the new timeline begins just at the restore point"),
-      .init(
-        host: target, .sql(database: maintenance),
-        "roll back prepared transactions, drop inherited replication origins, create one origin per database"),
-      .init(
-        host: source, .sql(database: maintenance), "SELECT pg_drop_replication_slot('pgconvoy_<nonce>_physical')"),
-      .init(host: target, .command, "restart PostgreSQL, then create the slots for the way back"),
+        host: context.migration.source.name, database: context.migration.source.postgres.maintenanceDatabase,
+        dropSlotSQL, [names.physicalSlot]),
+      .init(host: host, target.passfileRemoval),
     ]
+    if context.migration.plugin == .pgoutput {
+      for database in databases {
+        let statement = HandOffSQL.dropPublication(names.slot(databaseOID: database.oid))
+        actions.append(.init(host: host, database: database.name, statement))
+      }
+    }
+    let plugin = context.migration.plugin
+    for database in databases {
+      let slot = names.reverseSlot(databaseOID: database.oid)
+      let publication = plugin == .pgoutput ? HandOffSQL.makePublication(slot) : []
+      actions += publication.map { PlannedAction(host: host, database: database.name, $0) }
+      actions.append(.init(host: host, database: database.name, HandOffSQL.createSlot, [slot, plugin.rawValue]))
+    }
     return actions
   }
 
@@ -132,7 +214,7 @@ struct HandOffStep: Step {
     await context.closeSessions(.target)
     try await target.stop()
     // Asked of the files: it went on replaying until it had stopped.
-    let control = try await target.check(
+    let control = try await target.ask(
       "LC_ALL=C \"$1\" -D \"$2\"", [target.program("pg_controldata"), target.dataDirectory],
       label: "reading the control file")
     let end = ControlData(control).minimumRecoveryEnd

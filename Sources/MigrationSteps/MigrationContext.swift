@@ -20,6 +20,7 @@ public actor MigrationContext: StepContext {
   private var sessions: [SessionKey: PostgresSession] = [:]
   private var passwords: [Side: String] = [:]
   private var controls: [Side: ServerControl] = [:]
+  private var tunnels: [Side: PostgresTunnel] = [:]
 
   private struct SessionKey: Hashable {
     var side: Side
@@ -47,7 +48,8 @@ public actor MigrationContext: StepContext {
   public func remote(_ side: Side) async throws -> any RemoteHost {
     if let known = remotes[side] { return known }
     let host = migration.host(side)
-    let made = try await connect(host)
+    let made: any RemoteHost = WatchedHost(
+      host: try await connect(host, prompt: environment.askPassphrase), logger: logger)
     if let raced = remotes[side] {
       await made.close()
       return raced
@@ -75,6 +77,17 @@ public actor MigrationContext: StepContext {
       applicationName: "pgconvoy \(migration.name)",
       connectTimeout: Double(settings.connectTimeout.components.seconds))
     parameters.settings = ["client_encoding": "UTF8"]
+    if settings.via == .ssh, !migration.host(side).isLocal {
+      let tunnel = tunnels[side] ?? PostgresTunnel(host: migration.host(side), environment: environment, logger: logger)
+      tunnels[side] = tunnel
+      parameters.hostAddress = "127.0.0.1"
+      parameters.port = try await tunnel.localPort()
+      // libpq would look for the tunnel's port in the password file.
+      if let password = try PasswordFile.password(for: settings, database: parameters.database, environment.variables) {
+        parameters.password = password
+        return parameters
+      }
+    }
     switch settings.password {
     case .none: break
     case .passfile(let path): parameters.passfile = path
@@ -141,6 +154,8 @@ public actor MigrationContext: StepContext {
 
   public func close() async {
     for side in Side.allCases { await closeSessions(side) }
+    for tunnel in tunnels.values { await tunnel.close() }
+    tunnels = [:]
     for (side, remote) in remotes {
       remotes[side] = nil
       await remote.close()
@@ -165,27 +180,6 @@ public actor MigrationContext: StepContext {
   }
 }
 
-/// Reaches a host as the inventory says: by SSH, or as this very machine.
-func connect(_ host: Inventory.Host) async throws -> any RemoteHost {
-  guard !host.isLocal else { return LocalHost(name: host.name) }
-  guard let port = UInt16(exactly: host.ssh.port) else {
-    throw ConvoyError("ssh.bad-port", "port \(host.ssh.port) is none", at: .host(host.name))
-  }
-  var passphrase: SSHParameters.PassphraseSource?
-  if let command = host.ssh.passphraseCommand {
-    passphrase = {
-      Array(
-        try await LocalHost().runChecked(.shell(command, deadline: .seconds(60), label: "passphrase_command")).text.utf8
-      )
-    }
-  }
-  return try await connectSSH(
-    SSHParameters(
-      name: host.name, host: host.address, port: port, user: host.ssh.user, identityFile: host.ssh.identityFile,
-      passphrase: passphrase, knownHostsFile: host.ssh.knownHosts, useAgent: host.ssh.agent,
-      connectTimeout: host.ssh.connectTimeout))
-}
-
 /// What a run knows of the process that it runs in.
 public struct RunEnvironment: Sendable {
   /// The inventory's file, as given; the sync process is started with it.
@@ -195,6 +189,8 @@ public struct RunEnvironment: Sendable {
   public var program: String
   public var variables: [String: String]
   public var version: String
+  /// Asks a person for the passphrase of a private key; nil where there is nobody to ask.
+  public var askPassphrase: (@Sendable (_ key: String) -> [UInt8]?)?
 
   public init(
     inventoryPath: String, stateDirectory: StateDirectory, program: String, variables: [String: String],

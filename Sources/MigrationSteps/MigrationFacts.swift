@@ -14,6 +14,10 @@ enum FactKey {
   static let oldDataDirectory = "old_data_directory"
   /// String: the nonce whose base backup is complete.
   static let backupComplete = "backup_complete"
+  /// [SourcePreparation.Change]: settings of the source that were changed for the migration.
+  static let sourceSettings = "source_settings"
+  /// [ReplicaIdentityStep.Change]: tables of the source that were given an identity.
+  static let replicaIdentities = "replica_identities"
   /// [SubscriptionName]: what was disabled on the copy, which has the source's subscriptions.
   static let inheritedSubscriptions = "inherited_subscriptions"
   /// Milliseconds since 1970: when writers were first held up in the cutover or rollback at hand.

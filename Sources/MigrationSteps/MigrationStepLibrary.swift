@@ -3,12 +3,22 @@ public import Playbook
 import ReplicationModel
 
 extension StepLibrary where Context == MigrationContext {
-  /// Every step that a playbook may name.
+  /// Every step that a playbook may name, and every fact.
   public static var migration: StepLibrary<MigrationContext> {
     StepLibrary([
       StepDefinition(
         name: "preflight", summary: "check everything that would fail or lose data; changes nothing"
       ) { _ in PreflightStep() },
+      StepDefinition(
+        name: "prepare_source",
+        summary: "set what the source lacks: wal_level, slots, walsenders, the target's entry in pg_hba.conf",
+        confirmation: "changes settings of the source and, where the inventory allows it, restarts its PostgreSQL"
+      ) { _ in PrepareSourceStep() },
+      StepDefinition(
+        name: "set_replica_identity",
+        summary: "set REPLICA IDENTITY FULL on the source's tables whose updates and deletes would name no row",
+        confirmation: "alters tables of the source"
+      ) { _ in ReplicaIdentityStep() },
       StepDefinition(
         name: "base_backup", summary: "copy the source's data directory to the target, next to the old one"
       ) { _ in BaseBackupStep() },
@@ -116,7 +126,7 @@ extension StepLibrary where Context == MigrationContext {
           ParameterDefinition("gone", .choice(["source", "target"]), "a side that is not there any more")
         ]
       ) { parameters in FinishStep(gone: parameters.choice("gone")) },
-    ])
+    ]).asking(FactDefinition.migration)
   }
 
   private static var on: ParameterDefinition {

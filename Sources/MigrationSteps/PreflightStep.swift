@@ -30,8 +30,15 @@ struct PreflightStep: Step {
   static func failure(_ report: PreflightReport, at place: ConvoyError.Place) -> ConvoyError {
     let errors = report.findings.filter { $0.severity == .error }.map(PreflightText.line)
     var message = PreflightText.counted(errors.count, "error")
-    if let first = report.findings.first { message += ": " + PreflightText.visible(first.problem) }
+    if let finding = report.findings.first { message += ": " + PreflightText.visible(finding.problem) }
     if errors.count > 1 { message += ", and \(errors.count - 1) more" }
+    let first = report.findings.first { $0.severity == .error }
+    // A host that nobody could look at is a matter of its own, for the recap and for scripts.
+    if let first, first.code.hasPrefix("ssh."), let host = first.host, case .step(let migration, _, let step) = place {
+      return ConvoyError(
+        ConvoyError.Code(rawValue: first.code), message, at: .step(migration: migration, host: host, step: step),
+        hint: first.remedy, cause: errors.joined(separator: "\n"))
+    }
     return ConvoyError(
       "preflight.failed", message, at: place,
       hint: "nothing has been changed; 'pgconvoy check' shows every finding with its remedy",

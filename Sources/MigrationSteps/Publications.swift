@@ -10,8 +10,7 @@ extension HandOffDatabase {
 
 /// All tables, those that are made later too. (Unlogged and temporary ones, views and sequences are never in it.)
 func makePublication(_ session: PostgresSession, _ name: String) async throws {
-  try await session.script("DROP PUBLICATION IF EXISTS \(quotedIdentifier(name))")
-  try await session.script("CREATE PUBLICATION \(quotedIdentifier(name)) FOR ALL TABLES")
+  for statement in HandOffSQL.makePublication(name) { try await session.script(statement) }
 }
 
 /// Drops the publications of the forward streams on one side. The copy has brought the source's along, and a source keeps
@@ -27,5 +26,5 @@ func dropPublication(
   _ context: MigrationContext, _ side: Side, _ name: String, in database: String
 ) async throws {
   let session = try await context.session(side, database: database)
-  try await session.script("DROP PUBLICATION IF EXISTS \(quotedIdentifier(name))")
+  try await session.script(HandOffSQL.dropPublication(name))
 }

@@ -19,7 +19,7 @@ struct Sealing {
     try await makeOrigins()
     try await restartInQuarantine()
     try await dropSlots(context, .source, names: [record.names.physicalSlot])
-    try await target.check("rm -f -- \"$1\"", [target.passfile], label: "removing the password file")
+    try await target.remote.runChecked(target.passfileRemoval)
     try await dropPublications(context, .target, of: record.databases)
     try await makeReverseSlots()
     try await context.setState(.handedOff)
@@ -53,10 +53,10 @@ struct Sealing {
   /// Their COMMIT PREPARED will come with the stream, with all of their rows.
   private func rollBackPrepared() async throws {
     let prepared = try await context.session(.target).query(
-      "SELECT gid, database FROM pg_catalog.pg_prepared_xacts")
+      HandOffSQL.prepared)
     for row in prepared.rows {
       let session = try await context.session(.target, database: row.string(1))
-      try await session.script("ROLLBACK PREPARED \(quotedLiteral(row.string(0)))")
+      try await session.script(HandOffSQL.rollBack(prepared: quotedLiteral(row.string(0))))
       context.progress("rolled back prepared transaction \(row.string(0)) on the target")
     }
   }
@@ -65,14 +65,9 @@ struct Sealing {
   private func makeOrigins() async throws {
     let session = try await context.session(.target)
     let ours = record.databases.map(\.originName)
-    let present = try await session.query(
-      """
-      SELECT roname FROM pg_catalog.pg_replication_origin
-       WHERE roname NOT IN (SELECT 'pg_' || oid FROM pg_catalog.pg_subscription)
-      """
-    ).rows.map { $0.string(0) }
+    let present = try await session.query(HandOffSQL.origins).rows.map { $0.string(0) }
     for origin in present where !ours.contains(origin) {
-      try await session.query("SELECT pg_catalog.pg_replication_origin_drop($1)", [origin])
+      try await session.query(HandOffSQL.dropOrigin, [origin])
       context.progress("dropped inherited replication origin \(origin)")
     }
     try await createOrigins(session, ours.filter { !present.contains($0) }, at: handOff)

@@ -60,7 +60,8 @@ struct ServerControl: Sendable {
             if [ -x "$d/pg_ctl" ]; then printf '%s' "$d"; exit 0; fi
           done
           exit 1
-          """, arguments: [dataDirectory], user: settings.osUser, deadline: .seconds(30)))
+          """, arguments: [dataDirectory], user: settings.osUser, deadline: .seconds(30)
+        ).asking)
       guard let programs = found.succeeded ? found.text : known?.programs else {
         throw ConvoyError(
           "host.no-postgres-programs", "pg_ctl was not found on host \(host.name)", at: .host(host.name),
@@ -85,54 +86,95 @@ struct ServerControl: Sendable {
     async throws
     -> String
   {
+    try await remote.runChecked(command(script, arguments, label: label, deadline: deadline)).text
+  }
+
+  func command(
+    _ script: String, _ arguments: [String] = [], label: String, deadline: Duration = .seconds(60)
+  ) -> RemoteCommand {
     var command = shell(script, arguments, deadline: deadline)
     command.label = label
-    return try await remote.runChecked(command).text
+    return command
+  }
+
+  /// As `check`, for what only asks.
+  func ask(_ script: String, _ arguments: [String] = [], label: String) async throws -> String {
+    try await remote.runChecked(command(script, arguments, label: label).asking).text
   }
 
   func exists(_ path: String) async throws -> Bool {
-    try await remote.run(shell("[ -e \"$1\" ]", [path])).succeeded
+    try await remote.run(shell("[ -e \"$1\" ]", [path]).asking).succeeded
   }
 
   /// Whether a postmaster runs on the directory.
   func isRunning(_ directory: String? = nil) async throws -> Bool {
     let result = try await remote.run(
       RemoteCommand(
-        [program("pg_ctl"), "status", "-D", directory ?? dataDirectory], user: user, deadline: .seconds(30)))
+        [program("pg_ctl"), "status", "-D", directory ?? dataDirectory], user: user, deadline: .seconds(30)
+      ).asking)
     return result.exitStatus == 0
+  }
+
+  /// What stops the server: `pg_ctl`, or the manager that runs it, which would start it again behind `pg_ctl`.
+  func stopCommand(within limit: Duration = .seconds(120)) -> RemoteCommand {
+    if let unit { return unit.stopCommand }
+    return RemoteCommand(
+      [program("pg_ctl"), "stop", "-D", dataDirectory, "-m", "fast", "-w", "-t", String(limit.components.seconds)],
+      user: user, deadline: limit + .seconds(15))
+  }
+
+  func startCommand(within limit: Duration = .seconds(120)) -> RemoteCommand {
+    if let unit { return unit.startCommand }
+    var words = [program("pg_ctl"), "start", "-D", dataDirectory, "-l", startLog]
+    words += ["-w", "-t", String(limit.components.seconds)]
+    if let configFile { words += ["-o", "-c config_file=" + shellQuoted(configFile)] }
+    return shell("\"$@\" >/dev/null 2>&1 </dev/null", words, deadline: limit + .seconds(15))
+  }
+
+  private var startLog: String { host.postgres.logFile ?? dataDirectory + ".pgconvoy-start.log" }
+
+  /// The manager that runs the server, where the inventory names one.
+  private var unit: ServiceControl? {
+    host.postgres.service.map { ServiceControl(service: $0, host: host, remote: remote) }
   }
 
   /// A clean stop. Nothing to do when it does not run.
   func stop(within limit: Duration = .seconds(120)) async throws {
     guard try await isRunning() else { return }
-    try await remote.runChecked(
-      RemoteCommand(
-        [
-          program("pg_ctl"), "stop", "-D", dataDirectory, "-m", "fast", "-w", "-t", String(limit.components.seconds),
-        ], user: user, deadline: limit + .seconds(15)))
+    try await remote.runChecked(stopCommand(within: limit))
+    guard unit != nil else { return }
+    try await waitUntil(
+      within: limit,
+      orThrow: {
+        ConvoyError(
+          "host.postgres-not-stopped", "PostgreSQL on \(dataDirectory) still runs after its manager stopped it",
+          at: .host(host.name), hint: "is postgres.service of that host the one that runs it?")
+      }
+    ) { try await !isRunning() }
   }
 
   /// Starts the server and waits until it takes connections.
   func start(within limit: Duration = .seconds(120)) async throws {
     if try await isRunning() { return }
-    let log = host.postgres.logFile ?? dataDirectory + ".pgconvoy-start.log"
-    let options = configFile.map { "-c config_file=" + shellQuoted($0) } ?? ""
-    let result = try await remote.run(
-      shell(
-        """
-        if [ -n "$5" ]; then
-          "$1" start -D "$2" -l "$3" -w -t "$4" -o "$5" >/dev/null 2>&1 </dev/null
-        else
-          "$1" start -D "$2" -l "$3" -w -t "$4" >/dev/null 2>&1 </dev/null
-        fi
-        """, [program("pg_ctl"), dataDirectory, log, String(limit.components.seconds), options],
-        deadline: limit + .seconds(15)))
-    guard result.succeeded else {
-      let tail = try await remote.run(shell("tail -n 5 -- \"$1\"", [log])).text
-      throw ConvoyError(
-        "host.postgres-start-failed", "PostgreSQL on \(dataDirectory) did not start", at: .host(host.name),
-        hint: "look at \(log) on that host", cause: tail)
+    let result = try await remote.run(startCommand(within: limit))
+    if result.succeeded, unit == nil { return }
+    if result.succeeded, try await isReady(within: limit) { return }
+    let tail = try await remote.run(shell("tail -n 5 -- \"$1\"", [startLog]).asking).text
+    throw ConvoyError(
+      "host.postgres-start-failed", "PostgreSQL on \(dataDirectory) did not start", at: .host(host.name),
+      hint: unit == nil ? "look at \(startLog) on that host" : "look at the log of its service on that host",
+      cause: tail.isEmpty ? result.errorText : tail)
+  }
+
+  /// Whether a server that a manager has started takes connections: the last line of postmaster.pid says so.
+  private func isReady(within limit: Duration) async throws -> Bool {
+    let deadline = ContinuousClock.now + limit
+    while ContinuousClock.now < deadline {
+      let status = try await remote.run(shell("sed -n 8p -- \"$1\"", [dataDirectory + "/postmaster.pid"]).asking)
+      if status.text.hasPrefix("ready") || status.text.hasPrefix("standby") { return true }
+      try await Task.sleep(for: .milliseconds(200))
     }
+    return false
   }
 
   /// Settings as the configuration files have them, whether the server runs or not; all in one round trip.
@@ -149,7 +191,7 @@ struct ServerControl: Sendable {
         printf '%s\\n' "$value"
       done
       """
-    let text = try await check(
+    let text = try await ask(
       script, [program("postgres"), directory ?? dataDirectory, configFile ?? ""] + names,
       label: "reading the configuration")
     // `text` has lost its last newlines, and with them values that are empty.

@@ -15,7 +15,7 @@ struct ServiceControl {
   private static let deadline = Duration.seconds(60)
 
   func isRunning() async throws -> Bool {
-    try await remote.run(command(.status)).exitStatus == 0
+    try await remote.run(command(.status).asking).exitStatus == 0
   }
 
   func stop() async throws {
@@ -31,7 +31,7 @@ struct ServiceControl {
 
   func start() async throws {
     let result = try await remote.run(command(.start))
-    guard result.succeeded else {
+    guard result.succeeded, try await isRunning() else {
       throw ConvoyError(
         "service.not-started",
         "service \(service.name) did not start"
@@ -40,11 +40,8 @@ struct ServiceControl {
     }
   }
 
-  /// What a person would type.
-  func display(start: Bool) -> String {
-    let command = command(start ? .start : .stop)
-    return command.script ?? shellQuoted(command.arguments)
-  }
+  var stopCommand: RemoteCommand { command(.stop) }
+  var startCommand: RemoteCommand { command(.start) }
 
   private func command(_ verb: Verb) -> RemoteCommand {
     let name = service.name
@@ -90,10 +87,12 @@ extension MigrationContext {
 struct StopServicesStep: Step {
   let side: Side
 
+  var sides: [Side] { [side] }
+
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
     var actions: [PlannedAction] = []
     for control in try await context.serviceControls(side) where try await control.isRunning() {
-      actions.append(.init(host: control.host.name, .command, control.display(start: false)))
+      actions.append(.init(host: control.host.name, control.stopCommand))
     }
     return actions
   }
@@ -138,7 +137,11 @@ struct StopServicesStep: Step {
     let controls = try await context.serviceControls(side)
     var started: [String] = []
     for record in records {
-      guard let control = controls.first(where: { $0.service.name == record.name }) else { continue }
+      guard let control = controls.first(where: { $0.service.name == record.name }) else {
+        throw ConvoyError(
+          "service.unknown", "service \(record.name), which was stopped, is not in the inventory any more",
+          at: .host(host), hint: "put it back, or start it by hand and mark it: it was running")
+      }
       try await control.start()
       try await context.journal.perform { file throws(ConvoyError) in
         try file.serviceStarted(migration: name, host: host, name: record.name, manager: record.manager)
@@ -154,6 +157,8 @@ struct StopServicesStep: Step {
 /// of the order in which they stop.
 struct StartServicesStep: Step {
   let side: ServingSide
+
+  var sides: [Side] { Side(rawValue: side.rawValue).map { [$0] } ?? Side.allCases }
 
   /// What this step started may be serving already.
   var isUndoneAfterItsOwnFailure: Bool { false }
@@ -183,11 +188,27 @@ struct StartServicesStep: Step {
 
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
     let side = try await side.resolved(context)
-    var actions: [PlannedAction] = [.init(.note, "only services that were running when they were stopped")]
+    var actions: [PlannedAction] = []
+    let stopped = try await records(context, .source) + records(context, .target)
     for control in try await context.serviceControls(side).reversed() {
-      actions.append(.init(host: control.host.name, .command, control.display(start: true)))
+      let isWanted =
+        if let latest = stopped.filter({ $0.name == control.service.name }).max(by: { $0.stopBegan < $1.stopBegan }) {
+          latest.wasRunning
+        } else {
+          // Nothing is on record before stop_services: what runs on the source now is what it will have stopped.
+          try await willHaveRun(control.service, context)
+        }
+      // On the source it is down by then, although it runs now.
+      let isDown = side == .source && stopped.isEmpty ? true : try await !control.isRunning()
+      if isWanted, isDown { actions.append(.init(host: control.host.name, control.startCommand)) }
     }
     return actions
+  }
+
+  private func willHaveRun(_ service: Service, _ context: MigrationContext) async throws -> Bool {
+    guard service.on.contains(.source) else { return side == .target }
+    let controls = try await context.serviceControls(.source)
+    return try await controls.first { $0.service.name == service.name }?.isRunning() ?? false
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {

@@ -19,13 +19,12 @@ struct SlotCreation {
     // A name of its own for every attempt: with two restore points of one name recovery stops at the first.
     let restorePoint = "\(record.names.restorePoint)_\(HandOffNames.random().nonce)"
     guard
-      let handOff = try await source.query("SELECT pg_catalog.pg_create_restore_point($1)", [restorePoint]).first
+      let handOff = try await source.query(HandOffSQL.restorePoint, [restorePoint]).first
         .flatMap({ LSN($0) })
     else {
       throw ConvoyError("handoff.no-restore-point", "the source returned no position for the restore point")
     }
-    // A transaction behind it, whose commit flushes the WAL: a restore point alone may stay in memory.
-    try await source.query("SELECT pg_catalog.pg_logical_emit_message(true, 'pgconvoy.flush', '')")
+    try await source.query(HandOffSQL.flush)
     try await assertSlots(source, handOff)
     return try await context.updateHandOff { record in
       record.restorePoint = restorePoint
@@ -83,8 +82,7 @@ struct SlotCreation {
         try await makePublication(session, database.publicationName)
       }
       try await session.query(
-        "SELECT lsn FROM pg_catalog.pg_create_logical_replication_slot($1, $2)",
-        [database.slotName, context.migration.plugin.rawValue], within: limits.deadline)
+        HandOffSQL.createSlot, [database.slotName, context.migration.plugin.rawValue], within: limits.deadline)
       await session.close()
     } catch let error as PostgresError {
       await session.close()

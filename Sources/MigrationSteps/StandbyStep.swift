@@ -12,26 +12,16 @@ import ReplicationModel
 struct StandbyStep: Step {
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
     let target = try await context.server(.target)
-    let host = context.migration.target.name
+    let names = try await context.plannedNames()
     var actions: [PlannedAction] = []
-    let files = try await ConfigurationFiles.find(target)
-    for file in files?.inside ?? [] {
-      actions.append(.init(host: host, .file(old: nil, new: nil), "keep \(target.dataDirectory)/\(file)"))
+    let state = try await context.state()
+    let deeds = state == .standby ? [] : try await deeds(context, target, names, isPlanned: true)
+    for deed in deeds + [.start] {
+      actions.append(try await deed.announcement(on: target))
     }
-    if try await target.isRunning() {
-      actions.append(.init(host: host, .command, "stop PostgreSQL on \(target.dataDirectory)"))
-    }
-    actions += [
-      .init(host: host, .command, "move \(target.dataDirectory) to \(target.dataDirectory).pgconvoy-old-<nonce>"),
-      .init(host: host, .command, "move \(target.copyDirectory) to \(target.dataDirectory)"),
-      .init(host: host, .file(old: nil, new: nil), "write postgresql.auto.conf (quarantine) and standby.signal"),
-      .init(
-        host: host, .file(old: nil, new: nil),
-        "put a fence for everyone but \(context.migration.target.postgres.user) on top of pg_hba.conf"),
-      .init(host: host, .command, "start PostgreSQL as a standby of \(context.migration.source.name)"),
-      .init(host: host, .wait, "until it has replayed what the source has now"),
+    return actions + [
+      .init(host: target.host.name, .wait, "until it has replayed what the source has now")
     ]
-    return actions
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
@@ -77,78 +67,131 @@ struct StandbyStep: Step {
 
   // MARK: the swap
 
-  private func install(_ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames) async throws {
+  /// Everything that puts the copy in the target's place, in order, as far as it is not done yet.
+  ///
+  /// - Parameter isPlanned: the copy need not be there yet.
+  private func deeds(
+    _ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames, isPlanned: Bool
+  ) async throws -> [HostDeed] {
+    var deeds: [HostDeed] = []
     let old = target.oldDirectory(names)
     if try await !target.exists(old) {
-      context.progress("keeping configuration and certificates")
-      let files = try await ConfigurationFiles.find(target)
-      try await prepareCopy(context, target, files, names)
-      await context.closeSessions(.target)
-      context.progress("stopping the target's old server")
-      try await target.stop()
-      try await context.setFact(FactKey.oldDataDirectory, old)
+      deeds += try await preparation(context, target, names)
+      if try await target.isRunning() { deeds.append(.stop) }
       // The first rename is the point where the old server no longer starts by itself; both undo each other.
-      try await target.check(
-        "if [ -e \"$1\" ]; then mv -T -- \"$1\" \"$2\"; else mkdir -m 700 -- \"$2\"; fi", [target.dataDirectory, old],
-        label: "moving the old data directory aside")
+      deeds.append(
+        .run(
+          target.command(
+            "if [ -e \"$1\" ]; then mv -T -- \"$1\" \"$2\"; else mkdir -m 700 -- \"$2\"; fi",
+            [target.dataDirectory, old],
+            label: "moving the old data directory aside")))
     }
-    if try await target.exists(target.copyDirectory) {
-      try await target.check(
-        "mv -T -- \"$1\" \"$2\"", [target.copyDirectory, target.dataDirectory], label: "moving the copy into place")
+    let isCopied = try await target.exists(target.copyDirectory)
+    if isPlanned || isCopied {
+      deeds.append(
+        .run(
+          target.command(
+            "mv -T -- \"$1\" \"$2\"", [target.copyDirectory, target.dataDirectory],
+            label: "moving the copy into place")))
     }
+    return deeds
   }
 
-  private func prepareCopy(
-    _ context: MigrationContext, _ target: ServerControl, _ files: ConfigurationFiles?, _ names: HandOffNames
-  ) async throws {
+  /// What is done to the copy while the old server still runs.
+  private func preparation(
+    _ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames
+  ) async throws -> [HostDeed] {
     let copy = target.copyDirectory
-    if let files {
-      for file in files.inside {
-        try await target.check(
-          "mkdir -p -- \"$(dirname -- \"$3/$2\")\" && cp -a -- \"$1/$2\" \"$3/$2\"",
-          [target.dataDirectory, file, copy],
-          label: "keeping \(file)")
-      }
-      try await target.check(
-        // A copy of an earlier attempt holds the settings that it had kept; its own are that quarantine's.
-        """
-        if [ -e "$1/$3" ]; then cp -a -- "$1/$3" "$2/$3"
-        elif [ -e "$1/postgresql.auto.conf" ]; then cp -a -- "$1/postgresql.auto.conf" "$2/$3"
-        else : > "$2/$3"; fi
-        """, [target.dataDirectory, copy, ServerControl.keptSettings],
-        label: "keeping postgresql.auto.conf")
-    } else {
+    let files = try await ConfigurationFiles.find(target)
+    let kept = try await keptSettings(context, target, hasCluster: files != nil)
+    let quarantine = try await Quarantine.assemble(
+      context, target, kept: kept, configuredIn: files == nil ? nil : target.dataDirectory)
+    let configuration = quarantine.configuration(for: .standby(context.upstream(target, names)))
+    var deeds: [HostDeed] = (files?.inside ?? []).map { file in
+      .run(
+        target.command(
+          "mkdir -p -- \"$(dirname -- \"$1\")\" && cp -a -- \"$2\" \"$1\"",
+          ["\(copy)/\(file)", "\(target.dataDirectory)/\(file)"],
+          label: "keeping \(file)"))
+    }
+    deeds += [
+      .write(
+        path: "\(copy)/\(ServerControl.keptSettings)",
+        text: kept.rendered(comment: "The target's own settings, kept by pgconvoy.")),
+      // The source's own entries are out of the way before anything reads them.
+      .write(path: copy + "/postgresql.auto.conf", text: configuration.rendered(comment: Quarantine.comment)),
+      .run(
+        target.command(
+          "rm -f -- \"$1\" && : > \"$2\"", [copy + "/recovery.signal", copy + "/standby.signal"],
+          label: "writing standby.signal")),
+    ]
+    let role = context.migration.target.postgres.user
+    let note = Quarantine.note(context)
+    let (path, text) = try await authentication(context, target, files)
+    let fenced = try HostBasedAuthentication(text).fenced(for: role, note: note)
+    return deeds + [.replace(path: path, old: text, new: fenced.text)]
+  }
+
+  /// The target's own `postgresql.auto.conf`, with what the quarantine must know of the rest.
+  private func keptSettings(
+    _ context: MigrationContext, _ target: ServerControl, hasCluster: Bool
+  ) async throws -> ConfigurationText {
+    let libraries = "shared_preload_libraries"
+    guard hasCluster else {
       // No cluster of its own: the source's configuration came along, and must not claim the source's address.
       let settings = context.migration.target.postgres
       var own = ConfigurationText()
       own.set("port", String(settings.port))
       own.set("listen_addresses", settings.address.hasPrefix("/") ? "" : settings.address)
       own.set("external_pid_file", "")
-      try await target.upload(
-        own.rendered(comment: "Set by pgconvoy for a host without a cluster of its own."),
-        to: "\(copy)/\(ServerControl.keptSettings)")
+      let session = try await context.session(.source)
+      own.set(Quarantine.keptPreload, try await session.query("SHOW shared_preload_libraries").first ?? "")
+      return own
     }
-    // The source's own entries are out of the way before anything reads them.
-    try await target.upload("# emptied by pgconvoy\n", to: copy + "/postgresql.auto.conf")
-    try await keepPreloadLibraries(target)
-    let quarantine = try await Quarantine.assemble(context, target, directory: copy)
-    try await target.upload(
-      quarantine.configuration(for: .standby(context.upstream(target, names))).rendered(comment: Quarantine.comment),
-      to: copy + "/postgresql.auto.conf")
-    try await target.check(
-      "rm -f -- \"$1/recovery.signal\" && : > \"$1/standby.signal\"", [copy], label: "writing standby.signal")
-    let hbaPath = files?.hba ?? "pg_hba.conf"
-    try await HBAFile(server: target, path: hbaPath.hasPrefix("/") ? hbaPath : "\(copy)/\(hbaPath)")
-      .fence(for: context.migration.target.postgres.user, note: Quarantine.note(context))
+    // A copy of an earlier attempt holds the settings that it had kept; its postgresql.auto.conf is the quarantine's.
+    for name in [ServerControl.keptSettings, "postgresql.auto.conf"] {
+      let path = "\(target.dataDirectory)/\(name)"
+      guard try await target.exists(path) else { continue }
+      var kept = ConfigurationText(parsing: try await target.download(path))
+      if kept[Quarantine.keptPreload] == nil {
+        let configured = try await target.configuredValues([libraries])
+        kept.set(Quarantine.keptPreload, kept[libraries] ?? configured[libraries] ?? "")
+      }
+      return kept
+    }
+    let configured = try await target.configuredValues([libraries])
+    return ConfigurationText(settings: [.init(name: Quarantine.keptPreload, value: configured[libraries] ?? "")])
   }
 
-  private func keepPreloadLibraries(_ target: ServerControl) async throws {
-    let path = "\(target.copyDirectory)/\(ServerControl.keptSettings)"
-    var kept = ConfigurationText(parsing: try await target.download(path))
-    let name = "shared_preload_libraries"
-    let configured = try await target.configuredValues([name], directory: target.copyDirectory)
-    kept.set(Quarantine.keptPreload, kept[name] ?? configured[name] ?? "")
-    try await target.upload(kept.rendered(comment: "The target's own settings, kept by pgconvoy."), to: path)
+  /// The pg_hba.conf that the copy will have: where it lies, and its text.
+  private func authentication(
+    _ context: MigrationContext, _ target: ServerControl, _ files: ConfigurationFiles?
+  ) async throws -> (path: String, text: String) {
+    if let files {
+      if files.hba.hasPrefix("/") { return (files.hba, try await target.download(files.hba)) }
+      return (
+        "\(target.copyDirectory)/\(files.hba)", try await target.download("\(target.dataDirectory)/\(files.hba)")
+      )
+    }
+    let path = target.copyDirectory + "/pg_hba.conf"
+    if try await target.exists(path) { return (path, try await target.download(path)) }
+    let theirs = try await context.session(.source).query("SHOW hba_file").first ?? "pg_hba.conf"
+    return (path, try await context.server(.source).download(theirs))
+  }
+
+  private func install(_ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames) async throws {
+    for deed in try await deeds(context, target, names, isPlanned: false) {
+      switch deed {
+      case .stop:
+        context.progress("stopping the target's old server")
+        await context.closeSessions(.target)
+        try await context.setFact(FactKey.oldDataDirectory, target.oldDirectory(names))
+      case .run(let command):
+        if let label = command.label { context.progress(label) }
+      case .write, .replace, .start: break
+      }
+      try await deed.perform(on: target)
+    }
   }
 
   func putBack(_ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames) async throws {

@@ -10,12 +10,9 @@ struct Subscriptions {
   let side: Side
 
   func enabled() async throws -> [Name] {
-    try await context.session(side).query(
-      """
-      SELECT d.datname, s.subname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
-       WHERE s.subenabled ORDER BY 1, 2
-      """
-    ).rows.map { Name(database: $0.string(0), name: $0.string(1)) }
+    try await context.session(side).query(HandOffSQL.enabledSubscriptions).rows.map {
+      Name(database: $0.string(0), name: $0.string(1))
+    }
   }
 
   /// Whoever disables them writes them down before: a run that is killed in between must not leave one that nobody

@@ -19,6 +19,8 @@ public actor SyncSupervisor {
   private var running: [String: Convoy] = [:]
   private var generations: [String: Int64] = [:]
   private var refused: [String: String] = [:]
+  /// Migrations whose workers could not be started, since a host that leads to PostgreSQL was out of reach.
+  private var retries: [String: Deadline] = [:]
 
   private struct Convoy {
     var nonce: String
@@ -56,7 +58,7 @@ public actor SyncSupervisor {
           try await recordStatuses()
           nextStatus = .after(Self.statusInterval)
         }
-        if running.isEmpty {
+        if running.isEmpty && retries.isEmpty {
           let since = idleSince ?? .after(Self.idleGrace)
           idleSince = since
           if exitWhenDone && since.hasPassed {
@@ -86,11 +88,19 @@ public actor SyncSupervisor {
     let current = try await journal.perform { file throws(ConvoyError) in try file.generations() }
     for migration in migrations {
       guard let generation = current[migration.name], generations[migration.name] != generation else { continue }
+      if let retry = retries[migration.name], !retry.hasPassed { continue }
       let record = try await journal.perform { [name = migration.name] file throws(ConvoyError) in
         try file.migration(name)
       }
       guard let record else { continue }
-      try await adjust(migration, to: record)
+      do {
+        try await adjust(migration, to: record)
+        retries[migration.name] = nil
+      } catch let error as ConvoyError where error.code.rawValue.hasPrefix("ssh.") {
+        logger.warning("workers not started, trying again in a minute: \(error)")
+        retries[migration.name] = .after(.seconds(60))
+        continue
+      }
       if let convoy = running[migration.name] { try await passOnSkips(migration.name, to: convoy.workers) }
       generations[migration.name] = generation
     }

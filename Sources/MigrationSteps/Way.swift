@@ -28,9 +28,7 @@ struct Way {
           // Before the slot, as at the hand-off.
           let plugin = context.migration.plugin
           if plugin == .pgoutput { try await makePublication(session, name) }
-          try await session.query(
-            "SELECT lsn FROM pg_catalog.pg_create_logical_replication_slot($1, $2)", [name, plugin.rawValue],
-            within: Self.slotDeadline)
+          try await session.query(HandOffSQL.createSlot, [name, plugin.rawValue], within: Self.slotDeadline)
         }
         await session.close()
       } catch {
@@ -135,11 +133,7 @@ struct Way {
 /// one that has applied nothing since 0/0.
 func createOrigins(_ session: PostgresSession, _ names: [String], at position: LSN) async throws {
   for name in names {
-    try await session.query(
-      """
-      WITH made AS MATERIALIZED (SELECT pg_catalog.pg_replication_origin_create($1) AS oid)
-      SELECT pg_catalog.pg_replication_origin_advance($1, $2::pg_lsn) FROM made WHERE oid IS NOT NULL
-      """, [name, position.description])
+    try await session.query(HandOffSQL.makeOrigin, [name, position.description])
   }
 }
 

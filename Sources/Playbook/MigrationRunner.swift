@@ -4,7 +4,8 @@ import ReplicationModel
 /// Takes one migration through the steps of one play, and back again where the play says so.
 struct MigrationRunner<Context: StepContext>: Sendable {
   let play: BoundPlay<Context>
-  let firstStep: Int
+  /// The steps that run, by their place in the play.
+  let steps: [Int]
   let options: PlayOptions
   let observer: any PlayObserver
   let gate: ConfirmationGate
@@ -17,7 +18,7 @@ struct MigrationRunner<Context: StepContext>: Sendable {
     var recap = MigrationRecap(name: migration.name)
     do {
       let context = try await makeContext(migration, reporter)
-      await run(context, reporter, &recap)
+      await run(migration, context, reporter, &recap)
       await context.close()
     } catch {
       await fail(before: error, &recap)
@@ -47,7 +48,9 @@ struct MigrationRunner<Context: StepContext>: Sendable {
 
   // MARK: Forward
 
-  private func run(_ context: Context, _ reporter: StepReporter, _ recap: inout MigrationRecap) async {
+  private func run(
+    _ migration: Migration, _ context: Context, _ reporter: StepReporter, _ recap: inout MigrationRecap
+  ) async {
     // Nothing up to here is ever undone: the last point of no return that was passed, by this run or by another.
     var barrier = -1
     var taken: [Int] = []
@@ -61,7 +64,7 @@ struct MigrationRunner<Context: StepContext>: Sendable {
         return
       }
     }
-    for index in firstStep..<play.steps.count {
+    for index in steps {
       if Task.isCancelled {
         recap.outcome = .interrupted
         break
@@ -75,8 +78,10 @@ struct MigrationRunner<Context: StepContext>: Sendable {
         let outcome = try await take(index, context, position, begun: &begun)
         // What an earlier run of this play has done (a killed one, say) is part of what a failure has to take back.
         if begun || outcome == .alreadyDone && !options.check { taken.append(index) }
-        if play.steps[index].step.isPointOfNoReturn, !options.check { barrier = max(barrier, index) }
-        recap.steps.append(record(position, outcome, since: start))
+        if play.steps[index].step.isPointOfNoReturn, !options.check, !outcome.isNotMeant {
+          barrier = max(barrier, index)
+        }
+        recap.steps.append(record(index, migration, position, outcome, since: start))
         if case .ran(let result) = outcome {
           await observer.observe(.stepFinished(position, result, start.duration(to: .now)))
         }
@@ -85,7 +90,7 @@ struct MigrationRunner<Context: StepContext>: Sendable {
           taken.append(index)
           if play.steps[index].step.isPointOfNoReturn { barrier = max(barrier, index) }
         }
-        await fail(error, position, since: start, &recap)
+        await fail(error, index, migration, position, since: start, &recap)
         if begun, !play.steps[index].step.isUndoneAfterItsOwnFailure { taken.removeLast() }
         break
       }
@@ -101,6 +106,10 @@ struct MigrationRunner<Context: StepContext>: Sendable {
     _ index: Int, _ context: Context, _ position: StepPosition, begun: inout Bool
   ) async throws -> StepRecord.Outcome {
     let bound = play.steps[index]
+    if let reason = try await play.obstacle(index, context) {
+      await observer.observe(.stepNotMeant(position, reason: reason))
+      return .notMeant(reason: reason)
+    }
     if try await bound.step.isDone(context) {
       await observer.observe(.stepAlreadyDone(position))
       return .alreadyDone
@@ -113,6 +122,10 @@ struct MigrationRunner<Context: StepContext>: Sendable {
     if options.diff {
       let files = try await bound.step.plan(context).filter { if case .file = $0.kind { true } else { false } }
       if !files.isEmpty { await observer.observe(.stepDiff(position, files)) }
+    }
+    if options.step, await !gate.askForStep("[\(position.migration)] run step \(bound.name)?") {
+      try Task.checkCancellation()
+      throw Stopped()
     }
     if let confirmation = bound.confirmation, !options.yes {
       let question = "step \(bound.name) \(confirmation) (\(migrations.joined(separator: ", "))). Go on?"
@@ -130,25 +143,31 @@ struct MigrationRunner<Context: StepContext>: Sendable {
   }
 
   private func record(
-    _ position: StepPosition, _ outcome: StepRecord.Outcome, since start: ContinuousClock.Instant
+    _ index: Int, _ migration: Migration, _ position: StepPosition, _ outcome: StepRecord.Outcome,
+    since start: ContinuousClock.Instant
   ) -> StepRecord {
-    StepRecord(play: position.play, step: position.step, outcome: outcome, duration: start.duration(to: .now))
+    StepRecord(
+      play: position.play, step: position.step, outcome: outcome, duration: start.duration(to: .now),
+      hosts: play.steps[index].step.sides.map { migration.host($0).name })
   }
 
   private func fail(
-    _ error: any Error, _ position: StepPosition, since start: ContinuousClock.Instant,
-    _ recap: inout MigrationRecap
+    _ error: any Error, _ index: Int, _ migration: Migration, _ position: StepPosition,
+    since start: ContinuousClock.Instant, _ recap: inout MigrationRecap
   ) async {
     let elapsed = start.duration(to: .now)
-    if Task.isCancelled {
+    if Task.isCancelled || error is Stopped {
       recap.outcome = .interrupted
-      recap.steps.append(record(position, .interrupted, since: start))
+      recap.steps.append(record(index, migration, position, .interrupted, since: start))
       await observer.observe(.stepInterrupted(position, elapsed))
     } else {
       let placed = convoyError(error, migration: position.migration, step: position.step)
       recap.outcome = .failed
       recap.error = placed
-      recap.steps.append(record(position, .failed, since: start))
+      var record = record(index, migration, position, .failed, since: start)
+      if let host = placed.host { record.hosts = [host] }
+      record.isUnreachable = placed.isUnreachable
+      recap.steps.append(record)
       await observer.observe(.stepFailed(position, placed, elapsed))
     }
   }
@@ -199,6 +218,24 @@ struct MigrationRunner<Context: StepContext>: Sendable {
     recap = part
   }
 }
+
+extension ConvoyError {
+  /// The host that it is about.
+  fileprivate var host: String? {
+    switch place {
+    case .host(let host), .step(_, let host?, _): host
+    default: nil
+    }
+  }
+
+  /// Nobody answered there, or let us in.
+  fileprivate var isUnreachable: Bool {
+    code.rawValue.hasPrefix("ssh.") || ["postgres.unreachable", "postgres.connection-lost"].contains(code)
+  }
+}
+
+/// A person has stopped a migration before a step.
+private struct Stopped: Error {}
 
 /// Any error as a person reads it, with the step as its place unless it knows a better one.
 private func convoyError(_ error: any Error, migration: String, step: String) -> ConvoyError {

@@ -30,6 +30,8 @@ public enum PlayEvent: Sendable, Equatable {
   case notStarted(play: String, migrations: [String])
   case stepStarted(StepPosition)
   case stepAlreadyDone(StepPosition)
+  /// The step's `when` does not hold for the migration: which fact is in the way.
+  case stepNotMeant(StepPosition, reason: String)
   /// Check mode: exactly what the step would do.
   case stepWouldRun(StepPosition, [PlannedAction])
   /// `--diff` without check mode: what the step is about to do to files.

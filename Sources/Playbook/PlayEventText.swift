@@ -22,6 +22,8 @@ public struct PlayEventText: Sendable {
       return ["\(head(position)) (\(position.number)/\(position.count))"]
     case .stepAlreadyDone(let position):
       return ["\(head(position)): already done"]
+    case .stepNotMeant(let position, let reason):
+      return ["\(head(position)): not for this migration (\(reason))"]
     case .stepWouldRun(let position, let actions):
       return ["\(head(position)): would run"] + actions.flatMap(lines)
     case .stepDiff(let position, let actions):

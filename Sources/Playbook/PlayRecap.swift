@@ -15,18 +15,30 @@ public struct StepRecord: Sendable, Equatable {
     /// It ran, and changed something or did not.
     case ran(StepResult)
     case alreadyDone
+    /// Its `when` did not hold.
+    case notMeant(reason: String)
     /// Check mode: it would do so many things.
     case wouldRun(actions: Int)
     case failed
     case interrupted
+
+    var isNotMeant: Bool { if case .notMeant = self { true } else { false } }
   }
 
   public var play: String
   public var step: String
   public var outcome: Outcome
   public var duration: Duration
+  /// The hosts that it counts for: of a failed step those that failed.
+  public var hosts: [String]
+  /// It failed since a host could not be reached.
+  public var isUnreachable: Bool
 
-  public init(play: String, step: String, outcome: Outcome, duration: Duration) {
+  public init(
+    play: String, step: String, outcome: Outcome, duration: Duration, hosts: [String] = [], isUnreachable: Bool = false
+  ) {
+    self.hosts = hosts
+    self.isUnreachable = isUnreachable
     self.play = play
     self.step = step
     self.outcome = outcome
@@ -79,6 +91,20 @@ public struct MigrationRecap: Sendable, Equatable {
   public var duration: Duration { steps.reduce(.zero) { $0 + $1.duration } }
 }
 
+/// How many steps came to what on one host.
+public struct HostRecap: Sendable, Equatable {
+  public var name: String
+  public var ok = 0
+  /// In check mode: would run.
+  public var changed = 0
+  public var failed = 0
+  public var unreachable = 0
+
+  public init(name: String) {
+    self.name = name
+  }
+}
+
 /// The closing report of a playbook.
 public struct PlayRecap: Sendable, Equatable {
   public var check: Bool
@@ -88,6 +114,26 @@ public struct PlayRecap: Sendable, Equatable {
   public init(check: Bool, migrations: [MigrationRecap]) {
     self.check = check
     self.migrations = migrations
+  }
+
+  /// Counts by host, in the order in which the hosts come up.
+  public var hosts: [HostRecap] {
+    var hosts: [HostRecap] = []
+    for step in migrations.flatMap(\.steps) {
+      for name in step.hosts {
+        let index = hosts.firstIndex { $0.name == name } ?? hosts.endIndex
+        if index == hosts.endIndex { hosts.append(HostRecap(name: name)) }
+        switch step.outcome {
+        case .ran(let result) where result.changed: hosts[index].changed += 1
+        case .wouldRun: hosts[index].changed += 1
+        case .ran, .alreadyDone: hosts[index].ok += 1
+        case .failed where step.isUnreachable: hosts[index].unreachable += 1
+        case .failed: hosts[index].failed += 1
+        case .notMeant, .interrupted: break
+        }
+      }
+    }
+    return hosts
   }
 
   public var isInterrupted: Bool { migrations.contains { $0.outcome == .interrupted } || wasCancelled }

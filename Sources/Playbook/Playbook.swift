@@ -2,7 +2,9 @@ public import Inventory
 
 /// Every key that a play may hold; docs/reference/playbook.md describes each of them.
 public enum PlaybookKeys {
-  public static let play = ["name", "migrations", "serial", "vars", "on_failure", "steps"]
+  public static let play = ["name", "migrations", "serial", "max_failures", "vars", "on_failure", "tags", "steps"]
+  /// What may stand beside a step's name.
+  public static let step = ["when", "tags"]
 }
 
 /// How many migrations of a play are under way before the next ones may start.
@@ -23,6 +25,20 @@ public enum Serial: Sendable, Equatable {
   }
 }
 
+/// How many migrations of a play may fail before nothing further starts.
+public enum FailureBudget: Sendable, Equatable {
+  case count(Int)
+  /// Of the play's migrations, rounded down.
+  case percentage(Int)
+
+  public func allowance(of migrations: Int) -> Int {
+    switch self {
+    case .count(let count): max(0, count)
+    case .percentage(let percent): max(0, migrations * percent / 100)
+    }
+  }
+}
+
 /// What happens to a migration whose step failed.
 public enum FailurePolicy: String, Sendable, CaseIterable {
   /// It stays as it is.
@@ -36,6 +52,9 @@ public struct StepCall: Sendable, Equatable {
   public var name: String
   public var place: SourcePlace
   public var parameters: [YAMLEntry]
+  /// `when`: the step is for the migrations that it holds for.
+  public var when: YAMLEntry?
+  public var tags: [String] = []
 }
 
 /// One play as it is written.
@@ -48,7 +67,10 @@ public struct Play: Sendable, Equatable {
   /// Where the pattern stands; nil when the play names none.
   public var patternPlace: SourcePlace?
   public var serial: Serial
+  public var maxFailures: FailureBudget
   public var onFailure: FailurePolicy
+  /// Every step of the play has these.
+  public var tags: [String]
   /// In the order of the file.
   public var vars: [YAMLEntry]
   /// At least one.
@@ -96,6 +118,8 @@ private struct PlaybookReader {
     let name = fields["name"].flatMap(problems.string)
     let pattern = fields["migrations"].flatMap(problems.string)
     let serial = fields["serial"].flatMap(serial)
+    let maxFailures = fields["max_failures"].flatMap(budget)
+    let tags = fields["tags"].flatMap(problems.strings)
     let onFailure: FailurePolicy? = fields["on_failure"].flatMap { problems.choice($0) }
     let vars = fields["vars"].flatMap(vars)
     guard let entry = fields.required("steps", problems), let elements = problems.list(entry) else { return nil }
@@ -104,8 +128,9 @@ private struct PlaybookReader {
     }
     return Play(
       name: name ?? "play \(number)", place: value.place, pattern: pattern ?? "all",
-      patternPlace: fields["migrations"]?.value.place, serial: serial ?? .all, onFailure: onFailure ?? .stop,
-      vars: vars ?? [], steps: elements.compactMap { step($0.value) })
+      patternPlace: fields["migrations"]?.value.place, serial: serial ?? .all,
+      maxFailures: maxFailures ?? .count(0), onFailure: onFailure ?? .stop, tags: tags ?? [], vars: vars ?? [],
+      steps: elements.compactMap { step($0.value) })
   }
 
   private func serial(_ entry: YAMLEntry) -> Serial? {
@@ -117,6 +142,19 @@ private struct PlaybookReader {
     }
     problems.add(
       "wrong-type", "serial must be a count of at least 1 or a percentage from 1% to 100%, not \(entry.value.summary)",
+      at: entry.value.place)
+    return nil
+  }
+
+  private func budget(_ entry: YAMLEntry) -> FailureBudget? {
+    if let text = entry.value.text {
+      if let count = Int(text), count >= 0 { return .count(count) }
+      if text.hasSuffix("%"), let percent = Int(text.dropLast()), (0...100).contains(percent) {
+        return .percentage(percent)
+      }
+    }
+    problems.add(
+      "wrong-type", "max_failures must be a count or a percentage from 0% to 100%, not \(entry.value.summary)",
       at: entry.value.place)
     return nil
   }
@@ -138,20 +176,26 @@ private struct PlaybookReader {
     }
   }
 
-  /// `- name`, `- name:` or `- name: { parameter: value }`.
+  /// `- name`, `- name:` or `- name: { parameter: value }`; the latter two with `when` and `tags` beside the name.
   private func step(_ value: YAMLValue) -> StepCall? {
     switch value.content {
     case .scalar:
       if let name = value.text, !name.isEmpty { return StepCall(name: name, place: value.place, parameters: []) }
     case .mapping(let entries):
-      if entries.count == 1, let entry = entries.first {
-        return problems.entries(entry).map { StepCall(name: entry.key, place: entry.place, parameters: $0) }
-      }
-      if let second = entries.dropFirst().first {
+      let names = entries.filter { !PlaybookKeys.step.contains($0.key) }
+      if let second = names.dropFirst().first {
         problems.add(
-          "wrong-type", "a step is one name with its parameters, but '\(second.key)' stands beside '\(entries[0].key)'",
+          "wrong-type", "a step is one name with its parameters, but '\(second.key)' stands beside '\(names[0].key)'",
           at: second.place, hint: "indent a step's parameters under its name, or start another step with '-'")
         return nil
+      }
+      if let entry = names.first {
+        let tags = entries.first { $0.key == "tags" }.flatMap(problems.strings)
+        return problems.entries(entry).map {
+          StepCall(
+            name: entry.key, place: entry.place, parameters: $0, when: entries.first { $0.key == "when" },
+            tags: tags ?? [])
+        }
       }
     case .sequence:
       break

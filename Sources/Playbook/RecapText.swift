@@ -15,6 +15,16 @@ public enum RecapText {
       ])
     }
     text += table(rows)
+    if !recap.hosts.isEmpty {
+      let head = ["HOST", "OK", recap.check ? "WOULD RUN" : "CHANGED", "FAILED", "UNREACHABLE"]
+      text +=
+        "\n"
+        + table(
+          [head]
+            + recap.hosts.map { host in
+              [host.name] + [host.ok, host.changed, host.failed, host.unreachable].map { String($0) }
+            })
+    }
     for migration in recap.migrations where !migration.steps.isEmpty || migration.error != nil {
       text += "\n\(migration.name)\n" + details(migration)
     }
@@ -35,8 +45,8 @@ public enum RecapText {
 
   private static func details(_ migration: MigrationRecap) -> String {
     var text = table(
-      migration.steps.map { record in
-        ["  \(record.step)", outcome(record.outcome), time(record.duration), summary(record.outcome)]
+      migration.steps.flatMap { record in
+        [["  \(record.step)", outcome(record.outcome), time(record.duration), summary(record)]] + databases(record)
       })
     for undo in migration.undone {
       switch (undo.result, undo.error) {
@@ -57,31 +67,53 @@ public enum RecapText {
     switch outcome {
     case .ran(let result): result.changed ? "changed" : "ok"
     case .alreadyDone: "already done"
+    case .notMeant: "not meant"
     case .wouldRun: "would run"
     case .failed: "failed"
     case .interrupted: "interrupted"
     }
   }
 
-  private static func summary(_ outcome: StepRecord.Outcome) -> String {
-    switch outcome {
-    case .ran(let result): ([result.summary] + result.figures.map(text)).filter { !$0.isEmpty }.joined(separator: ", ")
-    case .wouldRun(let actions): actions == 1 ? "1 action" : "\(actions) actions"
-    case .alreadyDone, .failed, .interrupted: ""
+  private static func databases(_ record: StepRecord) -> [[String]] {
+    guard case .ran(let result) = record.outcome else { return [] }
+    return result.databases.map { database in
+      let bytes = database.bytes.map { [amount($0)] + rate($0, over: database.duration) } ?? []
+      return [
+        "    \(database.name)", "", database.duration.map(time) ?? "", bytes.joined(separator: ", "),
+      ]
+    }
+  }
+
+  private static func rate(_ bytes: UInt64, over duration: Duration?) -> [String] {
+    guard let duration, duration >= .milliseconds(100), bytes > 0 else { return [] }
+    let seconds = Double(duration.components.seconds) + Double(duration.components.attoseconds) / 1e18
+    return ["\(amount(UInt64(Double(bytes) / seconds)))/s"]
+  }
+
+  private static func summary(_ record: StepRecord) -> String {
+    switch record.outcome {
+    case .ran(let result):
+      let figures = result.figures.flatMap { figure in
+        [text(figure)] + (figure.unit == .bytes ? rate(figure.value, over: record.duration) : [])
+      }
+      return ([result.summary] + figures).filter { !$0.isEmpty }.joined(separator: ", ")
+    case .wouldRun(let actions): return actions == 1 ? "1 action" : "\(actions) actions"
+    case .notMeant(let reason): return reason
+    case .alreadyDone, .failed, .interrupted: return ""
     }
   }
 
   /// `12 rows`, `1.5 GB copied`.
   static func text(_ figure: StepFigure) -> String {
-    switch figure.unit {
-    case .count: return "\(figure.value) \(figure.name)"
-    case .bytes:
-      for (unit, shift) in [("TB", UInt64(40)), ("GB", 30), ("MB", 20), ("kB", 10)] where figure.value >= 1 << shift {
-        let tenths = ((figure.value >> (shift - 10)) * 10) >> 10
-        return "\(tenths / 10).\(tenths % 10) \(unit) \(figure.name)"
-      }
-      return "\(figure.value) B \(figure.name)"
+    figure.unit == .count ? "\(figure.value) \(figure.name)" : "\(amount(figure.value)) \(figure.name)"
+  }
+
+  private static func amount(_ bytes: UInt64) -> String {
+    for (unit, shift) in [("TB", UInt64(40)), ("GB", 30), ("MB", 20), ("kB", 10)] where bytes >= 1 << shift {
+      let tenths = ((bytes >> (shift - 10)) * 10) >> 10
+      return "\(tenths / 10).\(tenths % 10) \(unit)"
     }
+    return "\(bytes) B"
   }
 
   /// Columns as wide as their widest cell, two spaces apart, no spaces at a line's end.

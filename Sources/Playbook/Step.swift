@@ -1,3 +1,5 @@
+public import Inventory
+
 /// What a step works with for one migration: connections, settings, the journal. The engine makes one for each
 /// migration of a play and closes it when that migration is through, undoing included.
 public protocol StepContext: Sendable {
@@ -32,6 +34,9 @@ public protocol Step<Context>: Sendable {
   /// was done already, too: an earlier run of the play may have been killed behind it.
   func undo(_ context: Context) async throws -> UndoResult
 
+  /// The hosts that it works on, for the recap's counts by host.
+  var sides: [Side] { get }
+
   /// Once such a step has begun, neither it nor anything before it in its play is undone.
   var isPointOfNoReturn: Bool { get }
 
@@ -44,6 +49,7 @@ public protocol Step<Context>: Sendable {
 
 extension Step {
   public func undo(_ context: Context) async throws -> UndoResult { .nothingToUndo }
+  public var sides: [Side] { Side.allCases }
   public var isPointOfNoReturn: Bool { false }
   public func isPassed(_ context: Context) async throws -> Bool { try await isDone(context) }
   public var isUndoneAfterItsOwnFailure: Bool { true }
@@ -92,6 +98,20 @@ public struct StepFigure: Sendable, Equatable {
   }
 }
 
+/// What a step did for one database.
+public struct DatabaseRecord: Sendable, Equatable {
+  public var name: String
+  /// Nil where the databases were worked on as one.
+  public var duration: Duration?
+  public var bytes: UInt64?
+
+  public init(_ name: String, duration: Duration? = nil, bytes: UInt64? = nil) {
+    self.name = name
+    self.duration = duration
+    self.bytes = bytes
+  }
+}
+
 /// What a step did.
 public struct StepResult: Sendable, Equatable {
   /// Whether anything is different now.
@@ -99,8 +119,12 @@ public struct StepResult: Sendable, Equatable {
   /// One line.
   public var summary: String
   public var figures: [StepFigure]
+  public var databases: [DatabaseRecord]
 
-  public init(changed: Bool, _ summary: String, figures: [StepFigure] = []) {
+  public init(
+    changed: Bool, _ summary: String, figures: [StepFigure] = [], databases: [DatabaseRecord] = []
+  ) {
+    self.databases = databases
     self.changed = changed
     self.summary = summary
     self.figures = figures

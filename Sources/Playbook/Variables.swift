@@ -7,11 +7,14 @@ struct Variables {
   private var broken: Set<String> = []
   private let problems: YAMLProblems
 
-  /// Takes the variables in the order of the file; a later one may use an earlier one.
-  init(_ entries: [YAMLEntry], problems: YAMLProblems) {
+  /// Takes the variables in the order of the file; a later one may use an earlier one. `given` ones are taken as they
+  /// are, in the place of the file's.
+  init(_ entries: [YAMLEntry], given: [String: String] = [:], problems: YAMLProblems) {
     self.problems = problems
     for entry in entries {
-      if let value = expand(entry.value) {
+      if let value = given[entry.key] {
+        values[entry.key] = value
+      } else if let value = expand(entry.value) {
         values[entry.key] = value.text ?? ""
       } else {
         broken.insert(entry.key)

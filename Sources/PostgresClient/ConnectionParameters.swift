@@ -3,6 +3,8 @@
 public struct ConnectionParameters: Sendable, Equatable {
   /// A host name, an address, or the directory of a Unix-domain socket.
   public var host: String
+  /// Where `host` is reached instead, a local end of a tunnel, say: `host` goes on naming the server for TLS.
+  public var hostAddress: String?
   public var port: Int
   public var user: String
   public var database: String
@@ -57,6 +59,7 @@ public struct ConnectionParameters: Sendable, Equatable {
       ("tcp_user_timeout", "60000"),
       ("options", optionsText),
     ]
+    if let hostAddress { list.append(("hostaddr", hostAddress)) }
     if let password { list.append(("password", password)) }
     if let passfile { list.append(("passfile", passfile)) }
     if let sslmode { list.append(("sslmode", sslmode)) }

@@ -40,6 +40,11 @@ struct HostKeyCheck {
       parameters, hostKeyTypes: usable.isEmpty ? SSHPublicKey.supportedTypes : usable, until: deadline,
       control: control)
     if try session.handshake() != 0 {
+      if let jump = parameters.jump, session.socket.receivedCount == 0 {
+        throw session.failure(
+          "ssh.unreachable", "\(displayName) cannot be reached through \(jump.name)",
+          hint: "is sshd running there, does \(jump.name) resolve and reach it, and does its sshd allow forwarding?")
+      }
       let offer = ServerOffer(session.socket.firstReceived ?? [])
       guard let offer, offer.hostKeys.allSatisfy({ !usable.contains($0) }) || usable.isEmpty else {
         throw handshakeFailure(session, offer)

@@ -25,6 +25,8 @@ public struct RemoteCommand: Sendable {
   public var onOutput: (@Sendable (OutputStream, [UInt8]) -> Void)?
   /// What to call it in errors, where the command line would not help.
   public var label: String?
+  /// It only asks: nothing on the host is different afterwards.
+  public var isQuestion = false
 
   public init(
     _ arguments: [String], environment: [String: String] = [:], workingDirectory: String? = nil, user: String? = nil,
@@ -55,11 +57,41 @@ public struct RemoteCommand: Sendable {
     return command
   }
 
+  /// The whole command as a person would type it: a script with its arguments in their places. Environment, which may
+  /// hold secrets, and standard input are left out.
+  public var text: String {
+    guard let script else { return shellQuoted(arguments) }
+    var text = script
+    for (index, argument) in arguments.enumerated() {
+      text = text.replacingAll("\"$\(index + 1)\"", with: shellQuoted(argument))
+    }
+    return text.replacingAll("\"$@\"", with: shellQuoted(arguments))
+  }
+
+  /// The same, marked as one that only asks.
+  public var asking: RemoteCommand {
+    var command = self
+    command.isQuestion = true
+    return command
+  }
+
   /// For errors and diffs: the label, the command line in quotes (200 characters at most), or `shell script`.
   public var displayName: String {
     if let label { return label }
     if script != nil { return "shell script" }
     let line = shellQuoted(arguments).map { $0.isNewline ? " " : $0 }
     return "`" + (line.count > 200 ? String(line.prefix(199)) + "…" : String(line)) + "`"
+  }
+}
+
+extension String {
+  fileprivate func replacingAll(_ part: String, with replacement: String) -> String {
+    var result = ""
+    var rest = self[...]
+    while let range = rest.firstRange(of: part) {
+      result += rest[..<range.lowerBound] + replacement
+      rest = rest[range.upperBound...]
+    }
+    return result + rest
   }
 }

@@ -2,7 +2,8 @@ internal import BlockingIO
 internal import CLibSSH2
 internal import ReplicationModel
 
-/// Logs a session in: the identity file first, then the agent's keys.
+/// Logs a session in: the identity files that can be opened first, then the agent's keys, then those whose passphrase
+/// a person gives.
 struct SSHAuthentication {
   /// A key from the identity file, read before the connection was made.
   struct Identity: Sendable {
@@ -12,13 +13,13 @@ struct SSHAuthentication {
   }
 
   private let session: SSHSession
-  private let identity: Identity?
+  private let identities: [Identity]
   private var tried: [String] = []
   private var sawRSA = false
 
-  init(_ session: SSHSession, identity: Identity?) {
+  init(_ session: SSHSession, identities: [Identity]) {
     self.session = session
-    self.identity = identity
+    self.identities = identities
   }
 
   private var parameters: SSHParameters { session.parameters }
@@ -39,17 +40,27 @@ struct SSHAuthentication {
     }
     if libssh2_userauth_authenticated(session.handle) != 0 { return }
     guard let offered else { throw lost() }
-    if let identity, identity.file.isEncrypted, identity.passphrase == nil {
-      tried.append("\(identity.file.displayName): encrypted, no passphrase")
-    } else if let identity, try accepts(identity) {
-      return
+    let closed = identities.filter { $0.file.isEncrypted && $0.passphrase == nil }
+    for identity in identities {
+      if identity.file.isEncrypted, identity.passphrase == nil {
+        tried.append("\(identity.file.displayName): encrypted, no passphrase")
+      } else if try accepts(identity) {
+        return
+      }
     }
     if parameters.useAgent, try agentAccepts() { return }
-    if let identity, identity.file.isEncrypted, identity.passphrase == nil {
+    for var identity in closed {
+      guard let passphrase = parameters.prompt?(identity.file.path) else { continue }
+      session.beginAnew()
+      identity.passphrase = passphrase
+      if try accepts(identity) { return }
+    }
+    // Keys that nobody named in the inventory are not worth an error of their own.
+    if let identity = closed.first, identity.file.path == parameters.identityFile.map(expandedPath) {
       throw session.failure(
         "ssh.key-encrypted", "the private key \(identity.file.displayName) is encrypted, and there is no passphrase",
-        hint:
-          "give the host a passphrase source, or add the key to the agent: ssh-add \(shellQuoted(identity.file.path))")
+        hint: "set ssh.passphrase_command, run on a terminal, or add the key to the agent: "
+          + "ssh-add \(shellQuoted(identity.file.path))")
     }
     throw refused(offered)
   }

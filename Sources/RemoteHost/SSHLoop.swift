@@ -128,7 +128,8 @@ final class SSHLoop {
         SSHChannel(command: execution, identifier: identifier) { continuation.resume(with: $0) })
     case .cancel(let identifier):
       if let channel = channels.first(where: { $0.identifier == identifier }) { interrupt(channel, .cancelled) }
-    case .openTunnel(let target, let continuation): tunnels.open(target, continuation)
+    case .openTunnel(let target, let port, let continuation): tunnels.open(target, port, continuation)
+    case .connect(let target, let file): tunnels.adopt(file, target)
     case .closeTunnel(let port): tunnels.close(port)
     case .close(let continuation): closing.append(continuation)
     }

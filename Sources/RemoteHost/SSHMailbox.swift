@@ -1,4 +1,5 @@
 internal import BlockingIO
+internal import Glibc
 internal import ReplicationModel
 internal import Synchronization
 
@@ -6,7 +7,10 @@ internal import Synchronization
 enum SSHRequest: Sendable {
   case run(UInt64, PreparedCommand, CheckedContinuation<CommandResult, any Error>)
   case cancel(UInt64)
-  case openTunnel(SSHTunnelTarget, CheckedContinuation<UInt16, any Error>)
+  /// A port of one's own choice, or 0.
+  case openTunnel(SSHTunnelTarget, UInt16, CheckedContinuation<UInt16, any Error>)
+  /// A socket that leads to the target from now on; the session's thread owns it.
+  case connect(SSHTunnelTarget, Int32)
   case closeTunnel(UInt16)
   case close(CheckedContinuation<Void, Never>?)
 }
@@ -46,6 +50,8 @@ final class SSHMailbox: Sendable {
     }
   }
 
+  var hasEnded: Bool { state.withLock { $0.ended != nil } }
+
   /// Nothing is taken any more; what is waiting is refused.
   func end(_ reason: ConvoyError) {
     let waiting = state.withLock { state in
@@ -59,7 +65,8 @@ final class SSHMailbox: Sendable {
   private static func refuse(_ request: SSHRequest, _ reason: ConvoyError) {
     switch request {
     case .run(_, _, let continuation): continuation.resume(throwing: reason)
-    case .openTunnel(_, let continuation): continuation.resume(throwing: reason)
+    case .openTunnel(_, _, let continuation): continuation.resume(throwing: reason)
+    case .connect(_, let file): Glibc.close(file)
     case .close(let continuation): continuation?.resume()
     case .cancel, .closeTunnel: break
     }

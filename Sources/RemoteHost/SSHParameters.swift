@@ -12,6 +12,13 @@ public struct SSHParameters: Sendable {
   /// A private key, OpenSSH's format or PEM; `~` is expanded. Tried before the agent.
   public var identityFile: String?
   public var passphrase: PassphraseSource?
+  /// More private keys, tried behind it; one that cannot be read is passed over.
+  public var moreIdentityFiles: [String] = []
+  /// Asks a person for an encrypted key's passphrase, when the agent has not helped either; called on a thread of the
+  /// connection's own. Nil is a refusal.
+  public var prompt: (@Sendable (_ key: String) -> [UInt8]?)?
+  /// The connection goes through this host, in a channel of its own (ssh_config's ProxyJump). Closed with this one.
+  public var jump: SSHHost?
   /// Host keys that are trusted; `~` is expanded. No other file is searched, and none is ever written.
   public var knownHostsFile: String
   /// Whether to ask the agent for keys.

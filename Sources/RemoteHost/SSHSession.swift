@@ -14,7 +14,7 @@ final class SSHSession {
   let socket: SSHSocket
   let parameters: SSHParameters
   private let control: ConnectControl
-  private let deadline: Deadline
+  private var deadline: Deadline
 
   /// Connects and exchanges keys. The host key has been negotiated then, and not been looked at.
   ///
@@ -63,6 +63,9 @@ final class SSHSession {
         [(socket.fileDescriptor, events), (control.wakeUp.fileDescriptor, Int16(POLLIN))], until: deadline)
     }
   }
+
+  /// A person was asked meanwhile; that is not the server's time.
+  func beginAnew() { deadline = .after(parameters.connectTimeout) }
 
   func handshake() throws -> Int32 {
     try complete("the key exchange") { libssh2_session_handshake($0, socket.fileDescriptor) }

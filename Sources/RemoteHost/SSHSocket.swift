@@ -36,6 +36,10 @@ final class SSHSocket {
 
   /// - Throws: `ssh.unreachable`, `CancellationError`.
   init(_ parameters: SSHParameters, until deadline: Deadline, control: ConnectControl) throws {
+    if let jump = parameters.jump {
+      fileDescriptor = try jump.connection(toHost: parameters.host, port: parameters.port)
+      return
+    }
     fileDescriptor = try Self.connect(parameters, until: deadline, control: control)
     let on: Int32 = 1
     setOption(tcpLevel, TCP_NODELAY, on)

@@ -33,8 +33,16 @@ final class SSHTunnels {
       + connections.map { ($0.fileDescriptor, $0.pollEvents) }.filter { $0.1 != 0 }
   }
 
-  /// Listens on a free port of 127.0.0.1.
-  func open(_ target: SSHTunnelTarget, _ continuation: CheckedContinuation<UInt16, any Error>) {
+  /// Takes a socket whose other end somebody has, and leads it to the target.
+  func adopt(_ file: Int32, _ target: SSHTunnelTarget) {
+    makePrivate(file)
+    connections.append(SSHTunnelConnection(file, target))
+  }
+
+  /// Listens on a port of 127.0.0.1: this one, or with 0 a free one.
+  func open(
+    _ target: SSHTunnelTarget, _ wanted: UInt16, _ continuation: CheckedContinuation<UInt16, any Error>
+  ) {
     func refuse(_ code: Int32) {
       continuation.resume(
         throwing: session.failure("ssh.tunnel-failed", "cannot listen on 127.0.0.1: \(errorWords(code))"))
@@ -45,6 +53,10 @@ final class SSHTunnels {
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
     address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+    address.sin_port = wanted.bigEndian
+    // Connections of a tunnel before this one may still be waiting for their end.
+    var reuse: Int32 = 1
+    setsockopt(file, SOL_SOCKET, SO_REUSEADDR, &reuse, socklen_t(MemoryLayout<Int32>.size))
     var length = socklen_t(MemoryLayout<sockaddr_in>.size)
     let status = withUnsafeMutablePointer(to: &address) { pointer in
       pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { general in

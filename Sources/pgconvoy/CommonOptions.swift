@@ -37,8 +37,8 @@ struct InventoryOptions: ParsableArguments {
 
   @OptionGroup var log: LogOptions
 
-  func loadInventory() throws -> FleetInventory {
-    let loaded = try FleetInventory.load(path: inventory)
+  func loadInventory() async throws -> FleetInventory {
+    let loaded = try await FleetInventory.load(path: inventory).resolvedBySSHConfig()
     for warning in loaded.warnings { Terminal.error(warning.description) }
     return loaded
   }
@@ -51,9 +51,11 @@ struct InventoryOptions: ParsableArguments {
   }
 
   var environment: RunEnvironment {
-    RunEnvironment(
+    var environment = RunEnvironment(
       inventoryPath: absolute(inventory), stateDirectory: stateDirectory, program: programPath,
       variables: ProcessInfo.processInfo.environment, version: productVersion)
+    environment.askPassphrase = { key in Passphrases.ask(key) }
+    return environment
   }
 
   private func absolute(_ path: String) -> String {

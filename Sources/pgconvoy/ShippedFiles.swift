@@ -105,6 +105,21 @@ enum ShippedFiles {
       """#
     ),
     (
+      "playbooks/prepare.yml",
+      #"""
+      # Prepares sources for a migration: settings, the target's entry in pg_hba.conf, and an identity for tables that have
+      # none. A source is restarted only where its migration says 'allow_restart: [source]'; otherwise the play stops, and goes
+      # on when it is run again after a restart of yours. What was changed is recorded, and can be taken back.
+      #   pgconvoy play playbooks/prepare.yml -i INVENTORY --check --diff     what it would do
+      - name: prepare
+        serial: 1
+        steps:
+          - prepare_source
+          - set_replica_identity # leave it out where tables without a key are never updated or deleted from
+
+      """#
+    ),
+    (
       "playbooks/quiesced-migrate.yml",
       #"""
       # As migrate.yml, for sources whose long transactions never let a logical slot be made: the source's services are

@@ -1,4 +1,5 @@
 import Glibc
+import Playbook
 import ReplicationModel
 import StatusReport
 import Synchronization
@@ -49,9 +50,22 @@ enum Terminal {
     return TextStyle(width: known ? Int(size.ws_col) : nil, color: wantsColor)
   }
 
+  static var canAsk: Bool { isatty(STDIN_FILENO) == 1 }
+
+  /// Asks about one step; anything but a yes stops.
+  static func choose(_ question: String) -> StepAnswer {
+    guard canAsk else { return .stop }
+    output("\(question) [y]es, [a]ll from here on, [N]o, stop here")
+    switch readLine()?.lowercased() {
+    case "y", "yes": return .yes
+    case "a", "all": return .all
+    default: return .stop
+    }
+  }
+
   /// Asks on the terminal; no terminal is a no.
   static func confirm(_ question: String) -> Bool {
-    guard isatty(STDIN_FILENO) == 1 else { return false }
+    guard canAsk else { return false }
     output("\(question)\nGo on? [y/N] ")
     guard let answer = readLine() else { return false }
     return ["y", "yes"].contains(answer.lowercased())

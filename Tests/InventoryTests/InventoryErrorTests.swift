@@ -303,7 +303,7 @@ import Testing
       migration("services: [{ name: postgresql@15-main.service, manager: systemd }]"),
       """
       error: inventory.yml:6:24: service postgresql@15-main.service is PostgreSQL itself [inventory.service-is-postgresql]
-      hint: list only the services that use the databases; pgconvoy starts and stops PostgreSQL by itself
+      hint: list only the services that use the databases; what runs PostgreSQL stands in postgres.service of its host
       """),
   ]
 

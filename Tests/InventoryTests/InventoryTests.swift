@@ -245,29 +245,33 @@ import Testing
     #expect(
       shown == """
         host old  (/srv/fleet/inventory.yml:7)
-          address                    10.0.0.1                                 /srv/fleet/inventory.yml:8
-          transport                  ssh                                      built in
-          ssh.user                   0644                                     /srv/fleet/inventory.yml:9
-          ssh.port                   22                                       built in
-          ssh.identity_file          /home/ada/.ssh/id_ed25519                /srv/fleet/inventory.yml:2
-          ssh.known_hosts            /home/ada/.ssh/known_hosts               built in
-          ssh.agent                  true                                     built in
-          ssh.connect_timeout        10s                                      built in
-          ssh.passphrase_command     -                                        built in
-          postgres.address           10.0.0.1                                 built in
-          postgres.port              5433                                     /srv/fleet/inventory.yml:3
-          postgres.user              convoy                                   /srv/fleet/inventory.yml:3
-          postgres.database          postgres                                 built in
-          postgres.os_user           postgres                                 built in
-          postgres.data_directory    -                                        built in
-          postgres.bin_directory     -                                        built in
-          postgres.config_file       -                                        built in
-          postgres.socket_directory  -                                        built in
-          postgres.log_file          -                                        built in
-          postgres.password          from passfile /srv/fleet/secrets/pgpass  /srv/fleet/inventory.yml:3
-          postgres.sslmode           prefer                                   built in
-          postgres.connect_timeout   10s                                      built in
-          service_directory          /etc/service                             built in
+          address                       10.0.0.1                                 /srv/fleet/inventory.yml:8
+          transport                     ssh                                      built in
+          ssh.user                      0644                                     /srv/fleet/inventory.yml:9
+          ssh.port                      22                                       built in
+          ssh.identity_file             /home/ada/.ssh/id_ed25519                /srv/fleet/inventory.yml:2
+          ssh.known_hosts               /home/ada/.ssh/known_hosts               built in
+          ssh.agent                     true                                     built in
+          ssh.connect_timeout           10s                                      built in
+          ssh.passphrase_command        -                                        built in
+          ssh.proxy_jump                -                                        built in
+          postgres.address              10.0.0.1                                 built in
+          postgres.via                  direct                                   built in
+          postgres.replication_address  10.0.0.1                                 built in
+          postgres.port                 5433                                     /srv/fleet/inventory.yml:3
+          postgres.user                 convoy                                   /srv/fleet/inventory.yml:3
+          postgres.database             postgres                                 built in
+          postgres.os_user              postgres                                 built in
+          postgres.data_directory       -                                        built in
+          postgres.bin_directory        -                                        built in
+          postgres.config_file          -                                        built in
+          postgres.socket_directory     -                                        built in
+          postgres.log_file             -                                        built in
+          postgres.service              -                                        built in
+          postgres.password             from passfile /srv/fleet/secrets/pgpass  /srv/fleet/inventory.yml:3
+          postgres.sslmode              prefer                                   built in
+          postgres.connect_timeout      10s                                      built in
+          service_directory             /etc/service                             built in
 
         """)
   }

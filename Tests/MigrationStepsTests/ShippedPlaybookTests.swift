@@ -14,7 +14,9 @@ import Testing
   }
 
   @Test func theyAreThere() {
-    let expected = ["cutover.yml", "finish.yml", "migrate.yml", "quiesced-migrate.yml", "rollback.yml", "unfence.yml"]
+    let expected = [
+      "cutover.yml", "finish.yml", "migrate.yml", "prepare.yml", "quiesced-migrate.yml", "rollback.yml", "unfence.yml",
+    ]
     #expect(Self.playbooks == expected)
   }
 

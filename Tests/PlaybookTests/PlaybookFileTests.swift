@@ -57,6 +57,53 @@ import Testing
       "- { steps: [a], on_failure: ignore }\n",
       "error: play.yml:1:29: on_failure must be stop or undo, not 'ignore' [playbook.wrong-type]"
     ),
+    (
+      "- { steps: [a], max_failures: -1 }\n",
+      "error: play.yml:1:31: max_failures must be a count or a percentage from 0% to 100%, not '-1' [playbook.wrong-type]"
+    ),
+    (
+      "- steps:\n  - a:\n    when: rnak > 2\n",
+      """
+      error: play.yml:3:11: unknown fact 'rnak' [playbook.bad-condition]
+      hint: did you mean 'rank'?
+      """
+    ),
+    (
+      "- steps:\n  - a:\n    when: rank\n",
+      """
+      error: play.yml:3:11: 'rank' is a number and needs a comparison [playbook.bad-condition]
+      hint: write 'fact', 'not fact' or 'fact == value', joined by 'and'
+      """
+    ),
+    (
+      "- steps:\n  - a:\n    when: rank > many\n",
+      """
+      error: play.yml:3:11: 'rank' is a number, not 'many' [playbook.bad-condition]
+      hint: such as 4 or 10GB
+      """
+    ),
+    (
+      "- steps:\n  - a:\n    when: migration < m2\n",
+      """
+      error: play.yml:3:11: 'migration' is a text and has no order [playbook.bad-condition]
+      hint: compare it with ==
+      """
+    ),
+    (
+      "- steps:\n  - a:\n    when: big and\n",
+      """
+      error: play.yml:3:11: a comparison is missing [playbook.bad-condition]
+      hint: write 'fact', 'not fact' or 'fact == value', joined by 'and'
+      """
+    ),
+    (
+      "- steps:\n  - a:\n    when: not rank > 2\n",
+      """
+      error: play.yml:3:11: 'not rank > 2' is no comparison [playbook.bad-condition]
+      hint: write 'fact', 'not fact' or 'fact == value', joined by 'and'
+      """
+    ),
+    ("- steps:\n  - a:\n    tags: x\n", "error: play.yml:3:11: tags must be a list, not 'x' [playbook.wrong-type]"),
     ("- steps: a\n", "error: play.yml:1:10: steps must be a list, not 'a' [playbook.wrong-type]"),
     ("- steps: [[a]]\n", "error: play.yml:1:11: a step must be a name, not a list [playbook.wrong-type]"),
     ("- steps: [~]\n", "error: play.yml:1:11: a step must be a name, not nothing [playbook.wrong-type]"),
@@ -78,7 +125,7 @@ import Testing
       "- steps: [zzzzzz]\n",
       """
       error: play.yml:1:11: unknown step 'zzzzzz' [playbook.unknown-step]
-      hint: known steps: a, b, c, same, point, wipe, half, all_types, needs, picky
+      hint: known steps: a, b, c, same, point, wipe, half, all_types, needs, picky, there
       """
     ),
     (
@@ -189,6 +236,35 @@ import Testing
     #expect(serial.batchSize(of: migrations) == expected)
   }
 
+  @Test(arguments: [
+    (FailureBudget.count(0), 7, 0), (.count(3), 7, 3), (.percentage(30), 7, 2), (.percentage(0), 7, 0),
+    (.percentage(100), 7, 7),
+  ])
+  func budgets(_ budget: FailureBudget, _ migrations: Int, _ expected: Int) {
+    #expect(budget.allowance(of: migrations) == expected)
+  }
+
+  @Test func givenVariablesReplaceTheFiles() throws {
+    let playbook = try Playbook.parse(
+      "- vars: { base: x, text: '${base}y' }\n  steps: [all_types: { text: '${text}' }]\n", path: "play.yml")
+    func text(_ given: [String: String]) throws -> String? {
+      try library().bind(playbook, variables: given).plays[0].steps[0].parameters.string("text")
+    }
+    #expect(try text([:]) == "xy")
+    #expect(try text(["base": "a"]) == "ay")
+    #expect(try text(["base": "a", "text": "${b"]) == "${b")
+    do {
+      _ = try text(["bsae": "a"])
+      Issue.record("no error")
+    } catch let error as InputErrors {
+      #expect(
+        error.description == """
+          error: play.yml: no play has a variable 'bsae' [playbook.unknown-variable]
+          hint: did you mean 'base'?
+          """)
+    }
+  }
+
   @Test func parametersOfEveryTypeAndVariables() throws {
     let text = """
       - vars: { rate: 50MB, base: x, both: "${base}/${rate}", flag: yes }
@@ -233,6 +309,7 @@ import Testing
     ),
     ("finish", ["stop_sync", "clean_up", "clean_up", "finish"], .stop),
     ("quiesced-migrate", [], .stop), ("unfence", [], .stop),
+    ("prepare", ["prepare_source", "set_replica_identity"], .stop),
   ])
   func shippedPlaybooksParse(_ name: String, _ steps: [String], _ policy: FailurePolicy) throws {
     let playbook = try Playbook.load(path: repository + "playbooks/\(name).yml")
@@ -243,6 +320,6 @@ import Testing
 
   @Test func theReferenceNamesEveryKey() throws {
     let text = try String(contentsOfFile: repository + "docs/reference/playbook.md", encoding: .utf8)
-    for key in PlaybookKeys.play { #expect(text.contains("| `\(key)` |"), "`\(key)` is missing") }
+    for key in PlaybookKeys.play + PlaybookKeys.step { #expect(text.contains("| `\(key)` |"), "`\(key)` is missing") }
   }
 }

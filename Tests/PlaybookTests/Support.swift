@@ -65,6 +65,9 @@ struct TestContext: StepContext {
   func close() async { log.add("\(migrationName) close") }
 }
 
+/// A fact's value, as the tests' library has it: `rank` is the migration's number, `big` whether it is above 2.
+func rank(_ name: String) -> Int64 { Int64(name.drop { !$0.isNumber }) ?? 0 }
+
 /// What a test does inside a step's calls; the defaults do nothing.
 struct Hooks: Sendable {
   var isDone: @Sendable (String, String) async throws -> Bool = { _, _ in false }
@@ -77,6 +80,7 @@ struct TestStep: Step {
   let hooks: Hooks
   var isPointOfNoReturn = false
   var isUndoneAfterItsOwnFailure = true
+  var sides = Side.allCases
 
   func plan(_ context: TestContext) async throws -> [PlannedAction] {
     context.log.add("\(context.migrationName) plan \(name)")
@@ -142,16 +146,25 @@ func library(_ hooks: Hooks = Hooks()) -> StepLibrary<TestContext> {
       StepDefinition(name: "picky", summary: "is never content") { _ in
         throw ConvoyError("test.picky", "parameters contradict each other")
       },
-    ])
+      StepDefinition(name: "there", summary: "works on the target only") { _ in
+        TestStep(name: "there", hooks: hooks, sides: [.target])
+      },
+    ]
+  ).asking([
+    FactDefinition("migration", .text, "its name") { .text($0.migrationName) },
+    FactDefinition("rank", .number, "its number") { .number(rank($0.migrationName)) },
+    FactDefinition("big", .flag, "whether its number is above 2") { .flag(rank($0.migrationName) > 2) },
+  ])
 }
 
 /// Runs a playbook of the test library and returns its recap.
 func play(
   _ text: String, on inventory: FleetInventory, log: Log, hooks: Hooks = Hooks(), options: PlayOptions = PlayOptions(),
-  confirm: @escaping @Sendable (String) async -> Bool = { _ in false }
+  variables: [String: String] = [:], confirm: @escaping @Sendable (String) async -> Bool = { _ in false },
+  choose: @escaping @Sendable (String) async -> StepAnswer = { _ in .stop }
 ) async throws -> PlayRecap {
-  let playbook = try library(hooks).bind(try Playbook.parse(text, path: "play.yml"))
-  let engine = PlayEngine<TestContext>(observer: log, confirm: confirm) { migration, reporter in
+  let playbook = try library(hooks).bind(try Playbook.parse(text, path: "play.yml"), variables: variables)
+  let engine = PlayEngine<TestContext>(observer: log, confirm: confirm, choose: choose) { migration, reporter in
     TestContext(migrationName: migration.name, log: log, reporter: reporter)
   }
   return try await engine.run(playbook, inventory: inventory, options: options)

@@ -14,9 +14,18 @@ import Testing
         duration: .milliseconds(1250)),
       StepRecord(
         play: "cutover", step: "drain",
-        outcome: .ran(StepResult(changed: false, "", figures: [StepFigure("applied", 1_600_000_000, .bytes)])),
-        duration: .seconds(185)),
-      StepRecord(play: "cutover", step: "verify", outcome: .failed, duration: .seconds(7380)),
+        outcome: .ran(
+          StepResult(
+            changed: false, "", figures: [StepFigure("applied", 1_600_000_000, .bytes)],
+            databases: [
+              DatabaseRecord("app", duration: .seconds(160), bytes: 1_500_000_000),
+              DatabaseRecord("idle", duration: .zero, bytes: 0), DatabaseRecord("unknown"),
+            ])),
+        duration: .seconds(185), hosts: ["old", "new"]),
+      StepRecord(
+        play: "cutover", step: "verify", outcome: .failed, duration: .seconds(7380), hosts: ["new"],
+        isUnreachable: true),
+      StepRecord(play: "cutover", step: "extra", outcome: .notMeant(reason: "when big: big is false"), duration: .zero),
     ]
     first.error = ConvoyError(
       "verify.mismatch", "public.users differs", at: .step(migration: "chef-eu", host: nil, step: "verify"),
@@ -32,11 +41,19 @@ import Testing
         chef-eu    failed       1        1             2h06m
         shop       not started  0        0             -
 
+        HOST  OK  CHANGED  FAILED  UNREACHABLE
+        old   1   0        0       0
+        new   1   0        0       1
+
         chef-eu
           wait_for_lag  already done  0.0s
           fence         changed       1.3s   no writer left, 3 sessions ended
-          drain         ok            3m05s  1.4 GB applied
+          drain         ok            3m05s  1.4 GB applied, 8.2 MB/s
+            app                       2m40s  1.3 GB, 8.9 MB/s
+            idle                      0.0s   0 B
+            unknown
           verify        failed        2h03m
+          extra         not meant     0.0s   when big: big is false
           undone fence: lifted the fence
           error: migration chef-eu, step verify: public.users differs [verify.mismatch]
           hint: look at the report

@@ -214,7 +214,7 @@ struct ConnectTests {
       """
       error: host db1: the private key \(path)/locked (\(type.uppercased()) \(fingerprint)) is encrypted, and there is \
       no passphrase [ssh.key-encrypted]
-      hint: give the host a passphrase source, or add the key to the agent: ssh-add \(path)/locked
+      hint: set ssh.passphrase_command, run on a terminal, or add the key to the agent: ssh-add \(path)/locked
       """)
     parameters.passphrase = { Array("open barley".utf8) }
     await expectError(

@@ -11,7 +11,7 @@ extension PreflightReader {
       let command = RemoteCommand.shell(
         "date +%s.%N; id -un", user: migration.host(side).postgres.osUser, deadline: Self.deadline, label: "id")
       let asked = Double(millisecondsSince1970()) / 1000
-      let lines = try await remote.runChecked(command).text.split(separator: "\n")
+      let lines = try await remote.runChecked(command.asking).text.split(separator: "\n")
       let answered = Double(millisecondsSince1970()) / 1000
       guard lines.count == 2 else {
         throw ConvoyError("host.unexpected-output", "`date; id -un` printed \(lines.count) lines")
@@ -43,7 +43,7 @@ extension PreflightReader {
       guard let script = migration.versionCheck else { return nil }
       _ = try account.get()
       let result = try await context.remote(side).runChecked(
-        .shell(script, deadline: .seconds(60), label: "version_check"))
+        .shell(script, deadline: .seconds(60), label: "version_check").asking)
       let line = trimmed(result.text.split(separator: "\n", omittingEmptySubsequences: false).first ?? "")
       guard !line.isEmpty else {
         let words = result.errorText.split(separator: "\n").last.map { ": \($0)" } ?? ""
@@ -61,7 +61,7 @@ extension PreflightReader {
         [control.dataDirectory, control.binDirectory, migration.plugin.rawValue] + HostChecks.neededPrograms,
         environment: ["LC_ALL": "C"], deadline: Self.deadline)
       command.label = "looking at the host"
-      return MachineFacts(parsing: try await control.remote.runChecked(command).text)
+      return MachineFacts(parsing: try await control.remote.runChecked(command.asking).text)
     }
   }
 
@@ -131,7 +131,7 @@ extension PreflightReader {
     var command = control.shell(
       Self.pathScript, paths, environment: ["LC_ALL": "C"], deadline: Self.deadline)
     command.label = "looking at directories"
-    let lines = try await control.remote.runChecked(command).text.split(separator: "\n")
+    let lines = try await control.remote.runChecked(command.asking).text.split(separator: "\n")
     guard lines.count == paths.count else {
       throw ConvoyError(
         "host.unexpected-output", "\(command.displayName) printed \(lines.count) lines for \(paths.count) paths")
@@ -174,7 +174,8 @@ extension PreflightReader {
       let result = try await control.remote.run(
         RemoteCommand(
           [control.program("psql"), "-X", "-w", "-A", "-t", "-F", "|", "-d", connection, "-c", "IDENTIFY_SYSTEM"],
-          environment: environment, user: control.user, deadline: Self.deadline, label: "psql"))
+          environment: environment, user: control.user, deadline: Self.deadline, label: "psql"
+        ).asking)
       guard result.succeeded else { return .refused(result.errorText) }
       return .identified(systemIdentifier: String(result.text.prefix { $0 != "|" }))
     }

@@ -131,7 +131,7 @@ enum ReplicationChecks {
           .error, "preflight.other-server", host: host, object: place,
           "seen from \(host), \(place) is another server than seen from here",
           consequence: "the copy would be of the wrong server",
-          remedy: "give \(facts.name(.source)) a postgres.address that means the same on both machines")
+          remedy: "give \(facts.name(.source)) a postgres.replication_address that the target can reach")
       ]
     case .refused(let words):
       let refusal = ReplicationRefusal(words)

@@ -24,12 +24,27 @@ struct PlayCommand: AsyncParsableCommand {
   var forks = 5
   @Option(name: .customLong("start-at"), help: ArgumentHelp("Begin at this step.", valueName: "step"))
   var startAt: String?
+  @Option(help: ArgumentHelp("Only steps with one of these tags.", valueName: "tag,…"))
+  var tags: String?
+  @Option(name: .customLong("skip-tags"), help: ArgumentHelp("No step with one of these tags.", valueName: "tag,…"))
+  var skipTags: String?
+  @Option(
+    name: .customLong("set"), parsing: .singleValue,
+    help: ArgumentHelp("A value for one of the playbook's variables.", valueName: "name=value"))
+  var variables: [String] = []
+  @Flag(help: "Ask before every step.")
+  var step = false
   @Flag(help: "Do not ask before steps that destroy something.")
   var yes = false
 
   func run() async throws {
-    let inventory = try options.loadInventory()
-    let bound = try StepLibrary<MigrationContext>.migration.load(path: playbook)
+    let inventory = try await options.loadInventory()
+    if step && !check && !Terminal.canAsk {
+      throw ConvoyError(
+        "usage", "--step needs a terminal to ask on", hint: "without one, name the steps with --start-at or --tags",
+        kind: .usage)
+    }
+    let bound = try StepLibrary<MigrationContext>.migration.load(path: playbook, variables: try givenVariables())
     let journal = try await Journal.open(stateDirectory: options.stateDirectory)
     let command = CommandLine.arguments.joined(separator: " ")
     let run = try await journal.perform { file throws(ConvoyError) in try file.beginRun(command: command) }
@@ -41,6 +56,7 @@ struct PlayCommand: AsyncParsableCommand {
     let engine = PlayEngine<MigrationContext>(
       observer: PlayObservers(isCheck ? [printer] : [recorder, printer]),
       confirm: { question in await (try? onDedicatedThread("confirm") { Terminal.confirm(question) }) ?? false },
+      choose: { question in await (try? onDedicatedThread("choose") { Terminal.choose(question) }) ?? .stop },
       makeContext: { migration, reporter in
         if !isCheck { try await locks.acquire(migration) }
         return factory.context(for: migration, reporter: reporter)
@@ -49,7 +65,9 @@ struct PlayCommand: AsyncParsableCommand {
     do {
       recap = try await engine.run(
         bound, inventory: inventory,
-        options: PlayOptions(check: check, diff: diff, limit: limit, forks: forks, startAt: startAt, yes: yes))
+        options: PlayOptions(
+          check: check, diff: diff, limit: limit, forks: forks, startAt: startAt, tags: tags.map(words),
+          skipTags: skipTags.map(words) ?? [], yes: yes, step: step))
     } catch {
       try await end(journal, run, .failed)
       throw error
@@ -59,6 +77,23 @@ struct PlayCommand: AsyncParsableCommand {
     if !check { try await printReports(bound, recap, inventory, factory) }
     Terminal.output(RecapText.render(recap))
     if recap.exitStatus != 0 { throw ExitCode(recap.exitStatus) }
+  }
+
+  private func words(_ list: String) -> [String] {
+    list.split(separator: ",").map { word in
+      String(word.drop(while: \.isWhitespace).reversed().drop(while: \.isWhitespace).reversed())
+    }
+  }
+
+  private func givenVariables() throws(ConvoyError) -> [String: String] {
+    var values: [String: String] = [:]
+    for text in variables {
+      guard let equals = text.firstIndex(of: "="), equals != text.startIndex else {
+        throw ConvoyError("usage", "--set takes name=value, not '\(text)'", kind: .usage)
+      }
+      values[String(text[..<equals])] = String(text[text.index(after: equals)...])
+    }
+    return values
   }
 
   private func end(_ journal: Journal, _ run: RunID, _ outcome: RunOutcome) async throws {

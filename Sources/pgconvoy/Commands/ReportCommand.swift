@@ -27,7 +27,7 @@ struct ReportCommand: AsyncParsableCommand {
   var format = ReportFormat.text
 
   func run() async throws {
-    let inventory = try options.loadInventory()
+    let inventory = try await options.loadInventory()
     if let file {
       guard let document = try await ClosingReport.read(path: file) else {
         throw ConvoyError("report.none", "there is no such file", at: .path(file), kind: .usage)

@@ -31,7 +31,7 @@ struct SkipCommand: AsyncParsableCommand {
 
   func run() async throws {
     guard let lsn = LSN(lsn) else { throw ExitCode(2) }
-    let inventory = try options.loadInventory()
+    let inventory = try await options.loadInventory()
     let journal = try await Journal.open(stateDirectory: options.stateDirectory)
     let factory = ContextFactory(journal: journal, environment: options.environment, logger: options.log.logger)
     let context = factory.context(for: try await migration(inventory, factory))

@@ -24,7 +24,7 @@ struct StatusCommand: AsyncParsableCommand {
   var format = StatusFormat.table
 
   func run() async throws {
-    let inventory = try options.loadInventory()
+    let inventory = try await options.loadInventory()
     let migrations = try inventory.migrations(matching: limit ?? "all")
     let journal = try await Journal.open(stateDirectory: options.stateDirectory)
     let factory = ContextFactory(journal: journal, environment: options.environment, logger: options.log.logger)

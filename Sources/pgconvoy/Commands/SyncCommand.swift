@@ -21,7 +21,7 @@ struct SyncCommand: AsyncParsableCommand {
   var exitWhenDone = false
 
   func run() async throws {
-    let inventory = try options.loadInventory()
+    let inventory = try await options.loadInventory()
     let migrations = try inventory.migrations(matching: limit ?? "all")
     let journal = try await Journal.open(stateDirectory: options.stateDirectory)
     let directory = options.stateDirectory

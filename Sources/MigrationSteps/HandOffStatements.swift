@@ -1,0 +1,33 @@
+import ReplicationModel
+
+/// The statements of the hand-off, announced and run from the same texts.
+enum HandOffSQL {
+  static let createSlot = "SELECT lsn FROM pg_catalog.pg_create_logical_replication_slot($1, $2)"
+  static let restorePoint = "SELECT pg_catalog.pg_create_restore_point($1)"
+  /// A transaction behind the restore point, whose commit flushes the WAL: a restore point alone may stay in memory.
+  static let flush = "SELECT pg_catalog.pg_logical_emit_message(true, 'pgconvoy.flush', '')"
+  static let dropOrigin = "SELECT pg_catalog.pg_replication_origin_drop($1)"
+  /// One transaction: an origin without its position would look like one that has applied nothing since 0/0.
+  static let makeOrigin = """
+    WITH made AS MATERIALIZED (SELECT pg_catalog.pg_replication_origin_create($1) AS oid)
+    SELECT pg_catalog.pg_replication_origin_advance($1, $2::pg_lsn) FROM made WHERE oid IS NOT NULL
+    """
+  static let enabledSubscriptions = """
+    SELECT d.datname, s.subname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
+     WHERE s.subenabled ORDER BY 1, 2
+    """
+  /// Of those that no subscription owns.
+  static let origins = """
+    SELECT roname FROM pg_catalog.pg_replication_origin
+     WHERE roname NOT IN (SELECT 'pg_' || oid FROM pg_catalog.pg_subscription) ORDER BY 1
+    """
+  static let prepared = "SELECT gid, database FROM pg_catalog.pg_prepared_xacts ORDER BY 1"
+
+  static func dropPublication(_ name: String) -> String { "DROP PUBLICATION IF EXISTS \(quotedIdentifier(name))" }
+  static func makePublication(_ name: String) -> [String] {
+    [dropPublication(name), "CREATE PUBLICATION \(quotedIdentifier(name)) FOR ALL TABLES"]
+  }
+
+  static func disable(subscription name: String) -> String { "ALTER SUBSCRIPTION \(name) DISABLE" }
+  static func rollBack(prepared literal: String) -> String { "ROLLBACK PREPARED \(literal)" }
+}

@@ -1,0 +1,265 @@
+import Foundation
+import Glibc
+import Inventory
+import Journal
+import Logging
+import Playbook
+import RemoteHost
+import ReplicationModel
+import Testing
+
+@testable import MigrationSteps
+
+/// Services under their real managers, stopped and started by the steps.
+@Suite(.serialized) struct ServicesTests {
+  /// A directory with a runit of its own; its supervisors end with it.
+  private final class Supervised {
+    let directory: String
+    private var supervisors: [Process] = []
+
+    init() throws {
+      directory = "/tmp/pgconvoy-services-\(HandOffNames.random().nonce)"
+      try FileManager.default.createDirectory(atPath: directory + "/state", withIntermediateDirectories: true)
+      chmod(directory, 0o755)
+    }
+
+    /// A service that says in `log` when it starts and when it ends.
+    func add(_ name: String, isDown: Bool = false, run: String? = nil) throws {
+      let service = "\(directory)/service/\(name)"
+      try FileManager.default.createDirectory(atPath: service, withIntermediateDirectories: true)
+      let log = "\(directory)/log"
+      try write("#!/bin/sh\n" + (run ?? "echo 'up \(name)' >>\(log)\nexec sleep 1000") + "\n", "\(service)/run")
+      if run == nil { try write("#!/bin/sh\necho 'down \(name)' >>\(log)\n", "\(service)/finish") }
+      if isDown { try write("", "\(service)/down") }
+      let process = Process()
+      process.executableURL = URL(filePath: "/usr/bin/runsv")
+      process.arguments = [service]
+      try process.run()
+      supervisors.append(process)
+    }
+
+    func write(_ text: String, _ path: String) throws {
+      try text.write(toFile: path, atomically: false, encoding: .utf8)
+      chmod(path, 0o755)
+    }
+
+    var log: [String] {
+      ((try? String(contentsOfFile: directory + "/log", encoding: .utf8)) ?? "").split(separator: "\n").map(String.init)
+    }
+
+    /// Waits until runit says so of a service; it takes a moment to begin.
+    func reaches(_ name: String, _ state: String) async throws -> Bool {
+      for _ in 0..<250 {
+        let result = try await LocalHost().run(RemoteCommand(["sv", "status", "\(directory)/service/\(name)"]))
+        if result.text.hasPrefix(state + ":") { return true }
+        try await Task.sleep(for: .milliseconds(20))
+      }
+      return false
+    }
+
+    func end() {
+      for supervisor in supervisors {
+        // TERM: the supervisor ends its service, then itself.
+        supervisor.terminate()
+        supervisor.waitUntilExit()
+      }
+      try? FileManager.default.removeItem(atPath: directory)
+    }
+  }
+
+  private func withServices(_ body: (Supervised) async throws -> Void) async throws {
+    let supervised = try Supervised()
+    defer { supervised.end() }
+    try await body(supervised)
+  }
+
+  /// A context as a new process would make it: everything that it knows is in the state directory.
+  private func context(_ supervised: Supervised, _ services: String) async throws -> MigrationContext {
+    let inventory = try FleetInventory.parse(
+      """
+      hosts:
+        old: { local: true, service_directory: \(supervised.directory)/service }
+        new: { local: true, service_directory: \(supervised.directory)/service, postgres: { port: 2 } }
+      migrations:
+        one:
+          source: old
+          target: new
+          services: \(services)
+      """, path: "/inventory.yml", user: LocalUser(name: "u", home: "/"))
+    let state = StateDirectory(path: supervised.directory + "/state/journal")
+    let journal = try await Journal.open(stateDirectory: state)
+    try await journal.perform { file throws(ConvoyError) in
+      try file.registerMigration("one", source: "old", target: "new")
+    }
+    return MigrationContext(
+      migration: try #require(inventory.migration(named: "one")), journal: journal,
+      environment: RunEnvironment(
+        inventoryPath: "/inventory.yml", stateDirectory: state, program: "/bin/false", variables: [:], version: "0"),
+      logger: Logger(label: "test"), progress: { _ in })
+  }
+
+  private func commands(_ step: some Step<MigrationContext>, _ context: MigrationContext) async throws -> [String] {
+    try await step.plan(context).map(\.text)
+  }
+
+  // MARK: runit
+
+  @Test func onlyWhatWasRunningStartsAgainInReverseAlsoFromAnotherProcess() async throws {
+    try await withServices { supervised in
+      for name in ["web", "app", "queue"] { try supervised.add(name, isDown: name == "app") }
+      for name in ["web", "queue"] { #expect(try await supervised.reaches(name, "run")) }
+      #expect(try await supervised.reaches("app", "down"))
+      let services = "[web, app, queue]".replacing("web", with: "{ name: web, manager: runit }")
+        .replacing("app", with: "{ name: app, manager: runit }")
+        .replacing("queue", with: "{ name: queue, manager: runit }")
+      let first = try await context(supervised, services)
+      let stop = StopServicesStep(side: .source)
+      let directory = supervised.directory + "/service/"
+      #expect(
+        try await commands(stop, first) == ["sv -w 30 stop \(directory)web", "sv -w 30 stop \(directory)queue"])
+      #expect(
+        try await commands(StartServicesStep(side: .source), first)
+          == ["sv -w 30 start \(directory)queue", "sv -w 30 start \(directory)web"])
+      #expect(try await stop.run(first).summary == "stopped web, queue")
+      #expect(try await stop.isDone(first))
+      await first.close()
+
+      // The workstation died; a second stop finds everything down and must not forget what ran.
+      let second = try await context(supervised, services)
+      _ = try await stop.run(second)
+      let start = StartServicesStep(side: .source)
+      #expect(
+        try await commands(start, second) == ["sv -w 30 start \(directory)queue", "sv -w 30 start \(directory)web"])
+      #expect(try await start.run(second).summary == "started queue, web")
+      #expect(try await start.isDone(second))
+      #expect(try await supervised.reaches("app", "down"))
+      let log = supervised.log
+      #expect(log.suffix(4) == ["down web", "down queue", "up queue", "up web"], "\(log)")
+      await second.close()
+    }
+  }
+
+  @Test func undoStartsWhatWasStoppedAndRefusesToForgetOne() async throws {
+    try await withServices { supervised in
+      try supervised.add("web")
+      #expect(try await supervised.reaches("web", "run"))
+      let first = try await context(supervised, "[{ name: web, manager: runit }]")
+      _ = try await StopServicesStep(side: .source).run(first)
+      let changed = try await context(supervised, "[]")
+      let error = await #expect(throws: ConvoyError.self) {
+        _ = try await StopServicesStep(side: .source).undo(changed)
+      }
+      #expect(error?.code == "service.unknown")
+      #expect(try await StopServicesStep(side: .source).undo(first) == .undone("started web again"))
+      #expect(try await supervised.reaches("web", "run"))
+      await first.close()
+      await changed.close()
+    }
+  }
+
+  // MARK: command
+
+  @Test func commandsOfOnesOwn() async throws {
+    try await withServices { supervised in
+      let file = supervised.directory + "/running"
+      try supervised.write("", file)
+      func service(_ start: String, _ stop: String) -> String {
+        "[{ name: chef, manager: command, start: \"\(start)\", stop: \"\(stop)\", status: \"test -e \(file)\" }]"
+      }
+      let good = try await context(supervised, service("touch \(file)", "rm \(file)"))
+      #expect(try await commands(StopServicesStep(side: .source), good) == ["rm \(file)"])
+      _ = try await StopServicesStep(side: .source).run(good)
+      #expect(!FileManager.default.fileExists(atPath: file))
+
+      let pretending = try await context(supervised, service("true", "true"))
+      let started = await #expect(throws: ConvoyError.self) {
+        _ = try await StartServicesStep(side: .source).run(pretending)
+      }
+      #expect(
+        started?.description == """
+          error: host old: service chef did not start [service.not-started]
+          hint: start it by hand, then run the playbook again
+          """)
+      _ = try await StartServicesStep(side: .source).run(good)
+      #expect(FileManager.default.fileExists(atPath: file))
+
+      let stuck = try await context(supervised, service("true", "echo busy >&2; exit 1"))
+      let stopped = await #expect(throws: ConvoyError.self) {
+        _ = try await StopServicesStep(side: .source).run(stuck)
+      }
+      #expect(
+        stopped?.description == """
+          error: host old: service chef did not stop: busy [service.not-stopped]
+          hint: stop it by hand and run the playbook again
+          """)
+      for context in [good, pretending, stuck] { await context.close() }
+    }
+  }
+
+  // MARK: the others
+
+  @Test(arguments: [
+    ("systemd", "systemctl stop nginx", "systemctl start nginx"),
+    ("sysvinit", "service nginx stop", "service nginx start"),
+  ])
+  func whatTheOtherManagersAreAsked(_ manager: String, _ stop: String, _ start: String) async throws {
+    let inventory = try FleetInventory.parse(
+      """
+      hosts: { old: { local: true }, new: { local: true, postgres: { port: 2 } } }
+      migrations:
+        one: { source: old, target: new, services: [{ name: nginx, manager: \(manager) }] }
+      """, path: "/inventory.yml", user: LocalUser(name: "u", home: "/"))
+    let migration = try #require(inventory.migration(named: "one"))
+    let control = ServiceControl(
+      service: try #require(migration.services.first), host: migration.source, remote: LocalHost())
+    #expect(control.stopCommand.text == stop)
+    #expect(control.startCommand.text == start)
+  }
+
+  // MARK: PostgreSQL itself
+
+  @Test func aPostgreSQLThatRunitRunsIsStoppedAndStartedByRunit() async throws {
+    try await withServices { supervised in
+      let user = geteuid() == 0 ? "postgres" : String(cString: getpwuid(geteuid()).pointee.pw_name)
+      let data = supervised.directory + "/pg/data"
+      try FileManager.default.createDirectory(atPath: supervised.directory + "/pg", withIntermediateDirectories: false)
+      if geteuid() == 0 {
+        try await LocalHost().runChecked(RemoteCommand(["chown", user, supervised.directory + "/pg"]))
+      }
+      try await LocalHost().runChecked(
+        .shell(
+          """
+          "$1/initdb" -D "$2" -A trust --no-sync --no-instructions >/dev/null
+          printf "%s\\n" "listen_addresses = ''" "unix_socket_directories = '$3'" "fsync = off" >>"$2/postgresql.conf"
+          """, arguments: [TwoServers.programs, data, supervised.directory + "/pg"], user: user))
+      let become = geteuid() == 0 ? "setpriv --reuid=postgres --regid=postgres --clear-groups " : ""
+      try supervised.add("postgresql", run: "exec 2>&1\nexec \(become)\(TwoServers.programs)/postgres -D \(data)")
+      let inventory = try FleetInventory.parse(
+        """
+        hosts:
+          old: { local: true }
+          new:
+            local: true
+            postgres:
+              port: 2
+              os_user: \(user)
+              service: { name: postgresql, manager: runit, directory: \(supervised.directory)/service }
+        migrations: { one: { source: old, target: new } }
+        """, path: "/inventory.yml", user: LocalUser(name: "u", home: "/"))
+      let host = try #require(inventory.migration(named: "one")).target
+      let server = ServerControl(
+        host: host, remote: LocalHost(), dataDirectory: data, binDirectory: TwoServers.programs, configFile: nil)
+      try await server.start()
+      #expect(try await supervised.reaches("postgresql", "run"))
+      #expect(server.stopCommand().text == "sv -w 30 stop \(supervised.directory)/service/postgresql")
+      try await server.stop()
+      // A pg_ctl stop would have been followed by runit's next start.
+      #expect(try await supervised.reaches("postgresql", "down"))
+      #expect(try await !server.isRunning())
+      try await server.start()
+      #expect(try await server.isRunning())
+      #expect(try await supervised.reaches("postgresql", "run"))
+      try await server.stop()
+    }
+  }
+}

@@ -1,0 +1,90 @@
+import Glibc
+import ReplicationModel
+import Testing
+
+@testable import Lab
+
+extension Scenarios {
+  /// A source that nobody has prepared: `prepare_source` and `set_replica_identity` do it, and take it back.
+  @Suite(.serialized) struct SourceIsPrepared {
+    @Test func settingsAccessAndIdentitiesAreMadeAndTakenBack() async throws {
+      try await Scenario.run(databases: ["alpha"]) { scenario in
+        try await makeUnprepared(scenario)
+        let hba = "\(scenario.source.dataDirectory)/pg_hba.conf"
+        let before = try readText(hba)
+        let playbook = try scenario.playbook(steps: ["prepare_source", "set_replica_identity"])
+
+        // Without leave to restart it does what it can and says what is left.
+        let refused = try await scenario.play(playbook, expecting: 1)
+        #expect(
+          refused.output.contains(
+            "the settings are in place, and PostgreSQL on lab-source needs a restart for them [source.restart-needed]"))
+        #expect(try await scenario.value(.source, "SHOW wal_level") == "replica")
+
+        try writeFile(
+          scenario.lab.inventoryFile,
+          try readText(scenario.lab.inventoryFile).replacing(
+            "    databases: all\n", with: "    databases: all\n    allow_restart: [source]\n"))
+        let announced = try await scenario.start("play", playbook, "--check").result()
+        #expect(announced.output.contains("pg_ctl stop -D \(scenario.source.dataDirectory)"))
+        #expect(announced.output.contains("ALTER TABLE \"public\".\"nameless\" REPLICA IDENTITY FULL"))
+        try await scenario.play(playbook)
+        #expect(try await scenario.value(.source, "SHOW wal_level") == "logical")
+        #expect(Int(try await scenario.value(.source, "SHOW max_replication_slots")) ?? 0 >= 5)
+        #expect(try readText(hba).hasPrefix("# pgconvoy access begin: migration lab"))
+        #expect(try await identity(scenario) == "f")
+        #expect(try await scenario.play(playbook).output.contains("set_replica_identity: already done"))
+        // It is enough for a migration.
+        try await scenario.play("migrate")
+        try await scenario.drained()
+
+        // A failure behind them takes both back.
+        let broken = "{ name: broken, manager: command, start: 'true', stop: 'false', status: 'true' }"
+        try writeFile(
+          scenario.lab.inventoryFile,
+          try readText(scenario.lab.inventoryFile).replacing(
+            "    services:\n", with: "    services:\n      - \(broken)\n"))
+        let failing = try scenario.playbook("migrate") { _ in
+          """
+          - name: back
+            on_failure: undo
+            steps: [prepare_source, set_replica_identity, stop_services: { on: source }]
+          """
+        }
+        try await scenario.play(failing, expecting: 1)
+        #expect(try readText(hba) == before)
+        #expect(try await identity(scenario) == "d")
+        #expect(
+          try await scenario.value(
+            .source,
+            "SELECT setting FROM pg_file_settings WHERE name = 'wal_level' ORDER BY seqno DESC LIMIT 1") == "replica")
+      }
+    }
+
+    private func identity(_ scenario: Scenario) async throws -> String {
+      try await scenario.value(.source, "SELECT relreplident FROM pg_class WHERE relname = 'nameless'", in: "alpha")
+    }
+
+    private func makeUnprepared(_ scenario: Scenario) async throws {
+      try await scenario.sql(.source, "CREATE TABLE public.nameless (a int)", in: "alpha")
+      try await scenario.sql(.source, "ALTER SYSTEM SET wal_level = 'replica'")
+      try await scenario.sql(.source, "ALTER SYSTEM SET max_replication_slots = 2")
+      let hba = "\(scenario.source.dataDirectory)/pg_hba.conf"
+      try asServer(scenario, ["/usr/bin/sed", "-i", "/replication/d", hba])
+      try asServer(
+        scenario,
+        [
+          "\(scenario.lab.pgBin)/pg_ctl", "restart", "-w", "-m", "fast", "-D", scenario.source.dataDirectory, "-l",
+          scenario.source.postgresLog,
+        ])
+    }
+
+    /// As the operating-system user that PostgreSQL runs as.
+    private func asServer(_ scenario: Scenario, _ command: [String]) throws {
+      let become = geteuid() == 0 ? ["/usr/sbin/runuser", "-u", scenario.lab.osUser, "--"] : []
+      let words = become + command
+      let result = try ChildProcess.run(words[0], Array(words.dropFirst()))
+      try #require(result.status == 0, "\(result.output)")
+    }
+  }
+}
