@@ -64,7 +64,9 @@ struct CaseRun {
   }
 
   private func tell(_ random: RandomCase, _ driver: SourceDriver) {
-    print("seed \(random.seed), \(random.encoding.rawValue), \(random.plugin.rawValue): \(driver.succeeded) statements done")
+    print(
+      "seed \(random.seed), \(random.encoding.rawValue), \(random.plugin.rawValue): \(driver.succeeded) statements done"
+    )
     for (state, refusal) in driver.refused.sorted(by: { $0.key < $1.key }) {
       print("  \(state) × \(refusal.count): \(refusal.example)")
     }
