@@ -255,6 +255,11 @@ final class SSHLoop {
     let code = libssh2_session_last_errno(session.handle)
     if code == LIBSSH2_ERROR_EAGAIN { return false }
     opening = nil
+    if socket.failure != nil {
+      // Nobody has refused anything: `run` ends all of them with the connection.
+      channel.phase = .waiting
+      return false
+    }
     let others = channels.count { $0.occupiesSession && $0 !== channel }
     if code == LIBSSH2_ERROR_CHANNEL_FAILURE && others == 0 && channel.mayBeRefusedAgain() {
       // The channel of the last command is closed, but sshd counts its session until the process is reaped.
