@@ -29,6 +29,8 @@ public actor SyncSupervisor {
     var start: LSN
     var workers: [DatabaseWorker]
     var keeper: Task<Void, Never>
+    /// Holds the tunnels that the workers' connections go through.
+    var context: MigrationContext
   }
 
   public init(
@@ -152,7 +154,8 @@ public actor SyncSupervisor {
       }
     }
     running[migration.name] = Convoy(
-      nonce: handOff.names.nonce, direction: direction, start: start, workers: workers, keeper: keeper)
+      nonce: handOff.names.nonce, direction: direction, start: start, workers: workers, keeper: keeper,
+      context: context)
     logger.info(
       "workers started",
       metadata: [
@@ -208,6 +211,7 @@ public actor SyncSupervisor {
       return workers.allSatisfy { $0.waitUntilStopped(until: deadline) }
     }
     if ended != true { logger.warning("some workers did not stop in time; their connections end with the process") }
+    await convoy.context.close()
   }
 
   private func stopAll() async {
