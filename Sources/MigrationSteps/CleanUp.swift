@@ -37,6 +37,9 @@ struct CleanUp {
     found += try await names(session, slots: false).map { "replication origin \($0)" }
     found += try await publications().map { "publication \($0.name) in database \($0.database)" }
     if try await Fence(context: context, side: side).isUp() { found.append("pgconvoy's block in pg_hba.conf") }
+    if side == .source {
+      found += try await SourcePreparation.left(context) + ReplicaIdentityStep.left(context)
+    }
     return found + (try await filesLeft())
   }
 
@@ -97,6 +100,12 @@ struct CleanUp {
       if side != serving, !disabled.isEmpty {
         context.progress("left disabled: subscriptions " + few(disabled.map { "\($0.name) in \($0.database)" }))
       }
+    }
+    if side == .source {
+      let settings = try await SourcePreparation.takeBack(context)
+      let tables = try await ReplicaIdentityStep.takeBack(context)
+      let undone = settings + (tables > 0 ? ["the replica identities of \(tables) tables as they were"] : [])
+      if !undone.isEmpty { context.progress("took the preparation back: " + undone.joined(separator: ", ")) }
     }
     if side == .target {
       let target = try await context.server(.target)

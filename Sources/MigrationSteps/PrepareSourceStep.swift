@@ -253,6 +253,15 @@ struct SourcePreparation {
     if !changes.isEmpty || access != nil { try await session.query(Self.reload) }
   }
 
+  /// What `apply` has done and nobody has taken back, one phrase each.
+  static func left(_ context: MigrationContext) async throws -> [String] {
+    var found = (try await context.fact(FactKey.sourceSettings, as: [Change].self) ?? []).map { "setting \($0.name)" }
+    let path = try await context.session(.source).query("SHOW hba_file").first ?? "pg_hba.conf"
+    let text = try await context.server(.source).download(path)
+    if withoutBlock(text) != text { found.append("pgconvoy's entry in pg_hba.conf") }
+    return found
+  }
+
   /// Takes back what `apply` has done, at whatever time: the settings' old values come into force at the next restart.
   /// Returns what was taken back, one phrase each.
   static func takeBack(_ context: MigrationContext) async throws -> [String] {

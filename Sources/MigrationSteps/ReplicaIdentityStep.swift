@@ -52,6 +52,13 @@ struct ReplicaIdentityStep: Step {
     return count == 0 ? .nothingToUndo : .undone("gave \(count) tables their identities back")
   }
 
+  /// The tables that have not got theirs back, one phrase each.
+  static func left(_ context: MigrationContext) async throws -> [String] {
+    (try await context.fact(FactKey.replicaIdentities, as: [Change].self) ?? []).map {
+      "replica identity of \($0.table) in database \($0.database)"
+    }
+  }
+
   /// Gives the tables back what they had; a table that is gone, or has been given another identity since, is left
   /// alone. Returns how many.
   static func takeBack(_ context: MigrationContext) async throws -> Int {

@@ -34,10 +34,6 @@ extension Scenarios {
         #expect(try readText(hba).hasPrefix("# pgconvoy access begin: migration lab"))
         #expect(try await identity(scenario) == "f")
         #expect(try await scenario.play(playbook).output.contains("set_replica_identity: already done"))
-        // It is enough for a migration.
-        try await scenario.play("migrate")
-        try await scenario.drained()
-
         // A failure behind them takes both back.
         let broken = "{ name: broken, manager: command, start: 'true', stop: 'false', status: 'true' }"
         try writeFile(
@@ -52,6 +48,23 @@ extension Scenarios {
           """
         }
         try await scenario.play(failing, expecting: 1)
+        #expect(try readText(hba) == before)
+        #expect(try await identity(scenario) == "d")
+        #expect(
+          try await scenario.value(
+            .source,
+            "SELECT setting FROM pg_file_settings WHERE name = 'wal_level' ORDER BY seqno DESC LIMIT 1") == "replica")
+
+        // They are enough for a migration, whose end takes them back as well.
+        try writeFile(
+          scenario.lab.inventoryFile,
+          try readText(scenario.lab.inventoryFile).replacing("      - \(broken)\n", with: ""))
+        try await scenario.play(playbook)
+        #expect(try await identity(scenario) == "f")
+        #expect(try readText(hba) != before)
+        try await scenario.play("migrate")
+        try await scenario.drained()
+        try await scenario.play("finish")
         #expect(try readText(hba) == before)
         #expect(try await identity(scenario) == "d")
         #expect(
