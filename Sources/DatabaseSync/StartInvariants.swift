@@ -115,13 +115,13 @@ public struct StartInvariants: Sendable, Equatable {
         assignment, "sync.slot-ahead",
         "slot \(assignment.slot) is confirmed up to \(slot.confirmedFlush.map(\.description) ?? "nowhere"), "
           + "beyond the \(assignment.to)'s progress \(progress)",
-        hint: "changes between the two are lost for this server: this database needs a new hand-off")
+        hint: "changes between the two are lost for this \(assignment.to): this database needs a new hand-off")
     }
     guard progress <= sourceFlush else {
       throw broken(
         assignment, "sync.source-behind",
         "progress \(progress) lies beyond the \(assignment.from)'s WAL, which ends at \(sourceFlush)",
-        hint: "is this the same server, or one that was restored from a backup?")
+        hint: "is this the same \(assignment.from), or one that was restored from a backup?")
     }
     return progress
   }
@@ -149,7 +149,7 @@ public struct StartInvariants: Sendable, Equatable {
       throw broken(
         assignment, "sync.source-timeline",
         "the \(assignment.from) is on timeline \(source.timeline) and was on \(assignment.sourceTimeline)",
-        hint: "a standby was promoted, or the server restored: this migration needs a new hand-off")
+        hint: "a standby was promoted, or the \(assignment.from) restored: this migration needs a new hand-off")
     }
     guard target.timeline == assignment.targetTimeline else {
       throw broken(
