@@ -91,7 +91,7 @@ final class SSHChannel {
   }
 
   /// Asks for the command. True when something has changed.
-  func start() -> Bool {
+  func start(_ socket: SSHSocket) -> Bool {
     guard let handle else { return false }
     let status = text.withCString { text in
       libssh2_channel_process_startup(handle, "exec", 4, text, UInt32(self.text.utf8.count))
@@ -99,6 +99,9 @@ final class SSHChannel {
     if status == LIBSSH2_ERROR_EAGAIN { return false }
     if status == 0 {
       phase = .running
+    } else if socket.failure != nil {
+      // Nobody has refused anything: the loop ends all channels with the connection.
+      return false
     } else {
       succeed(exitStatus: nil, exitSignal: nil)
       phase = .closing

@@ -215,7 +215,7 @@ final class SSHLoop {
   private func advance(_ channel: SSHChannel) -> Bool {
     switch channel.phase {
     case .waiting, .opening, .freed: return false
-    case .starting: return channel.start()
+    case .starting: return channel.start(socket)
     case .running: return channel.exchange(socket)
     case .closing:
       guard channel.close(session.handle) else { return false }

@@ -44,7 +44,9 @@ extension Scenarios {
           let row = recap.first { $0.first == "m\(number)" }
           #expect(row?[1] == (number == 2 ? "failed" : "ok"), "m\(number): \(result.text)")
           let target = recap.first { $0.first == "m\(number)-target" }
-          #expect(target.map { Array($0.suffix(2)) } == (number == 2 ? ["0", "1"] : ["0", "0"]), "m\(number)-target")
+          #expect(
+            target.map { Array($0.suffix(2)) } == (number == 2 ? ["0", "1"] : ["0", "0"]),
+            "m\(number)-target: \(result.text)")
         }
 
         // The dead host's source is as it was; every other migration is up to date, its application at work.
