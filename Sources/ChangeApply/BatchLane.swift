@@ -46,6 +46,13 @@ final class BatchLane: @unchecked Sendable {
     return try awaitIdle()
   }
 
+  /// Whether nothing is under way: a batch that is submitted now is carried out at once.
+  var isIdle: Bool {
+    condition.lock()
+    defer { condition.unlock() }
+    return job == nil
+  }
+
   private func awaitIdle() throws(ApplyFailure) -> BatchOutcome? {
     while job != nil { condition.wait() }
     if let failure { throw failure }

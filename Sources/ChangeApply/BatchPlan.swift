@@ -1,3 +1,4 @@
+import Glibc
 import ReplicationModel
 
 /// The rows of a batch by the statement that they go into.
@@ -25,6 +26,8 @@ struct BatchPlan {
         Self.add(index, batch, stored, to: &inserts)
       }
     }
+    batch.sortByKey(&deletes)
+    for index in updates.indices { batch.sortByKey(&updates[index].rows) }
   }
 
   private static func add(
@@ -52,6 +55,41 @@ struct BatchPlan {
 }
 
 extension NetChangeBatch {
+  /// Rows beneath which an order gains nothing.
+  private static var leastSorted: Int { 64 }
+
+  /// Puts rows into the order of their first key column, as far as its text tells: shorter before longer, which is the
+  /// order of integers without a sign. Rows that are neighbours in the index and on their pages are changed faster one
+  /// after the other.
+  func sortByKey(_ rows: inout [Int]) {
+    guard rows.count >= Self.leastSorted, let column = keyColumns.first else { return }
+    bytes.withUnsafeBytes { buffer in
+      var ranked = rows.map { (rank: rank(value($0, column), in: buffer), row: $0) }
+      ranked.sort { left, right in
+        if left.rank != right.rank { return left.rank < right.rank }
+        return precedes(value(left.row, column), value(right.row, column), in: buffer)
+      }
+      for index in rows.indices { rows[index] = ranked[index].row }
+    }
+  }
+
+  /// The length in the highest byte, the first seven bytes below it.
+  private func rank(_ value: Value, in buffer: UnsafeRawBufferPointer) -> UInt64 {
+    guard value.length > 0 else { return 0 }
+    var rank = UInt64(min(value.length, 255))
+    for offset in 0..<7 {
+      rank = rank << 8 | (offset < value.length ? UInt64(buffer[value.start + offset]) : 0)
+    }
+    return rank
+  }
+
+  /// For two values of the same rank.
+  private func precedes(_ left: Value, _ right: Value, in buffer: UnsafeRawBufferPointer) -> Bool {
+    guard min(left.length, right.length) > 7, let base = buffer.baseAddress else { return left.length < right.length }
+    let order = memcmp(base + left.start, base + right.start, min(left.length, right.length))
+    return order < 0 || order == 0 && left.length < right.length
+  }
+
   /// The bytes that values lie in.
   func withBytes<Failure: Error>(_ body: (UnsafeRawBufferPointer) throws(Failure) -> Void) throws(Failure) {
     let outcome: Result<Void, Failure> = bytes.withUnsafeBytes { buffer in

@@ -168,7 +168,10 @@ extension ChangeApplier {
     // their COMMIT: then nothing has to wait for a piece before it.
     waitingChanges += 1
     waitingBytes += layout.batch.byteCount - bytesBefore
-    if waitingChanges >= limits.changes * 5 / 4 || waitingBytes >= limits.bytes * 5 / 4 { try flushBatches() }
+    let isPiece =
+      waitingChanges >= limits.changes * 5 / 4 || waitingBytes >= limits.bytes * 5 / 4
+      || waitingChanges >= limits.least * 4 && lane.isIdle
+    if isPiece { try flushBatches() }
     return true
   }
 

@@ -16,14 +16,19 @@ public struct ApplyCounters: Sendable, Equatable {
 }
 
 /// How many changes go into one target transaction.
+///
+/// A target that waits gets what there is; one that is busy gets the more at once, netted further, the longer it is.
 public struct BatchLimits: Sendable {
   public var changes: Int
-  /// Bytes of parameters.
+  /// Bytes that the changes of one batch take here.
   public var bytes: Int
+  /// Changes that are worth a batch while the target has nothing to do.
+  public var least: Int
 
-  public init(changes: Int = 20_000, bytes: Int = 8 << 20) {
+  public init(changes: Int = 100_000, bytes: Int = 16 << 20, least: Int = 5_000) {
     self.changes = changes
     self.bytes = bytes
+    self.least = least
   }
 }
 
@@ -259,7 +264,9 @@ public final class ChangeApplier<Parser: RecordParser> {
       transactionMarkers.removeAll()
       openGroupIfNeeded()
     }
-    let isFull = groupChanges >= limits.changes || groupBytes >= limits.bytes
+    let isFull =
+      groupChanges >= limits.changes || groupBytes >= limits.bytes
+      || isBatching && groupChanges >= limits.least && lane.isIdle
     if hasMarker || isFull || position < strictUntil && isGroupOpen { try closeGroup() }
   }
 

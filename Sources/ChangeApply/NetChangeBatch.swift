@@ -66,7 +66,11 @@ struct NetChangeBatch {
   }
 
   var isEmpty: Bool { rows.isEmpty }
-  var byteCount: Int { bytes.count }
+  /// Bytes of memory that it fills.
+  var byteCount: Int {
+    bytes.count + values.count * MemoryLayout<Value>.stride
+      + rows.count * (MemoryLayout<Row>.stride + 3 * MemoryLayout<Int32>.stride)
+  }
 
   func value(_ row: Int, _ column: Int) -> Value { values[row * columnCount + column] }
 

@@ -54,6 +54,15 @@ import Testing
       + plan.inserts.flatMap { set, rows in rows.map { "insert \(text($0, set))" } }
   }
 
+  /// Neighbours in the index follow each other, whatever the order of the stream.
+  @Test func setsGoInTheOrderOfTheirKeys() throws {
+    let order = Array(1...200).map { $0 * 7919 % 100_003 }
+    let plan = try net(order.map { "UPDATE: id[integer]:\($0) a[text]:'y' big[text]:unchanged-toast-datum" })
+    #expect(plan == order.sorted().map { "update id=\($0) a=y" })
+    let deletes = try net(order.map { "DELETE: id[integer]:\($0 * 100_000)" })
+    #expect(deletes == order.sorted().map { "delete id=\($0 * 100_000)" })
+  }
+
   private static let insert1 = "INSERT: id[integer]:1 a[text]:'x' big[text]:'long'"
   private static let update1 = "UPDATE: id[integer]:1 a[text]:'y' big[text]:unchanged-toast-datum"
   private static let delete1 = "DELETE: id[integer]:1"
