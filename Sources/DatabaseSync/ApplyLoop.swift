@@ -24,6 +24,9 @@ struct ApplyLoop<Parser: RecordParser> {
   private static var positionInterval: Duration { .seconds(10) }
   /// With so much of the stream waiting, changes go in by set-based statements.
   private static var backlogBytes: Int { 64 << 10 }
+  /// How old the answer to how far the stream is behind may be: turns are short, and a timestamp is read character by
+  /// character.
+  private static var behindInterval: Duration { .milliseconds(100) }
   /// How long a turn waits for something to do.
   private static var turnTime: Duration { .milliseconds(250) }
   /// How long a set-based group waits for more of the backlog: behind, fewer and larger groups are worth more than an
@@ -37,6 +40,7 @@ struct ApplyLoop<Parser: RecordParser> {
   private var nextDurable = Deadline.after(durableInterval)
   private var nextPosition = Deadline.after(positionInterval)
   private var rate = RateMeter()
+  private var behind: (seconds: Double?, until: Deadline) = (nil, .now())
   private var isCaughtUp = false
   private var isUrgent = false
   private var keepalivePosition = LSN.invalid
@@ -66,6 +70,9 @@ struct ApplyLoop<Parser: RecordParser> {
     }
     try housekeeping()
     rate.record(total: applier.counters.changes)
+    if behind.until.hasPassed {
+      behind = (applier.lastCommitTime.flatMap { secondsSince(timestamp: $0) }, .after(Self.behindInterval))
+    }
     return true
   }
 
@@ -125,7 +132,7 @@ struct ApplyLoop<Parser: RecordParser> {
       transactions: base.transactions + applier.counters.transactions,
       changes: base.changes + applier.counters.changes, missedRows: base.missedRows + applier.counters.missedRows,
       changesPerSecond: rate.perSecond, isCaughtUp: caughtUp,
-      secondsBehind: caughtUp ? 0 : applier.lastCommitTime.flatMap { secondsSince(timestamp: $0) })
+      secondsBehind: caughtUp ? 0 : behind.seconds)
   }
 }
 

@@ -17,11 +17,15 @@ public struct PullLimits: Sendable {
   public var slack: UInt64
   /// Bytes of records that a pull should bring: the source holds them until they are taken.
   public var records: UInt64
+  /// Bytes of a record on average from which a walsender is the faster way: what it pays for each is little beside
+  /// them then, and a pull copies them once more.
+  public var wide: UInt64
 
   public init(
     depth: UInt64 = 48 << 20, rest: UInt64 = 8 << 20, first: UInt64 = 16 << 20, largest: UInt64 = 2 << 30,
-    slack: UInt64 = 256 << 20, records: UInt64 = 128 << 20
+    slack: UInt64 = 256 << 20, records: UInt64 = 128 << 20, wide: UInt64 = 512
   ) {
+    self.wide = wide
     self.slack = slack
     self.depth = depth
     self.rest = rest
@@ -39,6 +43,12 @@ public struct PullLimits: Sendable {
     let wanted = Double(records) / Double(max(found, 1)) * Double(wal)
     let growth = min(max(wanted, Double(wal)), Double(wal) * 3)
     return min(UInt64(growth), largest)
+  }
+
+  /// The same, or all of the WAL that there is where little would be left.
+  func next(after wal: UInt64, records found: UInt64, left: UInt64) -> UInt64 {
+    let size = next(after: wal, records: found)
+    return left <= min(size + size / 2, largest) ? left : size
   }
 }
 
@@ -68,6 +78,8 @@ public struct BacklogPuller {
   private let second: PullSession
   /// Everything committed before it has been handed over.
   public private(set) var position: LSN
+  /// Whether a deep backlog is left, which the walsender is better at.
+  public private(set) var leavesBacklog = false
   private var confirmed: LSN
 
   /// Nil when the backlog is shallow, or when the server has no room for two more slots or does not let us have them:
@@ -114,7 +126,7 @@ public struct BacklogPuller {
   /// Pulls until the backlog is shallow, or until `control.stop()`. Then the walsender goes on from `position`.
   ///
   /// A pull that the server refuses before its first record (its temporary files are full, say) ends the pulling in
-  /// good order.
+  /// good order, and so does a first pull of wide records.
   public mutating func run() throws(StreamFailure) {
     do throws(PostgresError) {
       var (current, next) = (first, second)
@@ -126,23 +138,26 @@ public struct BacklogPuller {
         do throws(PostgresError) {
           guard try awaitFirstMessage(of: &pull, on: current) else { return }
         } catch  where error.reason == .server {
+          leavesBacklog = true
           return
         }
         let (end, sourceEnd) = try next.standing(of: current)
         let isLast = sourceEnd <= end + limits.rest
         // The first pull is small, and the size of all others is learnt from it.
         if let found, !isLast {
-          size = limits.next(after: size, records: found)
+          size = limits.next(after: size, records: found, left: sourceEnd.rawValue - end.rawValue)
           try begin(on: next, behind: current, from: end, size: size)
         }
         guard try handOver(&pull, of: current, upTo: end) else { return }
         position = end
         if isLast { return }
         if found == nil {
-          size = limits.next(after: size, records: pull.records)
+          leavesBacklog = pull.bytes >= limits.wide * pull.rows.count
+          if leavesBacklog { return }
+          size = limits.next(after: size, records: pull.bytes, left: sourceEnd.rawValue - end.rawValue)
           try begin(on: next, behind: current, from: end, size: size)
         }
-        found = pull.records
+        found = pull.bytes
         swap(&current, &next)
       }
     } catch {
@@ -154,8 +169,8 @@ public struct BacklogPuller {
   private struct Pull {
     var rows = PulledRows()
     var chunk = StreamChunk(capacity: StreamReceiver.chunkBytes)
-    /// Bytes of records that were passed on.
-    var records: UInt64 = 0
+    /// What was passed on of records.
+    var bytes: UInt64 = 0
   }
 
   /// Goes on where another session's pull has ended: its slot stands there, and a copy of it is made at once, while
@@ -241,7 +256,7 @@ public struct BacklogPuller {
           server: first.connection.serverName)
       }
     }
-    pull.records += UInt64(pull.chunk.byteCount)
+    pull.bytes += UInt64(pull.chunk.byteCount)
     pull.chunk = StreamChunk(capacity: StreamReceiver.chunkBytes)
     return !control.isStopped
   }
@@ -340,6 +355,7 @@ private struct PullSession {
 /// <https://www.postgresql.org/docs/15/sql-copy.html#id-1.9.3.55.9.4>
 struct PulledRows {
   private var isFirst = true
+  private(set) var count: UInt64 = 0
 
   private static let signature: [UInt8] = [0x50, 0x47, 0x43, 0x4F, 0x50, 0x59, 0x0A, 0xFF, 0x0D, 0x0A, 0x00]
   /// The signature, the flags, the length of an extension that no version has.
@@ -375,6 +391,7 @@ struct PulledRows {
       guard length >= 0, start + length <= message.count else { throw cut(message) }
       chunk.append(lsn: LSN(lsn), record: UnsafeRawBufferPointer(rebasing: message[start..<start + length]))
       offset = start + length
+      count += 1
     }
   }
 

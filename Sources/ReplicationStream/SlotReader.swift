@@ -25,9 +25,10 @@ public struct SlotReader: Sendable {
   /// Runs until `control.stop()` or until the source ends the stream, which is no error when it shuts down.
   public func run() throws(StreamFailure) {
     var request = request
-    request.start = try pullBacklog()
+    let puller = try pullBacklog()
+    if let puller { request.start = puller.position }
     // The walsender begins by reading again what was pulled, which would take its time from those who apply it.
-    queue.awaitEmpty()
+    if puller?.leavesBacklog != true { queue.awaitEmpty() }
     if control.isStopped || queue.isClosed { return }
     var walsender = source
     walsender.isReplication = true
@@ -42,8 +43,8 @@ public struct SlotReader: Sendable {
     try receiver.run()
   }
 
-  /// Where the walsender has to begin.
-  private func pullBacklog() throws(StreamFailure) -> LSN {
+  /// Nil where nothing was pulled.
+  private func pullBacklog() throws(StreamFailure) -> BacklogPuller? {
     var puller: BacklogPuller?
     do throws(PostgresError) {
       puller = try BacklogPuller.open(source, request: request, queue: queue, control: control, limits: limits)
@@ -51,6 +52,6 @@ public struct SlotReader: Sendable {
       throw .postgres(error)
     }
     try puller?.run()
-    return puller?.position ?? request.start
+    return puller
   }
 }

@@ -100,6 +100,10 @@ public struct StreamReceiver {
         let ended = try receive(into: &chunk)
         let isBlocked = !chunk.isEmpty && !handOver(&chunk)
         if ended || queue.isClosed { break }
+        if !isBlocked, pause() {
+          try connection.consumeInput()
+          continue
+        }
         let socketEvents = Int16(isBlocked ? 0 : POLLIN)
         let ready = poll(
           [(connection.fileDescriptor, socketEvents), (control.wakeUp.fileDescriptor, Int16(POLLIN))],
@@ -117,17 +121,29 @@ public struct StreamReceiver {
   }
 
   private var malformed: MalformedStreamMessage?
+  private var pace = ReadPace(now: .now())
+
+  /// Leaves the socket alone for less than a millisecond while records come fast; false when they do not.
+  private mutating func pause() -> Bool {
+    let pause = pace.pause(now: .now())
+    guard pause > 0 else { return false }
+    var time = timespec(tv_sec: 0, tv_nsec: Int(pause))
+    nanosleep(&time, nil)
+    return true
+  }
 
   /// Moves whole messages from libpq into the chunk. True when the stream has ended.
   private mutating func receive(into chunk: inout StreamChunk) throws(PostgresError) -> Bool {
     while malformed == nil {
       if chunk.byteCount >= Self.chunkBytes && !handOver(&chunk) { return false }
       var policy = feedback
+      var pace = self.pace
       var failure: MalformedStreamMessage?
       let outcome = try connection.readCopyMessage { bytes in
         do throws(MalformedStreamMessage) {
           let message = try StreamMessage(bytes)
           policy.receive(message)
+          pace.received(bytes: bytes.count)
           switch message {
           case .data(let start, _):
             chunk.append(lsn: start, record: UnsafeRawBufferPointer(rebasing: bytes[StreamMessage.dataHeaderLength...]))
@@ -139,6 +155,7 @@ public struct StreamReceiver {
         }
       }
       feedback = policy
+      self.pace = pace
       malformed = failure
       switch outcome {
       case .message: continue

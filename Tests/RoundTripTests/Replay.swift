@@ -104,7 +104,9 @@ struct Replay {
     parameters.settings.merge(canonicalTextSettings) { _, canonical in canonical }
     parameters.settings["client_encoding"] = session.encoding
     let feed = Feed(startingAt: start)
-    let pulled = PullLimits(depth: 0, rest: 0, first: UInt64(random.int(1...16)) << 12, largest: 256 << 10)
+    let pulled = PullLimits(
+      depth: 0, rest: 0, first: UInt64(random.int(1...16)) << 12, largest: 256 << 10,
+      wide: random.one(in: 4) ? 0 : 1 << 20)
     feed.start(
       SlotReader(
         source: parameters,
@@ -114,7 +116,9 @@ struct Replay {
         limits: mode != .single && random.one(in: 2) ? pulled : PullLimits()),
       name: "recv")
     defer { feed.stop() }
-    let limits = mode == .single ? BatchLimits() : BatchLimits(changes: random.int(2...40), bytes: 1 << 20)
+    let limits =
+      mode == .single
+      ? BatchLimits() : BatchLimits(changes: random.int(2...40), bytes: 1 << 20, least: random.int(1...40))
     let applier = try ChangeApplier(
       session: session, parser: parser, start: start, identity: HandOffNames.random().nonce,
       limits: limits, strictUntil: strictUntil)
