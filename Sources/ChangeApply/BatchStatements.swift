@@ -103,21 +103,48 @@ struct CopyText {
       return
     }
     var plain = 0
-    for index in value.indices {
-      let escape: UInt8
-      switch value[index] {
-      case UInt8(ascii: "\\"): escape = UInt8(ascii: "\\")
-      case UInt8(ascii: "\n"): escape = UInt8(ascii: "n")
-      case UInt8(ascii: "\r"): escape = UInt8(ascii: "r")
-      case UInt8(ascii: "\t"): escape = UInt8(ascii: "t")
-      default: continue
-      }
-      bytes.append(contentsOf: value[plain..<index])
+    var index = 0
+    while true {
+      index = firstSpecial(value, from: index)
+      bytes.append(contentsOf: UnsafeRawBufferPointer(rebasing: value[plain..<index]))
+      guard index < value.count else { return }
       bytes.append(UInt8(ascii: "\\"))
-      bytes.append(escape)
-      plain = index + 1
+      switch value[index] {
+      case UInt8(ascii: "\n"): bytes.append(UInt8(ascii: "n"))
+      case UInt8(ascii: "\r"): bytes.append(UInt8(ascii: "r"))
+      case UInt8(ascii: "\t"): bytes.append(UInt8(ascii: "t"))
+      default: bytes.append(value[index])
+      }
+      index += 1
+      plain = index
     }
-    bytes.append(contentsOf: value[plain...])
+  }
+
+  /// Where the next byte stands that needs a backslash, or the end. Eight at a time, as there are few.
+  private static func firstSpecial(_ value: UnsafeRawBufferPointer, from start: Int) -> Int {
+    var index = start
+    while index + 8 <= value.count {
+      let word = value.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+      let backslashes = word ^ (0x5C &* ones)
+      // The highest bit of each byte that is below 0x20 or a backslash. A borrow may set one too many, behind a true one.
+      let found = ((word &- 0x20 &* ones) & ~word | (backslashes &- ones) & ~backslashes) & (0x80 &* ones)
+      if found == 0 {
+        index += 8
+        continue
+      }
+      let end = index + 8
+      while index < end, !isSpecial(value[index]) { index += 1 }
+      if index < end { return index }
+    }
+    while index < value.count, !isSpecial(value[index]) { index += 1 }
+    return index
+  }
+
+  private static let ones: UInt64 = 0x0101_0101_0101_0101
+
+  @inline(__always)
+  private static func isSpecial(_ byte: UInt8) -> Bool {
+    byte == UInt8(ascii: "\\") || byte == UInt8(ascii: "\n") || byte == UInt8(ascii: "\r") || byte == UInt8(ascii: "\t")
   }
 
   static func endRow(_ bytes: inout [UInt8]) { bytes.append(UInt8(ascii: "\n")) }

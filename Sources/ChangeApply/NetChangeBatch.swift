@@ -47,13 +47,16 @@ struct NetChangeBatch {
   private(set) var rows: [Row] = []
   /// `columnCount` values for each row.
   private(set) var values: [Value] = []
-  /// Open addressing over `rows`; -1 is free. Its size is a power of two.
-  private var buckets: [Int32] = []
+  /// Open addressing over `rows`: the upper half of a row's hash, and below it its number plus one; 0 is free. Its size
+  /// is a power of two. A row itself is looked at only where the half agrees, for it lies somewhere else in memory.
+  private var buckets: [UInt64] = []
+  private let unsetRow: [Value]
   private(set) var changeCount = 0
 
   init(columnCount: Int, keyColumns: [Int]) {
     self.columnCount = columnCount
     self.keyColumns = keyColumns
+    unsetRow = [Value](repeating: .unset, count: columnCount)
   }
 
   /// An empty batch with room for as much as another one holds.
@@ -62,14 +65,14 @@ struct NetChangeBatch {
     bytes.reserveCapacity(other.bytes.count)
     rows.reserveCapacity(other.rows.count)
     values.reserveCapacity(other.values.count)
-    if other.rows.count > 16 { buckets = [Int32](repeating: -1, count: other.buckets.count) }
+    if other.rows.count > 16 { buckets = [UInt64](repeating: 0, count: other.buckets.count) }
   }
 
   var isEmpty: Bool { rows.isEmpty }
   /// Bytes of memory that it fills.
   var byteCount: Int {
     bytes.count + values.count * MemoryLayout<Value>.stride
-      + rows.count * (MemoryLayout<Row>.stride + 3 * MemoryLayout<Int32>.stride)
+      + rows.count * (MemoryLayout<Row>.stride + 3 * MemoryLayout<UInt64>.stride)
   }
 
   func value(_ row: Int, _ column: Int) -> Value { values[row * columnCount + column] }
@@ -146,6 +149,8 @@ struct NetChangeBatch {
 
   // MARK: storage
 
+  private static let upperHalf: UInt64 = 0xFFFF_FFFF << 32
+
   /// Appends a change's values and looks for the row that they belong to by its key.
   private mutating func locate(
     _ columns: [DecodedColumn], targets: [Int], of record: UnsafeRawBufferPointer
@@ -161,7 +166,7 @@ struct NetChangeBatch {
     _ columns: [DecodedColumn], targets: [Int], of record: UnsafeRawBufferPointer
   ) -> Int {
     let first = values.count
-    for _ in 0..<columnCount { values.append(.unset) }
+    values.append(contentsOf: unsetRow)
     for index in columns.indices {
       switch columns[index].form {
       case .null: values[first + targets[index]] = .null
@@ -183,31 +188,34 @@ struct NetChangeBatch {
 
   private mutating func add(_ row: Row) {
     rows.append(row)
-    if rows.count * 2 > buckets.count { rehash() } else { place(Int32(rows.count - 1), hash: row.hash) }
+    if rows.count * 2 > buckets.count { rehash() } else { place(rows.count - 1, hash: row.hash) }
   }
 
   private mutating func rehash() {
-    buckets = [Int32](repeating: -1, count: max(1024, buckets.count * 2))
-    for index in rows.indices { place(Int32(index), hash: rows[index].hash) }
+    buckets = [UInt64](repeating: 0, count: max(1024, buckets.count * 2))
+    for index in rows.indices { place(index, hash: rows[index].hash) }
   }
 
-  private mutating func place(_ row: Int32, hash: UInt64) {
+  private mutating func place(_ row: Int, hash: UInt64) {
     let mask = buckets.count - 1
     var bucket = Int(truncatingIfNeeded: hash) & mask
-    while buckets[bucket] >= 0 { bucket = (bucket + 1) & mask }
-    buckets[bucket] = row
+    while buckets[bucket] != 0 { bucket = (bucket + 1) & mask }
+    buckets[bucket] = hash & Self.upperHalf | UInt64(row + 1)
   }
 
   private func find(_ hash: UInt64, keyAt added: Int) -> Int? {
     guard !buckets.isEmpty else { return nil }
     let mask = buckets.count - 1
     var bucket = Int(truncatingIfNeeded: hash) & mask
-    while buckets[bucket] >= 0 {
-      let row = Int(buckets[bucket])
-      if rows[row].hash == hash && sameKey(row, keyAt: added) { return row }
+    while true {
+      let entry = buckets[bucket]
+      if entry == 0 { return nil }
+      if (entry ^ hash) & Self.upperHalf == 0 {
+        let row = Int(entry & ~Self.upperHalf) - 1
+        if rows[row].hash == hash && sameKey(row, keyAt: added) { return row }
+      }
       bucket = (bucket + 1) & mask
     }
-    return nil
   }
 
   private func sameKey(_ row: Int, keyAt added: Int) -> Bool {

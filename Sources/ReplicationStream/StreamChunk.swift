@@ -10,7 +10,9 @@ public struct StreamChunk: Sendable {
     case keepalive(LSN, urgent: Bool)
   }
 
+  /// Filled up to `byteCount`: a record is copied into it, which appending one piece after the other does more slowly.
   private var bytes: [UInt8]
+  public private(set) var byteCount = 0
   public private(set) var recordCount = 0
 
   /// Eight bytes of LSN, four of length, one of kind.
@@ -20,27 +22,34 @@ public struct StreamChunk: Sendable {
   private static let urgentKeepaliveKind: UInt8 = 2
 
   public init(capacity: Int = 0) {
-    bytes = []
-    bytes.reserveCapacity(capacity)
+    bytes = [UInt8](repeating: 0, count: capacity)
   }
 
-  public var byteCount: Int { bytes.count }
-  public var isEmpty: Bool { bytes.isEmpty }
+  public var isEmpty: Bool { byteCount == 0 }
 
   public mutating func append(lsn: LSN, record: UnsafeRawBufferPointer) {
-    appendHeader(lsn: lsn, length: UInt32(record.count), kind: Self.dataKind)
-    bytes.append(contentsOf: record)
+    append(lsn: lsn, record: record, kind: Self.dataKind)
     recordCount += 1
   }
 
   public mutating func append(keepalive walEnd: LSN, urgent: Bool) {
-    appendHeader(lsn: walEnd, length: 0, kind: urgent ? Self.urgentKeepaliveKind : Self.keepaliveKind)
+    append(
+      lsn: walEnd, record: UnsafeRawBufferPointer(start: nil, count: 0),
+      kind: urgent ? Self.urgentKeepaliveKind : Self.keepaliveKind)
   }
 
-  private mutating func appendHeader(lsn: LSN, length: UInt32, kind: UInt8) {
-    withUnsafeBytes(of: lsn.rawValue) { bytes.append(contentsOf: $0) }
-    withUnsafeBytes(of: length) { bytes.append(contentsOf: $0) }
-    bytes.append(kind)
+  private mutating func append(lsn: LSN, record: UnsafeRawBufferPointer, kind: UInt8) {
+    let end = byteCount + Self.headerLength + record.count
+    if end > bytes.count {
+      bytes.append(contentsOf: repeatElement(0, count: max(end, bytes.count * 2) - bytes.count))
+    }
+    bytes.withUnsafeMutableBytes { buffer in
+      buffer.storeBytes(of: lsn.rawValue, toByteOffset: byteCount, as: UInt64.self)
+      buffer.storeBytes(of: UInt32(record.count), toByteOffset: byteCount + 8, as: UInt32.self)
+      buffer[byteCount + 12] = kind
+      UnsafeMutableRawBufferPointer(rebasing: buffer[(byteCount + Self.headerLength)..<end]).copyMemory(from: record)
+    }
+    byteCount = end
   }
 
   /// Calls the body for each item in order.
@@ -48,7 +57,7 @@ public struct StreamChunk: Sendable {
     let outcome: Result<Void, Failure> = bytes.withUnsafeBytes { buffer in
       do throws(Failure) {
         var offset = 0
-        while offset < buffer.count {
+        while offset < byteCount {
           let lsn = LSN(buffer.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
           let length = Int(buffer.loadUnaligned(fromByteOffset: offset + 8, as: UInt32.self))
           let kind = buffer[offset + 12]
