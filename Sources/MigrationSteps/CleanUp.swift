@@ -119,11 +119,20 @@ struct CleanUp {
   /// The migration is given up: the target gets its old data directory back, and with it everything of ours is gone.
   private func giveBack() async throws -> String {
     let target = try await context.server(.target)
+    var done = "put the target's old data directory back"
     if let names = handOffs.last?.names, try await target.exists(target.oldDirectory(names)) {
       try await StandbyStep().putBack(context, target, names)
+    } else if context.migration.oldData == .replace, let session = try? await context.session(.target),
+      try await isCopy(session)
+    {
+      await context.closeSessions(.target)
+      try await target.stop()
+      try await target.check(
+        "mv -T -- \"$1\" \"$2\"", [target.dataDirectory, target.copyDirectory], label: "moving the copy aside")
+      done = "stopped the copy and moved it to \(target.copyDirectory); the target's old data is gone"
     }
     try await target.check("rm -f -- \"$1\"", [target.passfile], label: "removing files")
-    return "put the target's old data directory back"
+    return done
   }
 
   /// Directories of data that nobody serves any more: the target's former ones, or the copy that was given up.

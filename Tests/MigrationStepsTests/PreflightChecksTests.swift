@@ -288,6 +288,34 @@ struct PreflightChecksTests {
     Case("DiskTooSmall", ["error preflight.disk-space 12.0 GB free at /pg, 12.1 GB needed"]) {
       $0.directory.change { $0.parent.freeBytes = 12 << 30 }
     },
+    Case(
+      "NoRoomForBoth", ["warning preflight.old-data-first 12.0 GB free at /pg, 12.1 GB needed"]
+    ) {
+      $0.migration.oldData = .replace
+      $0.oldBytes = .value(1 << 30)
+      $0.directory.change { $0.parent.freeBytes = 12 << 30 }
+    },
+    Case(
+      "NoRoomEvenWithoutTheOldData",
+      ["error preflight.disk-space 11.5 GB free at /pg, 12.1 GB needed, the old data not counted"]
+    ) {
+      $0.migration.oldData = .replace
+      $0.oldBytes = .value(1 << 29)
+      $0.directory.change { $0.parent.freeBytes = 11 << 30 }
+    },
+    Case("RoomForBoth", []) {
+      $0.migration.oldData = .replace
+      $0.oldBytes = .value(1 << 30)
+    },
+    // The old data is on another file system than the WAL that does not fit.
+    Case(
+      "OldDataFreesNothingThere",
+      ["error preflight.disk-space 1.0 GB free at /wal, 1.1 GB needed, the old data not counted"]
+    ) {
+      $0.migration.oldData = .replace
+      $0.oldBytes = .value(9 << 30)
+      $0.walDirectory = .value(path("/wal/x", .missing, ancestor: "/wal", device: "2", free: 1 << 30))
+    },
     Case("DiskLargeEnough", []) { $0.directory.change { $0.parent.freeBytes = 13 << 30 } },
     Case(
       "WALDiskTooSmall", ["error preflight.disk-space 1.0 GB free at /wal, 1.1 GB needed"]
@@ -400,6 +428,7 @@ struct PreflightChecksTests {
         facts.directory = .notAsked(reason)
         facts.tablespaces = .notAsked(reason)
         facts.walDirectory = .notAsked(reason)
+        facts.oldBytes = .notAsked(reason)
         facts.replication = .notAsked(reason)
         facts.libraries = .notAsked(reason)
       })

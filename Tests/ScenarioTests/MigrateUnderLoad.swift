@@ -11,9 +11,12 @@ extension Scenarios {
       let databases = round == 1 ? nil : ["opscode_chef", "bifrost"]
       let plugin: OutputPlugin = round == 2 ? .pgoutput : .testDecoding
       try await Scenario.run(databases: databases, rate: 120, plugin: plugin) { scenario in
+        if round == 3 { try scenario.addToMigration("old_data: replace") }
         let kept = try await KeptByTheTarget(scenario)
         try await scenario.applicationGoesOn()
         try await scenario.play("migrate")
+        let old = directoryEntries(scenario.target.postgresDirectory).filter { $0.contains("pgconvoy-old") }
+        #expect(old.count == (round == 3 ? 0 : 1))
         let quarantined = try #require(try await scenario.refusal(.targetApp))
         #expect(quarantined.code == "postgres.hba-rejects")
         try await scenario.applicationGoesOn(by: 200)

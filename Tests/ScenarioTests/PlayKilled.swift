@@ -5,7 +5,8 @@ import Testing
 @testable import Lab
 
 extension Scenarios {
-  /// `pgconvoy play migrate.yml` is killed in the middle of its steps; the same command again goes on.
+  /// `pgconvoy play migrate.yml` is killed in the middle of its steps; the same command again goes on. There is no room
+  /// for the target's old data beside the copy, and the inventory gives it up.
   @Suite(.serialized) struct PlayKilled {
     @Test(arguments: [20_240_612]) func runsAgainToTheEnd(seed: UInt64) async throws {
       var random = SeededGenerator(seed: seed)
@@ -14,6 +15,11 @@ extension Scenarios {
           ("base_backup", 0...600), ("base_backup", 300...1500), ("start_standby", 0...400),
           ("start_standby", 300...2000), ("hand_off", 0...500), ("hand_off", 300...2500), ("hand_off", 100...1500),
         ]
+        try scenario.addToMigration("old_data: replace")
+        try leaveNoRoomForBoth(scenario)
+        let check = try await scenario.start("check").result()
+        #expect(check.output.contains("[preflight.old-data-first]"), "\(check.text)")
+        let certificate = try readText(scenario.target.dataDirectory + "/server.crt")
         var killed = 0
         try await killBaseBackupItself(scenario)
         for (step, moments) in steps {
@@ -40,9 +46,28 @@ extension Scenarios {
             .source, "SELECT slot_name FROM pg_replication_slots WHERE slot_type = 'physical' OR NOT active"
           ).isEmpty)
         let beside = directoryEntries(scenario.target.postgresDirectory)
-        #expect(beside.filter { $0.hasPrefix("data.pgconvoy") && !$0.hasPrefix("data.pgconvoy-old-") } == [])
-        #expect(beside.filter { $0.hasPrefix("data.pgconvoy-old-") }.count == 1)
+        #expect(beside.filter { $0.hasPrefix("data.pgconvoy") } == [])
+        #expect(try readText(scenario.target.dataDirectory + "/server.crt") == certificate)
+
+        // Given up, the copy goes; there is no old data to put back.
+        let finish = try await scenario.play("finish")
+        #expect(finish.text.contains("the target's old data is gone"), "\(finish.text)")
+        let left = directoryEntries(scenario.target.postgresDirectory)
+        #expect(left.contains("data.pgconvoy-copy") && !left.contains("data"))
       }
+    }
+
+    /// The source seems larger than what is free, by half of what the target's old data takes up: by a file that takes no
+    /// room, in a directory that no base backup copies.
+    private func leaveNoRoomForBoth(_ scenario: Scenario) throws {
+      let ballast = 1 << 30
+      let (source, target) = (scenario.source.dataDirectory, scenario.target.dataDirectory)
+      try scenario.asServer(["/usr/bin/fallocate", "-l", String(ballast), target + "/ballast"])
+      let free = try scenario.asServer(["/usr/bin/df", "--output=avail", "-B1", target]).split(separator: "\n").last
+      let bytes = try #require(free.flatMap { Int($0.drop { $0 == " " }) })
+      try scenario.asServer(["/usr/bin/mkdir", "-p", source + "/base/pgsql_tmp"])
+      let size = String((bytes + ballast / 2) * 10 / 11)
+      try scenario.asServer(["/usr/bin/truncate", "-s", size, source + "/base/pgsql_tmp/pgsql_tmp0.0"])
     }
 
     /// pgconvoy and the first of pg_basebackup's two processes are killed. The other one streams WAL, does not notice,

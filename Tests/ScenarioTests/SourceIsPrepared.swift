@@ -97,21 +97,11 @@ extension Scenarios {
       try await scenario.sql(.source, "ALTER SYSTEM SET wal_level = 'replica'")
       try await scenario.sql(.source, "ALTER SYSTEM SET max_replication_slots = 2")
       let hba = "\(scenario.source.dataDirectory)/pg_hba.conf"
-      try asServer(scenario, ["/usr/bin/sed", "-i", "/replication/d", hba])
-      try asServer(
-        scenario,
-        [
-          "\(scenario.lab.pgBin)/pg_ctl", "restart", "-w", "-m", "fast", "-D", scenario.source.dataDirectory, "-l",
-          scenario.source.postgresLog,
-        ])
-    }
-
-    /// As the operating-system user that PostgreSQL runs as.
-    private func asServer(_ scenario: Scenario, _ command: [String]) throws {
-      let become = geteuid() == 0 ? ["/usr/sbin/runuser", "-u", scenario.lab.osUser, "--"] : []
-      let words = become + command
-      let result = try ChildProcess.run(words[0], Array(words.dropFirst()))
-      try #require(result.status == 0, "\(result.output)")
+      try scenario.asServer(["/usr/bin/sed", "-i", "/replication/d", hba])
+      try scenario.asServer([
+        "\(scenario.lab.pgBin)/pg_ctl", "restart", "-w", "-m", "fast", "-D", scenario.source.dataDirectory, "-l",
+        scenario.source.postgresLog,
+      ])
     }
   }
 }

@@ -41,9 +41,6 @@ enum HostChecks {
     if migration.ddl != .report {
       add("ddl: \(migration.ddl.rawValue)", "DDL would only be noticed when a row fails", "set ddl: report")
     }
-    if migration.oldData != .keep {
-      add("old_data: \(migration.oldData.rawValue)", "the old data directory would be kept", "set old_data: keep")
-    }
     return findings
   }
 

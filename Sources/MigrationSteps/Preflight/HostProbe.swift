@@ -141,6 +141,34 @@ extension PreflightReader {
     }
   }
 
+  func oldBytes(_ control: Reading<ServerControl>) async -> Reading<UInt64> {
+    await reading(.target) {
+      let control = try control.get()
+      guard migration.oldData == .replace else { return 0 }
+      var command = control.shell(
+        "if [ -d \"$1\" ]; then du -skx -- \"$1\" | cut -f 1; fi", [control.dataDirectory],
+        environment: ["LC_ALL": "C"], deadline: .seconds(300))
+      command.label = "measuring the old data directory"
+      let text = try await control.remote.runChecked(command.asking).text
+      return (UInt64(trimmed(text)) ?? 0) << 10
+    }
+  }
+
+  /// For a step that has to know what preflight found.
+  func room(_ target: ServerControl) async throws -> CopyRoom {
+    let control = Reading.value(target)
+    let cluster = await self.cluster(await role(.source, control))
+    do throws(CheckNotMade) {
+      return CopyRoom(
+        try cluster.get(), directory: try await directory(control).get(), wal: try await walDirectory(control).get(),
+        tablespaces: try await tablespaces(control, cluster).get(), oldBytes: try await oldBytes(control).get())
+    } catch {
+      throw ConvoyError(
+        "base-backup.unknown-room", "how much room the copy needs is not known: \(error.reason)",
+        at: context.place("base_backup", .target))
+    }
+  }
+
   func sourceWAL(_ control: Reading<ServerControl>) async -> Reading<PathFacts> {
     await reading(.source) {
       let control = try control.get()

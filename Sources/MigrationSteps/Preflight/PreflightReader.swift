@@ -21,12 +21,14 @@ struct PreflightReader: Sendable {
     async let directory = self.directory(control)
     async let tablespaces = self.tablespaces(control, cluster)
     async let walDirectory = self.walDirectory(control)
+    async let oldBytes = self.oldBytes(control)
     async let replication = self.replication(control, source.role)
     async let sourceWAL = self.sourceWAL(sourceControl)
     let found = await databases
     return PreflightFacts(
       migration: migration, source: source, target: target, cluster: cluster, directory: await directory,
-      tablespaces: await tablespaces, walDirectory: await walDirectory, replication: await replication,
+      tablespaces: await tablespaces, walDirectory: await walDirectory, oldBytes: await oldBytes,
+      replication: await replication,
       sourceWAL: await sourceWAL, libraries: await libraries(control, found.compactMap(\.facts.value)),
       databases: found)
   }
