@@ -1,4 +1,5 @@
 import Glibc
+import PostgresClient
 import ReplicationModel
 import Testing
 
@@ -10,6 +11,7 @@ extension Scenarios {
     @Test func settingsAccessAndIdentitiesAreMadeAndTakenBack() async throws {
       try await Scenario.run(databases: ["alpha"]) { scenario in
         try await makeUnprepared(scenario)
+        try await theRoleIsMade(scenario)
         let hba = "\(scenario.source.dataDirectory)/pg_hba.conf"
         let before = try readText(hba)
         let playbook = try scenario.playbook(steps: ["prepare_source", "set_replica_identity"])
@@ -74,6 +76,50 @@ extension Scenarios {
       }
     }
 
+    /// Nobody has made pgconvoy's role; then somebody did, without its rights.
+    private func theRoleIsMade(_ scenario: Scenario) async throws {
+      let rights = "SELECT rolcanlogin, rolsuper, rolreplication FROM pg_roles WHERE rolname = 'pgconvoy'"
+      let playbook = try scenario.playbook("migrate") { _ in
+        """
+        - name: role
+          on_failure: undo
+          steps: [prepare_source, stop_services: { on: source }]
+        """
+      }
+      try await scenario.sql(.sourceApp, "ALTER SYSTEM SET log_statement = 'all'")
+      try await scenario.sql(.sourceApp, "SELECT pg_reload_conf()")
+      try await scenario.sql(.sourceApp, "DROP ROLE pgconvoy")
+      let announced = try await scenario.start("play", playbook, "--check").result()
+      #expect(announced.output.contains("CREATE ROLE \"pgconvoy\" LOGIN SUPERUSER REPLICATION PASSWORD '********'"))
+      #expect(try await scenario.sql(.sourceApp, rights) == [])
+      // It stops for want of a restart, and takes the role back as well.
+      let made = try await scenario.play(playbook, expecting: 1)
+      #expect(made.text.contains("[source.restart-needed]"), "\(made.text)")
+      #expect(made.text.contains("role pgconvoy dropped"), "\(made.text)")
+      #expect(try await scenario.sql(.sourceApp, rights) == [])
+      // Left where a play does not undo.
+      let alone = try scenario.playbook(steps: ["prepare_source"])
+      try await scenario.play(alone, expecting: 1)
+      #expect(try await scenario.sql(.source, rights) == [["t", "t", "t"]])
+      let password = try #require(try scenario.parameters(.source).password)
+      #expect(try !readText(scenario.source.postgresLog).contains(password))
+
+      try await scenario.sql(.sourceApp, "ALTER ROLE pgconvoy NOSUPERUSER NOREPLICATION")
+      try await scenario.play(alone, expecting: 1)
+      #expect(try await scenario.sql(.source, rights) == [["t", "t", "t"]])
+      // A password that is wrong is not the role's fault.
+      try await scenario.sql(.sourceApp, "ALTER ROLE pgconvoy PASSWORD 'another'")
+      let refused = try await scenario.play(alone, expecting: 1)
+      #expect(refused.text.contains("[postgres.wrong-password]"), "\(refused.text)")
+      try await scenario.sql(.sourceApp, "ALTER ROLE pgconvoy PASSWORD \(quotedLiteral(password))")
+      // Everything is taken back; the rest of the test has a role that somebody has made.
+      try await scenario.play(playbook, expecting: 1)
+      #expect(try await scenario.sql(.sourceApp, rights) == [])
+      try await scenario.sql(.sourceApp, "ALTER SYSTEM RESET log_statement")
+      try await scenario.sql(
+        .sourceApp, "CREATE ROLE pgconvoy LOGIN SUPERUSER REPLICATION PASSWORD \(quotedLiteral(password))")
+    }
+
     /// Of the tables `deferrable`, `indexless` and `nameless`. The one whose index is gone had come to nothing.
     private func identities(_ scenario: Scenario) async throws -> String {
       try await scenario.value(
@@ -86,7 +132,7 @@ extension Scenarios {
 
     private func makeUnprepared(_ scenario: Scenario) async throws {
       try await scenario.script(
-        .source,
+        .sourceApp,
         """
         CREATE TABLE public.nameless (a int);
         CREATE TABLE public.deferrable (a int PRIMARY KEY DEFERRABLE);
