@@ -55,7 +55,7 @@ struct Markers {
       try await listener.script("LISTEN pgconvoy_marker")
       let before = try await progress(database, listener)
       let source = try await context.session(direction.from, database: database.name)
-      try await source.query("SELECT pg_catalog.pg_logical_emit_message(true, 'pgconvoy.marker', $1)", [nonce])
+      try await source.query(CutoverSQL.marker, [nonce])
       let marker = try await wait(for: nonce, database.name, listener, end: end)
       try await checkProgress(marker, database, listener)
       await listener.close()
@@ -133,9 +133,7 @@ struct DrainStep: Step {
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
     let (record, _) = try await context.travelling(direction)
     return record.databases.map { database in
-      .init(
-        host: context.host(direction.from).name, .sql(database: database.name),
-        "SELECT pg_logical_emit_message(true, 'pgconvoy.marker', '<nonce>')")
+      PlannedAction(host: context.host(direction.from).name, database: database.name, CutoverSQL.marker, ["NONCE"])
     } + [.init(host: context.host(direction.to).name, .wait, "until every worker has applied its marker")]
   }
 

@@ -18,10 +18,12 @@ struct RefreshMaterializedViewsStep: Step {
       try await context.withPair(of: name, direction) { source, _ in
         try await MaterializedViewRefresh.list(source).filter(\.isPopulated).map { view in
           PlannedAction(
-            host: context.host(direction.to).name, .sql(database: name), MaterializedViewRefresh.refreshing(view.name))
+            host: context.host(direction.to).name, .note,
+            "where its content differs from the \(direction.fromName)'s, in database \(name): "
+              + MaterializedViewRefresh.refreshing(view.name))
         }
       }
-    }.flatMap { $0 } + [.init(.note, "only those whose content differs from the \(direction.fromName)'s are refreshed")]
+    }.flatMap { $0 }
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool { try await context.isOver(direction) }

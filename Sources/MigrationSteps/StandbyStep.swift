@@ -224,17 +224,42 @@ struct StandbyStep: Step {
     }
   }
 
+  private static func swapBack(_ target: ServerControl, _ old: String) -> RemoteCommand {
+    target.command(
+      """
+      if [ -e "$1" ]; then mv -T -- "$1" "$2"; fi
+      if rmdir -- "$3" 2>/dev/null; then :; else mv -T -- "$3" "$1"; fi
+      """, [target.dataDirectory, target.copyDirectory, old], label: "putting the old data directory back")
+  }
+
+  /// What `putBack` would do where there is an old data directory.
+  func puttingBack(
+    _ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames
+  ) async throws -> [PlannedAction] {
+    let host = target.host.name
+    let old = target.oldDirectory(names)
+    var actions: [PlannedAction] = []
+    if try await target.isRunning() { actions.append(.init(host: host, target.stopCommand())) }
+    actions.append(.init(host: host, Self.swapBack(target, old)))
+    if let files = try await ConfigurationFiles.find(target), files.hba.hasPrefix("/") {
+      let text = try await HBAFile(server: target, path: files.hba).read()
+      if text.isFenced { actions.append(.init(host: host, .file(old: text.text, new: text.unfenced.text), files.hba)) }
+    }
+    if try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false,
+      try await OldData(context: context, target: target).isWhole(old)
+    {
+      actions.append(.init(host: host, target.startCommand()))
+    }
+    return actions
+  }
+
   func putBack(_ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames) async throws {
     let old = target.oldDirectory(names)
     guard try await target.exists(old) else { return try await liftOutsideFence(target) }
     context.progress("putting the old data directory back")
     await context.closeSessions(.target)
     try await target.stop()
-    try await target.check(
-      """
-      if [ -e "$1" ]; then mv -T -- "$1" "$2"; fi
-      if rmdir -- "$3" 2>/dev/null; then :; else mv -T -- "$3" "$1"; fi
-      """, [target.dataDirectory, target.copyDirectory, old], label: "putting the old data directory back")
+    try await target.remote.runChecked(Self.swapBack(target, old))
     try await liftOutsideFence(target)
     try await context.setState(.copying)
     guard try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false,
