@@ -8,7 +8,8 @@ import ReplicationModel
 
 /// `base_backup`: a physical copy of the source, next to the target's data directory.
 ///
-/// The target's server goes on as it was until the copy is whole: a backup that fails has cost nothing.
+/// The target's server goes on as it was until the copy is whole: a backup that fails has cost nothing. It is otherwise
+/// where the inventory says `old_data: replace` and there is no room for both.
 struct BaseBackupStep: Step {
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
     let migration = context.migration
@@ -27,8 +28,11 @@ struct BaseBackupStep: Step {
     }
     // What an attempt before this one has left has its nonce; the new one gets its own.
     let slot = HandOffNames(nonce: "NONCE").physicalSlot
+    actions.append(.init(host: host, removal(target)))
+    for deed in try await OldData(context: context, target: target).makingRoom() {
+      actions.append(try await deed.announcement(on: target))
+    }
     return actions + [
-      .init(host: host, removal(target)),
       .init(host: host, .file(old: nil, new: passfileLine(migration.source, password: "********")), target.passfile),
       .init(host: host, backupCommand(context, target, slot: slot)),
       .init(
@@ -52,9 +56,11 @@ struct BaseBackupStep: Step {
     try await context.setFact(
       FactKey.targetDirectories,
       ServerDirectories(data: target.dataDirectory, programs: target.binDirectory, configFile: target.configFile))
-    try await writePassfile(context, target)
     try await context.setFact(FactKey.targetWasRunning, try await target.isRunning())
     try await context.setState(.copying)
+    let oldData = OldData(context: context, target: target)
+    try await makeRoom(context, oldData)
+    try await writePassfile(context, target)
     let watcher = BackupProgress(report: context.progress)
     let began = ContinuousClock.now
     var command = backupCommand(context, target, slot: names.physicalSlot)
@@ -62,16 +68,22 @@ struct BaseBackupStep: Step {
     do {
       try await target.remote.runChecked(command)
     } catch {
-      // Nothing of the target has been touched; only what we made goes away again.
+      // Only what we made goes away again.
       let cleanUp = Task { try await removeLeftovers(context, target) }
       _ = try? await cleanUp.value
-      throw error
+      throw await oldData.explained(error)
     }
     try await context.setFact(FactKey.backupComplete, names.nonce)
     let seconds = (ContinuousClock.now - began).milliseconds
     return StepResult(
       changed: true, "complete after \(seconds) ms",
       figures: [.init("of databases", databases.reduce(0) { $0 + ($1.bytes ?? 0) }, .bytes)], databases: databases)
+  }
+
+  func destruction(_ context: MigrationContext) async throws -> String? {
+    let target = try await context.server(.target)
+    guard try await !OldData(context: context, target: target).makingRoom().isEmpty else { return nil }
+    return "removes the target's old data before its copy is made, since there is no room for both"
   }
 
   func undo(_ context: MigrationContext) async throws -> UndoResult {
@@ -81,6 +93,17 @@ struct BaseBackupStep: Step {
   }
 
   // MARK: pieces
+
+  private func makeRoom(_ context: MigrationContext, _ oldData: OldData) async throws {
+    for deed in try await oldData.makingRoom() {
+      if case .stop = deed {
+        context.progress("no room for both: stopping the target's old server")
+        await context.closeSessions(.target)
+      }
+      if case .run(let command) = deed, let label = command.label { context.progress(label) }
+      try await deed.perform(on: oldData.target)
+    }
+  }
 
   private func backupCommand(_ context: MigrationContext, _ target: ServerControl, slot: String) -> RemoteCommand {
     let migration = context.migration

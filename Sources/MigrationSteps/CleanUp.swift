@@ -1,6 +1,8 @@
 import Inventory
 import Journal
+import Playbook
 import PostgresClient
+import RemoteHost
 import ReplicationModel
 
 /// Takes away what a migration has put on one side, found by the nonces of all its hand-offs that are on record.
@@ -80,6 +82,62 @@ struct CleanUp {
 
   // MARK: taking it away
 
+  /// What `run` would do.
+  func actions() async throws -> [PlannedAction] {
+    let host = context.host(side)
+    if isGivenUp { return try await givingBack() }
+    let session = try await context.session(side)
+    let maintenance = host.postgres.maintenanceDatabase
+    var actions = try await names(session, slots: true).map {
+      PlannedAction(host: host.name, database: maintenance, dropSlotSQL, [$0])
+    }
+    actions += try await names(session, slots: false).map {
+      PlannedAction(host: host.name, database: maintenance, CutoverSQL.dropOrigin, [$0])
+    }
+    actions += try await publications().map {
+      PlannedAction(host: host.name, database: $0.database, HandOffSQL.dropPublication($0.name))
+    }
+    let fence = Fence(context: context, side: side)
+    if try await fence.isUp() { actions += try await fence.lifting(enablingSubscriptions: side == serving) }
+    if side == .source {
+      let left = try await SourcePreparation.left(context) + ReplicaIdentityStep.left(context)
+      actions += left.map { .init(host: host.name, .note, "take back: \($0)") }
+    } else {
+      actions.append(.init(host: host.name, fileRemoval(try await context.server(.target))))
+    }
+    return actions
+  }
+
+  private func givingBack() async throws -> [PlannedAction] {
+    let target = try await context.server(.target)
+    var actions: [PlannedAction] = []
+    if let names = handOffs.last?.names, try await target.exists(target.oldDirectory(names)) {
+      actions = try await StandbyStep().puttingBack(context, target, names)
+    } else if try await isLeftCopy() {
+      actions = [
+        .init(host: target.host.name, target.stopCommand()), .init(host: target.host.name, moveAside(target)),
+      ]
+    }
+    return actions + [.init(host: target.host.name, target.passfileRemoval)]
+  }
+
+  /// Whether the server is a copy, and the target's old data is gone.
+  private func isLeftCopy() async throws -> Bool {
+    guard context.migration.oldData == .replace, let session = try? await context.session(.target) else { return false }
+    return try await isCopy(session)
+  }
+
+  private func moveAside(_ target: ServerControl) -> RemoteCommand {
+    target.command(
+      "mv -T -- \"$1\" \"$2\"", [target.dataDirectory, target.copyDirectory], label: "moving the copy aside")
+  }
+
+  private func fileRemoval(_ target: ServerControl) -> RemoteCommand {
+    target.command(
+      "rm -f -- \"$1\" \"$2\"", [target.passfile, "\(target.dataDirectory)/\(ServerControl.keptSettings)"],
+      label: "removing files")
+  }
+
   /// - Returns: what was done, one line.
   func run() async throws -> String {
     if isGivenUp { return try await giveBack() }
@@ -109,9 +167,7 @@ struct CleanUp {
     }
     if side == .target {
       let target = try await context.server(.target)
-      try await target.check(
-        "rm -f -- \"$1\" \"$2\"", [target.passfile, "\(target.dataDirectory)/\(ServerControl.keptSettings)"],
-        label: "removing files")
+      try await target.remote.runChecked(fileRemoval(target))
     }
     return "removed " + done
   }
@@ -119,11 +175,17 @@ struct CleanUp {
   /// The migration is given up: the target gets its old data directory back, and with it everything of ours is gone.
   private func giveBack() async throws -> String {
     let target = try await context.server(.target)
+    var done = "put the target's old data directory back"
     if let names = handOffs.last?.names, try await target.exists(target.oldDirectory(names)) {
       try await StandbyStep().putBack(context, target, names)
+    } else if try await isLeftCopy() {
+      await context.closeSessions(.target)
+      try await target.stop()
+      try await target.remote.runChecked(moveAside(target))
+      done = "stopped the copy and moved it to \(target.copyDirectory); the target's old data is gone"
     }
-    try await target.check("rm -f -- \"$1\"", [target.passfile], label: "removing files")
-    return "put the target's old data directory back"
+    try await target.remote.runChecked(target.passfileRemoval)
+    return done
   }
 
   /// Directories of data that nobody serves any more: the target's former ones, or the copy that was given up.
@@ -137,11 +199,15 @@ struct CleanUp {
     return found
   }
 
+  static func removal(of path: String, _ target: ServerControl) -> RemoteCommand {
+    target.command("rm -rf -- \"$1\"", [path], label: "removing kept data", deadline: .seconds(3600))
+  }
+
   func remove(_ paths: [String]) async throws {
     let target = try await context.server(.target)
     for path in paths {
       context.progress("removing \(path)")
-      try await target.check("rm -rf -- \"$1\"", [path], label: "removing kept data", deadline: .seconds(3600))
+      try await target.remote.runChecked(Self.removal(of: path, target))
     }
   }
 

@@ -38,11 +38,12 @@ struct CopySequencesStep: Step {
   func run(_ context: MigrationContext) async throws -> StepResult {
     let (record, _) = try await context.travelling(direction)
     let names = record.databases.map(\.name)
-    let outcomes = try await mapConcurrently(names, limit: Self.limit) { name in
+    let done = try await timedConcurrently(names, limit: Self.limit) { name in
       try await context.withPair(of: name, direction) { source, target in
         try await SequenceCopy.run(source: source, target: target, direction, at: context.place(ofDatabase: name))
       }
     }
+    let outcomes = done.map(\.value)
     try await context.removeFact(FactKey.report)
     try await context.updateReport { report in
       report.direction = direction
@@ -58,7 +59,7 @@ struct CopySequencesStep: Step {
     let changed = outcomes.reduce(0) { $0 + $1.changed }
     return StepResult(
       changed: changed > 0, "all compared",
-      figures: [.init("sequences", UInt64(compared)), .init("set", UInt64(changed))])
+      figures: [.init("sequences", UInt64(compared)), .init("set", UInt64(changed))], databases: done.map(\.record))
   }
 }
 

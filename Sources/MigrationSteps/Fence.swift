@@ -33,6 +33,52 @@ struct Fence {
     }
   }
 
+  // MARK: announced
+
+  private var reloading: PlannedAction {
+    PlannedAction(
+      host: context.host(side).name, database: context.host(side).postgres.maintenanceDatabase, CutoverSQL.reload)
+  }
+
+  /// What `raise` would do; whom the sweep finds is not known beforehand.
+  func raising() async throws -> [PlannedAction] {
+    let host = context.host(side).name
+    let file = try await hbaFile(try await context.server(side), try await context.session(side))
+    let text = try await file.read()
+    let fenced = try text.fenced(for: role, note: note)
+    var actions = [PlannedAction(host: host, .file(old: text.text, new: fenced.text), file.path), reloading]
+    let enabled = try await subscriptions.enabled()
+    if !enabled.isEmpty {
+      let named = try fenced.fenced(for: role, note: note, disabling: enabled)
+      actions.append(.init(host: host, .file(old: fenced.text, new: named.text), file.path))
+      actions += try await subscriptions.plan(enabled, "DISABLE")
+    }
+    return actions + [
+      .init(
+        host: host, .note,
+        "end every session but those of role \(role), and every login that is half done, until none is left")
+    ]
+  }
+
+  /// What `lift` would do.
+  func lifting(enablingSubscriptions: Bool = true) async throws -> [PlannedAction] {
+    let file = try await hbaFile(try await context.server(side), try await context.session(side))
+    let text = try await file.read()
+    var actions = enablingSubscriptions ? try await subscriptions.plan(text.disabledSubscriptions, "ENABLE") : []
+    if text.isFenced {
+      actions.append(.init(host: context.host(side).name, .file(old: text.text, new: text.unfenced.text), file.path))
+    }
+    return actions + [reloading]
+  }
+
+  /// What `callQuarantine` would do.
+  func callingQuarantine() async throws -> [PlannedAction] {
+    let file = try await hbaFile(try await context.server(side), try await context.session(side))
+    let text = try await file.read()
+    let named = try text.fenced(for: role, note: Quarantine.note(context))
+    return [PlannedAction(host: context.host(side).name, .file(old: text.text, new: named.text), file.path)]
+  }
+
   /// - Parameter enablingSubscriptions: whether those that the fence has disabled are enabled again; not where another
   ///   server has taken them over.
   func lift(enablingSubscriptions: Bool = true) async throws {
@@ -92,7 +138,7 @@ struct Fence {
         "fence.broken-hba", "pg_hba.conf line \(row.string(0)): \(row.string(1))", at: place,
         hint: "mend that line; the server would go on with its old rules without a word")
     }
-    let asked = try await session.query("SELECT pg_catalog.clock_timestamp(), pg_catalog.pg_reload_conf()").first ?? ""
+    let asked = try await session.query(CutoverSQL.reload).first ?? ""
     try await waitUntil(
       within: .seconds(10), interval: .milliseconds(50),
       orThrow: {

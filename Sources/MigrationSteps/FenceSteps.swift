@@ -13,18 +13,7 @@ struct FenceStep: Step {
   private var direction: StreamDirection { StreamDirection(closing: side) }
 
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    let host = context.migration.host(side)
-    let file = try await context.session(side).query("SHOW hba_file").first ?? "pg_hba.conf"
-    let server = try await context.server(side)
-    let text = try await HBAFile(server: server, path: file).read()
-    let fenced = try text.fenced(for: host.postgres.user, note: "migration \(context.migrationName)")
-    return [
-      .init(host: host.name, .file(old: text.text, new: fenced.text), file),
-      .init(host: host.name, .sql(database: host.postgres.maintenanceDatabase), "SELECT pg_reload_conf()"),
-      .init(
-        host: host.name, .sql(database: host.postgres.maintenanceDatabase),
-        "disable enabled subscriptions; pg_terminate_backend() every session but those of role \(host.postgres.user)"),
-    ]
+    try await Fence(context: context, side: side).raising()
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
@@ -61,7 +50,7 @@ struct UnfenceStep: Step {
 
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
     let side = try await side.resolved(context)
-    return [.init(host: context.host(side).name, .note, "take pgconvoy's block out of pg_hba.conf and reload")]
+    return try await Fence(context: context, side: side).lifting()
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {

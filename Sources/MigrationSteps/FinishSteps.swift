@@ -61,15 +61,12 @@ struct CleanUpStep: Step {
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
     let cleanUp = try await CleanUp(context, side)
     let host = context.host(side).name
-    var actions: [PlannedAction] = []
-    if cleanUp.isGivenUp {
-      actions.append(.init(host: host, .command, "stop the copy and put the old data directory back"))
-    } else {
-      actions = try await cleanUp.left().map { .init(host: host, .note, "remove \($0)") }
-    }
+    var actions = try await cleanUp.actions()
     for path in try await cleanUp.keptData() {
       actions.append(
-        .init(host: host, oldData == .remove ? .command : .note, "\(oldData == .remove ? "rm -rf" : "keep") \(path)"))
+        oldData == .remove
+          ? .init(host: host, CleanUp.removal(of: path, try await context.server(side)))
+          : .init(host: host, .note, "keep \(path)"))
     }
     return actions
   }

@@ -1,5 +1,22 @@
 import ReplicationModel
 
+/// The statements of cutover and clean-up, announced and run from the same texts.
+enum CutoverSQL {
+  static let reload = "SELECT pg_catalog.clock_timestamp(), pg_catalog.pg_reload_conf()"
+  static let marker = "SELECT pg_catalog.pg_logical_emit_message(true, 'pgconvoy.marker', $1)"
+  static let advanceSlot = """
+    SELECT pg_catalog.pg_replication_slot_advance(slot_name, $2::pg_lsn) FROM pg_catalog.pg_replication_slots
+     WHERE slot_name = $1 AND confirmed_flush_lsn < $2::pg_lsn
+    """
+  static let advanceOrigin = "SELECT pg_catalog.pg_replication_origin_advance($1, $2::pg_lsn)"
+  static let dropOrigin =
+    "SELECT pg_catalog.pg_replication_origin_drop(roname) FROM pg_catalog.pg_replication_origin WHERE roname = $1"
+
+  static func alter(subscription name: String, _ action: String) -> String {
+    "ALTER SUBSCRIPTION \(quotedIdentifier(name)) \(action)"
+  }
+}
+
 /// The statements of the hand-off, announced and run from the same texts.
 enum HandOffSQL {
   static let createSlot = "SELECT lsn FROM pg_catalog.pg_create_logical_replication_slot($1, $2)"

@@ -142,12 +142,13 @@ struct HandOffStep: Step {
   func run(_ context: MigrationContext) async throws -> StepResult {
     let target = try await context.server(.target)
     var record = try await context.handOff()
+    var times: [DatabaseRecord] = []
     if record.handOffLSN == nil {
       await context.closeSessions(.target)
       context.progress("stopping the standby")
       try await target.stop()
       do {
-        record = try await SlotCreation(context: context, record: record).run()
+        (record, times) = try await SlotCreation(context: context, record: record).run()
       } catch {
         // The source must not keep WAL for slots that nobody will read; the standby goes on as before.
         let databases = record.databases
@@ -165,7 +166,7 @@ struct HandOffStep: Step {
     try await Sealing(context: context, target: target, record: record, handOff: handOff).run()
     return StepResult(
       changed: true, "handed off at \(handOff)",
-      figures: [.init("databases", UInt64(record.databases.count))])
+      figures: [.init("databases", UInt64(record.databases.count))], databases: times)
   }
 
   // MARK: recovery to the restore point

@@ -28,29 +28,41 @@ struct Markers {
   /// `drain` or `proof`.
   let name: String
 
-  func run(deadline: Duration) async throws -> [DrainMarker] {
+  /// A marker that has arrived, how long it took, and for how many bytes of WAL before it its worker had still to go.
+  struct Passed: Sendable {
+    var marker: DrainMarker
+    var record: DatabaseRecord
+  }
+
+  /// - Returns: by database, in the order of their names.
+  func run(deadline: Duration) async throws -> [Passed] {
     let end = ContinuousClock.now + deadline
-    return try await withThrowingTaskGroup(of: DrainMarker.self) { group in
+    return try await withThrowingTaskGroup(of: Passed.self) { group in
       for database in record.databases {
         group.addTask { try await pass(database, end: end) }
       }
-      var markers: [DrainMarker] = []
-      for try await marker in group { markers.append(marker) }
-      return markers.sorted { $0.database < $1.database }
+      var passed: [Passed] = []
+      for try await one in group { passed.append(one) }
+      return passed.sorted { $0.marker.database < $1.marker.database }
     }
   }
 
-  private func pass(_ database: HandOffDatabase, end: ContinuousClock.Instant) async throws -> DrainMarker {
+  private func pass(_ database: HandOffDatabase, end: ContinuousClock.Instant) async throws -> Passed {
+    let began = ContinuousClock.now
     let nonce = HandOffNames.random().nonce + HandOffNames.random().nonce
     let listener = try await context.newSession(direction.to, database: database.name)
     do {
       try await listener.script("LISTEN pgconvoy_marker")
+      let before = try await progress(database, listener)
       let source = try await context.session(direction.from, database: database.name)
-      try await source.query("SELECT pg_catalog.pg_logical_emit_message(true, 'pgconvoy.marker', $1)", [nonce])
+      try await source.query(CutoverSQL.marker, [nonce])
       let marker = try await wait(for: nonce, database.name, listener, end: end)
       try await checkProgress(marker, database, listener)
       await listener.close()
-      return marker
+      let bytes = before.map { marker.lsn.bytes(since: min($0, marker.lsn)) }
+      return Passed(
+        marker: marker,
+        record: DatabaseRecord(database.name, duration: began.duration(to: .now), bytes: bytes))
     } catch {
       await listener.close()
       throw (error as? PostgresError)?.convoyError(
@@ -75,12 +87,16 @@ struct Markers {
     }
   }
 
+  private func progress(_ database: HandOffDatabase, _ session: PostgresSession) async throws -> LSN? {
+    try await session.query(
+      "SELECT pg_catalog.pg_replication_origin_progress($1, true)", [record.origin(database, direction)]
+    ).first.flatMap { LSN($0) }
+  }
+
   private func checkProgress(_ marker: DrainMarker, _ database: HandOffDatabase, _ session: PostgresSession)
     async throws
   {
-    let progress = try await session.query(
-      "SELECT pg_catalog.pg_replication_origin_progress($1, true)", [record.origin(database, direction)]
-    ).first.flatMap { LSN($0) }
+    let progress = try await progress(database, session)
     guard let progress, progress >= marker.lsn else {
       throw ConvoyError(
         "drain.progress-behind",
@@ -117,9 +133,7 @@ struct DrainStep: Step {
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
     let (record, _) = try await context.travelling(direction)
     return record.databases.map { database in
-      .init(
-        host: context.host(direction.from).name, .sql(database: database.name),
-        "SELECT pg_logical_emit_message(true, 'pgconvoy.marker', '<nonce>')")
+      PlannedAction(host: context.host(direction.from).name, database: database.name, CutoverSQL.marker, ["NONCE"])
     } + [.init(host: context.host(direction.to).name, .wait, "until every worker has applied its marker")]
   }
 
@@ -131,12 +145,13 @@ struct DrainStep: Step {
     let (record, _) = try await context.travelling(direction)
     // A cutover that was killed behind its close step has left the workers stopped.
     try await runWorkers(context, direction)
-    let markers = try await Markers(context: context, record: record, direction: direction, name: "drain")
+    let passed = try await Markers(context: context, record: record, direction: direction, name: "drain")
       .run(deadline: deadline ?? context.migration.cutover.drainDeadline)
-    try await context.setFact(FactKey.markers, markers)
+    try await context.setFact(FactKey.markers, passed.map(\.marker))
     try await context.setState(.drained)
     return StepResult(
-      changed: true, "all drained", figures: [.init("databases", UInt64(markers.count))])
+      changed: true, "all drained", figures: [.init("databases", UInt64(passed.count))],
+      databases: passed.map(\.record))
   }
 
   func undo(_ context: MigrationContext) async throws -> UndoResult {
@@ -169,7 +184,7 @@ struct ConfirmFenceStep: Step {
     let second = try await Markers(context: context, record: record, direction: direction, name: "proof")
       .run(deadline: deadline ?? context.migration.cutover.drainDeadline)
     var report = try await context.report()
-    for marker in second {
+    for marker in second.map(\.marker) {
       guard let before = first.first(where: { $0.database == marker.database }), before.applier == marker.applier else {
         throw ConvoyError(
           "fence.not-proven",
@@ -188,6 +203,8 @@ struct ConfirmFenceStep: Step {
       report.markers.append(.init(database: marker.database, name: "proof", lsn: marker.lsn, changesBefore: 0))
     }
     try await context.setFact(FactKey.report, report)
-    return StepResult(changed: false, "nothing came between the two markers")
+    return StepResult(
+      changed: false, "nothing came between the two markers",
+      databases: second.map { DatabaseRecord($0.record.name, duration: $0.record.duration) })
   }
 }

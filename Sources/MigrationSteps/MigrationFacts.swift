@@ -16,6 +16,8 @@ enum FactKey {
   static let backupComplete = "backup_complete"
   /// [SourcePreparation.Change]: settings of the source that were changed for the migration.
   static let sourceSettings = "source_settings"
+  /// SourceRole.Change: pgconvoy's own role, which was made or given its rights for the migration.
+  static let sourceRole = "source_role"
   /// [ReplicaIdentityStep.Change]: tables of the source that were given an identity.
   static let replicaIdentities = "replica_identities"
   /// [SubscriptionName]: what was disabled on the copy, which has the source's subscriptions.

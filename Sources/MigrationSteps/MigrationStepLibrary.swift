@@ -11,8 +11,10 @@ extension StepLibrary where Context == MigrationContext {
       ) { _ in PreflightStep() },
       StepDefinition(
         name: "prepare_source",
-        summary: "set what the source lacks: wal_level, slots, walsenders, the target's entry in pg_hba.conf",
-        confirmation: "changes settings of the source and, where the inventory allows it, restarts its PostgreSQL"
+        summary:
+          "set what the source lacks: pgconvoy's role, wal_level, slots, walsenders, the target's entry in pg_hba.conf",
+        confirmation:
+          "makes pgconvoy's role, changes settings of the source and, where the inventory allows it, restarts its PostgreSQL"
       ) { _ in PrepareSourceStep() },
       StepDefinition(
         name: "set_replica_identity",

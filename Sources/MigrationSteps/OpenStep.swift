@@ -21,28 +21,18 @@ struct OpenStep: Step {
 
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
     let server = try await context.server(direction.to)
-    let session = try await context.session(direction.to)
-    let hba = HBAFile(server: server, path: try await session.query("SHOW hba_file").first ?? "")
-    let text = try await hba.read()
-    let path = server.dataDirectory + "/postgresql.auto.conf"
-    let record = try await context.handOff()
-    var actions: [PlannedAction] = record.databases.map { database in
-      .init(
-        host: context.host(direction.from).name, .sql(database: database.name),
-        "SELECT pg_drop_replication_slot('\(record.slot(database, direction))')")
-    }
     let host = context.host(direction.to).name
+    let way = Way(context: context, record: try await context.handOff(), direction: direction)
+    var actions = try await way.droppingSlots()
     if try await isQuarantined(server) {
+      let path = server.dataDirectory + "/postgresql.auto.conf"
       let quarantine = try await Quarantine.assemble(context, server, directory: server.dataDirectory)
-      actions.append(
-        .init(
-          host: host,
-          .file(
-            old: try await server.download(path),
-            new: quarantine.configuration(for: .open).rendered(comment: Quarantine.openComment)), path))
+      let new = quarantine.configuration(for: .open).rendered(comment: Quarantine.openComment)
+      actions.append(.init(host: host, .file(old: try await server.download(path), new: new), path))
     }
-    actions.append(.init(host: host, .file(old: text.text, new: text.unfenced.text), hba.path))
-    actions.append(.init(host: host, .sql(database: session.parameters.database), "SELECT pg_reload_conf()"))
+    if direction == .reverse { actions += try await Fence(context: context, side: .target).callingQuarantine() }
+    actions += try await Fence(context: context, side: direction.to).lifting()
+    if direction == .forward { actions.append(.init(host: host, removal(server))) }
     return actions
   }
 
@@ -71,9 +61,7 @@ struct OpenStep: Step {
     try await context.setFact(FactKey.opened, opened)
     let downtime = try await context.fact(FactKey.downtimeBegan, as: UInt64.self).map { opened - min($0, opened) }
     try await note(context, downtime: downtime, hasWay: hasWay)
-    if direction == .forward {
-      try await server.check("rm -f -- \"$1\"", [keptSettings(server)], label: "removing the kept settings")
-    }
+    if direction == .forward { try await server.remote.runChecked(removal(server)) }
     try await context.removeFact(FactKey.downtimeBegan)
     return StepResult(
       changed: true,
@@ -105,6 +93,10 @@ struct OpenStep: Step {
     }
     try await context.removeFact(FactKey.opened)
     try await context.setState(direction.endState, direction: direction.opposite)
+  }
+
+  private func removal(_ server: ServerControl) -> RemoteCommand {
+    server.command("rm -f -- \"$1\"", [keptSettings(server)], label: "removing the kept settings")
   }
 
   private func keptSettings(_ server: ServerControl) -> String {

@@ -5,7 +5,7 @@ import PostgresClient
 import RemoteHost
 import ReplicationModel
 
-/// `prepare_source`: the settings and the entry in pg_hba.conf that a migration needs on its source.
+/// `prepare_source`: the role, the settings and the entry in pg_hba.conf that a migration needs on its source.
 ///
 /// What was there before is recorded first, so that it can be taken back: by `undo`, and by whatever finishes the
 /// migration. The server is restarted only where the inventory allows it.
@@ -13,9 +13,15 @@ struct PrepareSourceStep: Step {
   var sides: [Side] { [.source] }
 
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    let preparation = try await SourcePreparation.find(context)
     let host = context.migration.source
     let database = host.postgres.maintenanceDatabase
+    if let role = try await SourceRole.lacking(context) {
+      return [
+        .init(host: host.name, database: database, role.announcement),
+        .init(host: host.name, .note, "what else the source lacks is known once that role gets in"),
+      ]
+    }
+    let preparation = try await SourcePreparation.find(context)
     var actions = preparation.changes.map { PlannedAction(host: host.name, database: database, $0.statement) }
     if let access = preparation.access {
       actions.append(.init(host: host.name, .file(old: access.old, new: access.new), access.path))
@@ -36,13 +42,20 @@ struct PrepareSourceStep: Step {
   func isDone(_ context: MigrationContext) async throws -> Bool {
     // Once the copy is under way, what it needed was there.
     guard [.none, .prepared].contains(try await context.state()) else { return true }
+    guard try await SourceRole.lacking(context) == nil else { return false }
     return try await SourcePreparation.find(context).isComplete
   }
 
   func run(_ context: MigrationContext) async throws -> StepResult {
+    var summary = ""
+    if let role = try await SourceRole.lacking(context) {
+      try await role.apply(context)
+      summary = role.summary + ", "
+    }
     let preparation = try await SourcePreparation.find(context)
+    summary += preparation.summary
     try await preparation.apply(context)
-    guard preparation.needsRestart else { return StepResult(changed: true, preparation.summary) }
+    guard preparation.needsRestart else { return StepResult(changed: true, summary) }
     let host = context.migration.source
     guard context.migration.allowRestart.contains(.source) else {
       throw ConvoyError(
@@ -55,11 +68,12 @@ struct PrepareSourceStep: Step {
     await context.closeSessions(.source)
     try await server.stop()
     try await server.start()
-    return StepResult(changed: true, preparation.summary + ", restarted")
+    return StepResult(changed: true, summary + ", restarted")
   }
 
   func undo(_ context: MigrationContext) async throws -> UndoResult {
-    let undone = try await SourcePreparation.takeBack(context)
+    var undone = try await SourceRole.lacking(context) == nil ? await SourcePreparation.takeBack(context) : []
+    if let role = try await SourceRole.takeBack(context) { undone.append(role) }
     return undone.isEmpty ? .nothingToUndo : .undone(undone.joined(separator: ", "))
   }
 }

@@ -18,23 +18,26 @@ struct RefreshMaterializedViewsStep: Step {
       try await context.withPair(of: name, direction) { source, _ in
         try await MaterializedViewRefresh.list(source).filter(\.isPopulated).map { view in
           PlannedAction(
-            host: context.host(direction.to).name, .sql(database: name), MaterializedViewRefresh.refreshing(view.name))
+            host: context.host(direction.to).name, .note,
+            "where its content differs from the \(direction.fromName)'s, in database \(name): "
+              + MaterializedViewRefresh.refreshing(view.name))
         }
       }
-    }.flatMap { $0 } + [.init(.note, "only those whose content differs from the \(direction.fromName)'s are refreshed")]
+    }.flatMap { $0 }
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool { try await context.isOver(direction) }
 
   func run(_ context: MigrationContext) async throws -> StepResult {
     let (record, _) = try await context.travelling(direction)
-    let outcomes = try await mapConcurrently(record.databases.map(\.name), limit: CopySequencesStep.limit) { name in
+    let done = try await timedConcurrently(record.databases.map(\.name), limit: CopySequencesStep.limit) { name in
       try await context.withPair(of: name, direction) { source, target in
         try await MaterializedViewRefresh.run(
           database: name, source: source, target: target, direction, at: context.place(ofDatabase: name),
           progress: context.progress)
       }
     }
+    let outcomes = done.map(\.value)
     let findings = outcomes.flatMap(\.findings)
     if !findings.isEmpty {
       try await context.updateReport { report in
@@ -48,6 +51,6 @@ struct RefreshMaterializedViewsStep: Step {
       changed: refreshed > 0,
       "all compared"
         + (different > 0 ? ", \(different) still differ: see the report" : ""),
-      figures: [.init("views", UInt64(compared)), .init("refreshed", UInt64(refreshed))])
+      figures: [.init("views", UInt64(compared)), .init("refreshed", UInt64(refreshed))], databases: done.map(\.record))
   }
 }

@@ -10,7 +10,8 @@ import ReplicationModel
 struct ReplicaIdentityStep: Step {
   var sides: [Side] { [.source] }
 
-  /// One table and what it had before: `d` (the default) or `n` (nothing).
+  /// One table and what it had before: `d` (the default), `n` (nothing) or `i` (an index that is gone or unfit, which
+  /// came to nothing as well).
   struct Change: Codable, Sendable, Equatable {
     var database: String
     var table: RelationName
@@ -18,7 +19,7 @@ struct ReplicaIdentityStep: Step {
 
     var statement: String { "ALTER TABLE \(table.quoted) REPLICA IDENTITY FULL" }
     var backStatement: String {
-      "ALTER TABLE \(table.quoted) REPLICA IDENTITY \(before == "n" ? "NOTHING" : "DEFAULT")"
+      "ALTER TABLE \(table.quoted) REPLICA IDENTITY \(before == "d" ? "DEFAULT" : "NOTHING")"
     }
   }
 
@@ -98,8 +99,11 @@ struct ReplicaIdentityStep: Step {
         SELECT n.nspname, c.relname, c.relreplident
           FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
          WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-           AND (c.relreplident = 'n' OR c.relreplident = 'd' AND NOT EXISTS (
-                 SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid))
+           AND c.relreplident <> 'f' AND NOT EXISTS (
+                 SELECT FROM pg_catalog.pg_index i
+                  WHERE i.indrelid = c.oid AND i.indislive AND i.indisvalid AND i.indisunique AND i.indimmediate
+                    AND i.indpred IS NULL
+                    AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END)
          ORDER BY 1, 2
         """
       ).rows.map { row in

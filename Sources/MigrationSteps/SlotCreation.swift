@@ -9,13 +9,13 @@ struct SlotCreation {
   let context: MigrationContext
   let record: HandOffRecord
 
-  /// Returns the record with L in it.
-  func run() async throws -> HandOffRecord {
+  /// - Returns: the record with L in it, and how long each database's slot took, most of it waiting.
+  func run() async throws -> (record: HandOffRecord, times: [DatabaseRecord]) {
     let source = try await context.session(.source)
     try await checkDatabases(source)
     // Left over from an attempt that ended before its restore point: such a slot has no hand-off and is made anew.
     try await dropSlots(context, .source, names: record.databases.map(\.slotName))
-    try await createSlots()
+    let times = try await createSlots()
     // A name of its own for every attempt: with two restore points of one name recovery stops at the first.
     let restorePoint = "\(record.names.restorePoint)_\(HandOffNames.random().nonce)"
     guard
@@ -26,11 +26,12 @@ struct SlotCreation {
     }
     try await source.query(HandOffSQL.flush)
     try await assertSlots(source, handOff)
-    return try await context.updateHandOff { record in
+    let handedOff = try await context.updateHandOff { record in
       record.restorePoint = restorePoint
       record.handOffLSN = handOff
       for index in record.databases.indices { record.databases[index].state = .active }
     }
+    return (handedOff, times)
   }
 
   /// The databases must be those of the base backup, under the same oids.
@@ -54,20 +55,13 @@ struct SlotCreation {
 
   /// All databases at once: each slot waits for the transactions that are open when it begins, so waiting for one is
   /// waiting for all.
-  private func createSlots() async throws {
+  private func createSlots() async throws -> [DatabaseRecord] {
     let watcher = Task { try await reportBlockers() }
     defer { watcher.cancel() }
-    let width = 8
-    try await withThrowingTaskGroup(of: Void.self) { group in
-      var pending = record.databases[...]
-      for _ in 0..<min(width, pending.count) {
-        let database = pending.removeFirst()
-        group.addTask { try await createSlot(database) }
-      }
-      while try await group.next() != nil {
-        if let database = pending.popFirst() { group.addTask { try await createSlot(database) } }
-      }
-    }
+    let databases = Dictionary(uniqueKeysWithValues: record.databases.map { ($0.name, $0) })
+    return try await timedConcurrently(record.databases.map(\.name), limit: 8) { name in
+      if let database = databases[name] { try await createSlot(database) }
+    }.map(\.record)
   }
 
   private func createSlot(_ database: HandOffDatabase) async throws {

@@ -8,7 +8,8 @@ import ReplicationModel
 /// `start_standby`: the copy takes the place of the target's data directory, quarantined, and follows the source.
 ///
 /// The target's own configuration and certificates are kept, wherever they are; its old data directory is moved
-/// aside. When the copy does not start, everything is put back and the old server is started again where it ran.
+/// aside. When the copy does not start, everything is put back and the old server is started again where it ran. With
+/// `old_data: replace` the old data directory is removed once the copy has caught up.
 struct StandbyStep: Step {
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
     let target = try await context.server(.target)
@@ -19,9 +20,17 @@ struct StandbyStep: Step {
     for deed in deeds + [.start] {
       actions.append(try await deed.announcement(on: target))
     }
-    return actions + [
-      .init(host: target.host.name, .wait, "until it has replayed what the source has now")
-    ]
+    actions.append(.init(host: target.host.name, .wait, "until it has replayed what the source has now"))
+    if context.migration.oldData == .replace {
+      let removal = OldData(context: context, target: target).removal(of: target.oldDirectory(names))
+      actions.append(.init(host: target.host.name, removal))
+    }
+    return actions
+  }
+
+  func destruction(_ context: MigrationContext) async throws -> String? {
+    context.migration.oldData == .replace
+      ? "removes the target's old data directory as soon as the copy runs in its place" : nil
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
@@ -29,8 +38,15 @@ struct StandbyStep: Step {
     guard ![.none, .prepared, .copying].contains(state) else { return false }
     if state != .standby { return true }
     // Once L is fixed the copy must not follow the source without an end: it would go beyond. hand_off starts it.
-    if try await context.record()?.handOff?.handOffLSN != nil { return true }
-    return try await context.server(.target).isRunning()
+    let handOff = try await context.record()?.handOff
+    if handOff?.handOffLSN != nil { return true }
+    let target = try await context.server(.target)
+    if context.migration.oldData == .replace, let names = handOff?.names,
+      try await target.exists(target.oldDirectory(names))
+    {
+      return false
+    }
+    return try await target.isRunning()
   }
 
   func run(_ context: MigrationContext) async throws -> StepResult {
@@ -47,21 +63,32 @@ struct StandbyStep: Step {
       try await install(context, target, names)
     }
     await context.closeSessions(.target)
+    let oldData = OldData(context: context, target: target)
     do {
       try await target.start()
     } catch {
       try await putBack(context, target, names)
-      throw error
+      throw await oldData.explained(error)
     }
     try await context.setState(.standby)
     let bytes = try await catchUp(context)
-    return StepResult(
-      changed: true, "the standby has caught up", figures: [.init("of WAL replayed", bytes, .bytes)])
+    var summary = "the standby has caught up"
+    if context.migration.oldData == .replace {
+      context.progress("removing the old data directory")
+      try await target.remote.runChecked(oldData.removal(of: target.oldDirectory(names)))
+      summary += ", the old data is removed"
+    }
+    return StepResult(changed: true, summary, figures: [.init("of WAL replayed", bytes, .bytes)])
   }
 
   func undo(_ context: MigrationContext) async throws -> UndoResult {
     let target = try await context.server(.target)
-    try await putBack(context, target, try await context.handOff().names)
+    let names = try await context.handOff().names
+    if try await context.state() == .standby, try await !target.exists(target.oldDirectory(names)) {
+      context.progress("the copy stays: the target's old data is removed")
+      return .nothingToUndo
+    }
+    try await putBack(context, target, names)
     return .undone("put the old data directory back")
   }
 
@@ -77,7 +104,10 @@ struct StandbyStep: Step {
     let old = target.oldDirectory(names)
     if try await !target.exists(old) {
       deeds += try await preparation(context, target, names)
-      if try await target.isRunning() { deeds.append(.stop) }
+      // In a plan the base backup may still have to make room, and stops it for that.
+      let makesRoom = isPlanned ? try await !OldData(context: context, target: target).makingRoom().isEmpty : false
+      let isRunning = try await target.isRunning()
+      if isRunning, !makesRoom { deeds.append(.stop) }
       // The first rename is the point where the old server no longer starts by itself; both undo each other.
       deeds.append(
         .run(
@@ -194,20 +224,48 @@ struct StandbyStep: Step {
     }
   }
 
+  private static func swapBack(_ target: ServerControl, _ old: String) -> RemoteCommand {
+    target.command(
+      """
+      if [ -e "$1" ]; then mv -T -- "$1" "$2"; fi
+      if rmdir -- "$3" 2>/dev/null; then :; else mv -T -- "$3" "$1"; fi
+      """, [target.dataDirectory, target.copyDirectory, old], label: "putting the old data directory back")
+  }
+
+  /// What `putBack` would do where there is an old data directory.
+  func puttingBack(
+    _ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames
+  ) async throws -> [PlannedAction] {
+    let host = target.host.name
+    let old = target.oldDirectory(names)
+    var actions: [PlannedAction] = []
+    if try await target.isRunning() { actions.append(.init(host: host, target.stopCommand())) }
+    actions.append(.init(host: host, Self.swapBack(target, old)))
+    if let files = try await ConfigurationFiles.find(target), files.hba.hasPrefix("/") {
+      let text = try await HBAFile(server: target, path: files.hba).read()
+      if text.isFenced { actions.append(.init(host: host, .file(old: text.text, new: text.unfenced.text), files.hba)) }
+    }
+    if try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false,
+      try await OldData(context: context, target: target).isWhole(old)
+    {
+      actions.append(.init(host: host, target.startCommand()))
+    }
+    return actions
+  }
+
   func putBack(_ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames) async throws {
     let old = target.oldDirectory(names)
     guard try await target.exists(old) else { return try await liftOutsideFence(target) }
     context.progress("putting the old data directory back")
     await context.closeSessions(.target)
     try await target.stop()
-    try await target.check(
-      """
-      if [ -e "$1" ]; then mv -T -- "$1" "$2"; fi
-      if rmdir -- "$3" 2>/dev/null; then :; else mv -T -- "$3" "$1"; fi
-      """, [target.dataDirectory, target.copyDirectory, old], label: "putting the old data directory back")
+    try await target.remote.runChecked(Self.swapBack(target, old))
     try await liftOutsideFence(target)
     try await context.setState(.copying)
-    if try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false { try await target.start() }
+    guard try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false,
+      try await OldData(context: context, target: target).isWhole(target.dataDirectory)
+    else { return }
+    try await target.start()
   }
 
   /// A pg_hba.conf outside the data directory is fenced before the directories are swapped, and is the old server's too.

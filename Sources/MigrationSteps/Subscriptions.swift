@@ -1,4 +1,5 @@
 import Inventory
+import Playbook
 import PostgresClient
 import ReplicationModel
 
@@ -21,20 +22,34 @@ struct Subscriptions {
 
   /// Those that are still there.
   func enable(_ names: [Name]) async throws {
+    try await alter(present(names), "ENABLE")
+  }
+
+  private func present(_ names: [Name]) async throws -> [Name] {
+    var present: [Name] = []
     for name in names {
       let found = try await context.session(side).query(
         """
         SELECT FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
          WHERE d.datname = $1 AND s.subname = $2
         """, [name.database, name.name])
-      if found.rowCount > 0 { try await alter([name], "ENABLE") }
+      if found.rowCount > 0 { present.append(name) }
+    }
+    return present
+  }
+
+  /// What `enable` or `disable` would do.
+  func plan(_ names: [Name], _ action: String) async throws -> [PlannedAction] {
+    try await present(names).map {
+      PlannedAction(
+        host: context.host(side).name, database: $0.database, CutoverSQL.alter(subscription: $0.name, action))
     }
   }
 
   private func alter(_ names: [Name], _ action: String) async throws {
     for name in names {
       let session = try await context.session(side, database: name.database)
-      try await session.script("ALTER SUBSCRIPTION \(quotedIdentifier(name.name)) \(action)")
+      try await session.script(CutoverSQL.alter(subscription: name.name, action))
     }
   }
 }

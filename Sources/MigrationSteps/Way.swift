@@ -1,5 +1,6 @@
 import Inventory
 import Journal
+import Playbook
 import PostgresClient
 import ReplicationModel
 
@@ -45,7 +46,7 @@ struct Way {
     try await makeSlots()
     let from = try await context.session(direction.from)
     // Its commit flushes everything before it.
-    try await from.query("SELECT pg_catalog.pg_logical_emit_message(true, 'pgconvoy.flush', '')")
+    try await from.query(HandOffSQL.flush)
     guard
       let start = try await from.query("SELECT pg_catalog.pg_current_wal_flush_lsn()").first.flatMap({ LSN($0) })
     else {
@@ -63,9 +64,56 @@ struct Way {
     try await createOrigins(to, origins.filter { !present.contains($0) }, at: start)
     for origin in origins where present.contains(origin) {
       try await whenFree(
-        to, origin, "SELECT pg_catalog.pg_replication_origin_advance($1, $2::pg_lsn)", [origin, start.description])
+        to, origin, CutoverSQL.advanceOrigin, [origin, start.description])
     }
     return start
+  }
+
+  /// What `lay` would do; the position is known only then.
+  func laying() async throws -> [PlannedAction] {
+    let (from, to) = (context.host(direction.from), context.host(direction.to))
+    let slots = Set(try await names(direction.from, "slot_name", of: "pg_replication_slots"))
+    let origins = Set(try await names(direction.to, "roname", of: "pg_replication_origin"))
+    let position = "<the \(direction.fromName)'s position>"
+    var actions: [PlannedAction] = []
+    let plugin = context.migration.plugin
+    for database in record.databases where !slots.contains(record.slot(database, direction)) {
+      let slot = record.slot(database, direction)
+      let publication = plugin == .pgoutput ? HandOffSQL.makePublication(slot) : []
+      actions += publication.map { .init(host: from.name, database: database.name, $0) }
+      actions.append(.init(host: from.name, database: database.name, HandOffSQL.createSlot, [slot, plugin.rawValue]))
+    }
+    actions.append(.init(host: from.name, database: from.postgres.maintenanceDatabase, HandOffSQL.flush))
+    for database in record.databases {
+      actions.append(
+        .init(
+          host: from.name, database: database.name, CutoverSQL.advanceSlot,
+          [record.slot(database, direction), position]))
+    }
+    for origin in record.origins(direction) {
+      let statement = origins.contains(origin) ? CutoverSQL.advanceOrigin : HandOffSQL.makeOrigin
+      actions.append(.init(host: to.name, database: to.postgres.maintenanceDatabase, statement, [origin, position]))
+    }
+    return actions
+  }
+
+  private func names(_ side: Side, _ column: String, of table: String) async throws -> [String] {
+    try await context.session(side).query("SELECT \(column) FROM pg_catalog.\(table)").rows.map { $0.string(0) }
+  }
+
+  /// What `dropSlots` would do.
+  func droppingSlots() async throws -> [PlannedAction] {
+    let host = context.host(direction.from)
+    let present = Set(try await names(direction.from, "slot_name", of: "pg_replication_slots"))
+    var actions = record.slots(direction).filter(present.contains).map {
+      PlannedAction(host: host.name, database: host.postgres.maintenanceDatabase, dropSlotSQL, [$0])
+    }
+    guard context.migration.plugin == .pgoutput else { return actions }
+    for database in record.databases {
+      let statement = HandOffSQL.dropPublication(record.slot(database, direction))
+      actions.append(.init(host: host.name, database: database.name, statement))
+    }
+    return actions
   }
 
   /// Takes the slots away, and what they read, for they would hold the server's WAL for ever.
@@ -103,10 +151,7 @@ struct Way {
     do {
       try await whenFree(
         session, name,
-        """
-        SELECT pg_catalog.pg_replication_slot_advance(slot_name, $2::pg_lsn) FROM pg_catalog.pg_replication_slots
-         WHERE slot_name = $1 AND confirmed_flush_lsn < $2::pg_lsn
-        """, [name, start.description])
+        CutoverSQL.advanceSlot, [name, start.description])
       let row = try await session.query(
         "SELECT confirmed_flush_lsn FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [name]
       ).first.flatMap { LSN($0) }
@@ -139,9 +184,7 @@ func createOrigins(_ session: PostgresSession, _ names: [String], at position: L
 
 func dropOrigin(_ session: PostgresSession, _ name: String) async throws {
   try await whenFree(
-    session, name,
-    "SELECT pg_catalog.pg_replication_origin_drop(roname) FROM pg_catalog.pg_replication_origin WHERE roname = $1",
-    [name])
+    session, name, CutoverSQL.dropOrigin, [name])
 }
 
 /// Runs a statement on a slot or an origin as soon as nobody holds it: the session of a worker that has just been

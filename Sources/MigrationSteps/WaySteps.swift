@@ -59,18 +59,9 @@ struct OpenWayStep: Step {
 
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
     let way = direction.opposite
-    let record = try await context.handOff()
+    let actions = try await Way(context: context, record: try await context.handOff(), direction: way).laying()
     let (from, to) = (context.host(way.from).name, context.host(way.to).name)
-    return record.databases.flatMap { database -> [PlannedAction] in
-      [
-        .init(
-          host: from, .sql(database: database.name),
-          "SELECT pg_replication_slot_advance('\(record.slot(database, way))', '<the \(way.fromName)'s position>')"),
-        .init(
-          host: to, .sql(database: database.name),
-          "SELECT pg_replication_origin_advance('\(record.origin(database, way))', '<the same position>')"),
-      ]
-    } + [.init(.wait, "until every database's worker streams from \(from) to \(to)")]
+    return actions + [.init(.wait, "until every database's worker streams from \(from) to \(to)")]
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool { try await context.isOver(direction) }

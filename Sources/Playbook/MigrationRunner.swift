@@ -127,19 +127,27 @@ struct MigrationRunner<Context: StepContext>: Sendable {
       try Task.checkCancellation()
       throw Stopped()
     }
-    if let confirmation = bound.confirmation, !options.yes {
-      let question = "step \(bound.name) \(confirmation) (\(migrations.joined(separator: ", "))). Go on?"
-      let isConfirmed = await gate.ask(index, question)
-      try Task.checkCancellation()
-      if !isConfirmed {
-        throw ConvoyError(
-          "playbook.not-confirmed", "not confirmed: step \(bound.name) \(confirmation)",
-          hint: "answer yes, or run again with --yes")
+    if !options.yes {
+      // Once for all migrations of the play, and once for each where the step does more to it.
+      if let confirmation = bound.confirmation {
+        let question = "step \(bound.name) \(confirmation) (\(migrations.joined(separator: ", "))). Go on?"
+        try require(await gate.ask(index, question), bound.name, confirmation)
+      }
+      if let destruction = try await bound.step.destruction(context) {
+        let question = "step \(bound.name) \(destruction) (\(position.migration)). Go on?"
+        try require(await gate.ask(question), bound.name, destruction)
       }
     }
     try Task.checkCancellation()
     begun = true
     return .ran(try await bound.step.run(context))
+  }
+
+  private func require(_ isConfirmed: Bool, _ step: String, _ words: String) throws {
+    try Task.checkCancellation()
+    guard !isConfirmed else { return }
+    throw ConvoyError(
+      "playbook.not-confirmed", "not confirmed: step \(step) \(words)", hint: "answer yes, or run again with --yes")
   }
 
   private func record(

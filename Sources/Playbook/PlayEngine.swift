@@ -284,6 +284,12 @@ actor ConfirmationGate {
     return await value(of: answer)
   }
 
+  /// A question of one migration.
+  func ask(_ question: String) async -> Bool {
+    let answer: Task<Bool, Never> = inTurn { [confirm] in await confirm(question) }
+    return await value(of: answer)
+  }
+
   /// Whether the step is to run.
   func askForStep(_ question: String) async -> Bool {
     let answer: Task<Bool, Never> = inTurn { await self.stepAnswer(question) }

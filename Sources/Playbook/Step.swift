@@ -30,6 +30,10 @@ public protocol Step<Context>: Sendable {
   /// Does it. Throws when it could not, and when its task is cancelled.
   func run(_ context: Context) async throws -> StepResult
 
+  /// What `run` would destroy of this migration, beyond what the step's definition says; the engine asks first, unless
+  /// `yes` is given. Nil: nothing.
+  func destruction(_ context: Context) async throws -> String?
+
   /// Takes back what `run` did, or as much of it as a failed or interrupted `run` has done. Called for a step that
   /// was done already, too: an earlier run of the play may have been killed behind it.
   func undo(_ context: Context) async throws -> UndoResult
@@ -48,6 +52,7 @@ public protocol Step<Context>: Sendable {
 }
 
 extension Step {
+  public func destruction(_ context: Context) async throws -> String? { nil }
   public func undo(_ context: Context) async throws -> UndoResult { .nothingToUndo }
   public var sides: [Side] { Side.allCases }
   public var isPointOfNoReturn: Bool { false }

@@ -93,8 +93,11 @@ public final class PostgresConnection {
   }
 
   private func connectError() -> PostgresError {
-    // libpq writes one line per attempt (TLS and plain, each address), and indents advice below it with a tab.
-    let attempts = lastMessage.split(separator: "\n").filter { !$0.hasPrefix("\t") }
+    // libpq writes one line per attempt (TLS and plain, each address), indents advice below it with a tab, and says on a
+    // line of its own which file a password came from.
+    let attempts = lastMessage.split(separator: "\n").filter {
+      !$0.hasPrefix("\t") && !$0.hasPrefix("password retrieved from file")
+    }
     var message = attempts.last.map(String.init) ?? "connection failed"
     for marker in ["failed: ", "FATAL:  "] {
       if let range = message.firstRange(of: marker) { message = String(message[range.upperBound...]) }

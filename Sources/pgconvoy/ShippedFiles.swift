@@ -107,8 +107,8 @@ enum ShippedFiles {
     (
       "playbooks/prepare.yml",
       #"""
-      # Prepares sources for a migration: settings, the target's entry in pg_hba.conf, and an identity for tables that have
-      # none. A source is restarted only where its migration says 'allow_restart: [source]'; otherwise the play stops, and goes
+      # Prepares sources for a migration: pgconvoy's role, settings, the target's entry in pg_hba.conf, and an identity for
+      # tables that have none. A source is restarted only where its migration says 'allow_restart: [source]'; otherwise the play stops, and goes
       # on when it is run again after a restart of yours. What was changed is recorded, and can be taken back.
       #   pgconvoy play playbooks/prepare.yml -i INVENTORY --check --diff     what it would do
       - name: prepare

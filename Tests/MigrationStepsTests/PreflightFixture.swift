@@ -30,7 +30,8 @@ func soundFacts(_ change: (inout PreflightFacts) -> Void = { _ in }) throws -> P
         walBytes: 1 << 30)),
     directory: .value(TargetDirectory(data: path("/pg/data", isFilled: true), parent: path("/pg"))),
     tablespaces: .value([]), walDirectory: .value(nil),
-    replication: .value(.identified(systemIdentifier: "source-id")),
+    oldBytes: .value(0), replication: .value(.identified(systemIdentifier: "source-id")),
+    sourceWAL: .value(path("/pg/data/pg_wal", isFilled: true)), libraries: .value(LibraryFacts(directory: "/pg/lib")),
     databases: [("postgres", .value(DatabaseFacts())), ("shop", .value(DatabaseFacts()))])
   change(&facts)
   return facts
@@ -43,7 +44,8 @@ private func side(_ side: Side) -> SideFacts {
     machine: .value(
       MachineFacts(
         bootID: "boot-\(side)", cLibrary: "glibc 2.36", dataInode: "1:2", programs: Set(HostChecks.neededPrograms),
-        postgresVersion: "postgres (PostgreSQL) 15.20 (Debian 15.20-1)", outputPlugin: .present)),
+        postgresVersion: "postgres (PostgreSQL) 15.20 (Debian 15.20-1)", outputPlugin: .present,
+        ownAddresses: ["10.0.1.20"], listening: ["0.0.0.0"], ownPort: 5432)),
     role: .value(RoleFacts(name: "pgconvoy", isSuperuser: true, isInRecovery: false, serverVersion: 150020)),
     server: .value(
       ServerFacts(
@@ -51,6 +53,7 @@ private func side(_ side: Side) -> SideFacts {
         settings: [
           "wal_level": "logical", "max_replication_slots": "10", "max_wal_senders": "10",
           "max_slot_wal_keep_size": "-1", "max_connections": "100", "password_encryption": "scram-sha-256",
+          "block_size": "8192", "data_checksums": "on",
         ], icuVersion: "153.120")),
     authentication: .value(
       AuthenticationFacts(path: "/pg/data/pg_hba.conf", fenceObstacle: nil, isFenced: false, brokenLine: nil)),

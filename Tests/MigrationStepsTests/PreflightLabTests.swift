@@ -38,9 +38,16 @@ struct PreflightLabTests {
           == "version_check prints 'lab-server 1.0.0' on lab-source, 'lab-server 1.1.0' on lab-target")
       #expect(
         report.findings.filter { $0.code == "preflight.no-replica-identity" }.map(\.problem) == [
-          "no replica identity, but updates or deletes: planted.deferred, planted.\"No Key\"",
-          "no replica identity: planted.quiet",
+          "no replica identity, but updates or deletes: planted.deferred (its primary key is deferrable), "
+            + "planted.\"No Key\"",
+          "no replica identity: planted.lost (its identity index is gone), planted.quiet",
         ])
+      #expect(
+        report.findings.first { $0.code == "preflight.full-identity-types" }?.problem
+          == "REPLICA IDENTITY FULL, and types without '=': planted.uncomparable (doc json, spots planted.place[])")
+      #expect(
+        report.findings.first { $0.code == "preflight.library" }?.problem.hasSuffix(
+          " lacks $libdir/pgconvoy_absent, used in: a") == true)
 
       await #expect(throws: ConvoyError.self) { try await PreflightStep().run(context) }
       #expect(try await PreflightStep().isDone(context) == false)
@@ -81,12 +88,14 @@ struct PreflightLabTests {
     #expect(silentReport.checks.contains { $0.name == "databases.replica-identity" && $0.notMade == nil })
     await silentContext.close()
 
-    // A target whose server does not run, and one that has no cluster at all.
+    // A target without a cluster, but with another server where the copy is to listen.
     var empty = migration
     empty.target.postgres.dataDirectory = (lab.target?.postgresDirectory ?? "") + "/none/data"
     let emptyContext = try await context(lab, empty)
     let emptyReport = try await Preflight.run(emptyContext)
-    #expect(emptyReport.count(.error) == 0, "\(PreflightText.render([emptyReport]))")
+    #expect(
+      emptyReport.findings.filter { $0.severity == .error }.map(\.code) == ["preflight.port-taken"],
+      "\(PreflightText.render([emptyReport]))")
     #expect(
       emptyReport.checks.first { $0.name == "target.connection" }?.notMade
         == "PostgreSQL does not run on lab-target")
@@ -124,6 +133,18 @@ struct PreflightLabTests {
       CREATE FUNCTION planted.note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
       CREATE TRIGGER always BEFORE INSERT ON planted.indexed FOR EACH ROW EXECUTE FUNCTION planted.note();
       ALTER TABLE planted.indexed ENABLE ALWAYS TRIGGER always;
+      CREATE TABLE planted.lost (v int NOT NULL UNIQUE);
+      ALTER TABLE planted.lost REPLICA IDENTITY USING INDEX lost_v_key;
+      ALTER TABLE planted.lost DROP CONSTRAINT lost_v_key;
+      CREATE DOMAIN planted.place AS point;
+      CREATE TABLE planted.uncomparable (
+        id int, name varchar(9), tags text[], doc json, spots planted.place[]);
+      ALTER TABLE planted.uncomparable REPLICA IDENTITY FULL;
+      CREATE FUNCTION planted.absent() RETURNS language_handler
+        LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_call_handler';
+      SET allow_system_table_mods = on;
+      UPDATE pg_catalog.pg_proc SET probin = '$libdir/pgconvoy_absent' WHERE proname = 'absent';
+      RESET allow_system_table_mods;
       INSERT INTO planted."No Key" VALUES (1);
       INSERT INTO planted.deferred VALUES (1, 1);
       INSERT INTO planted.complete VALUES (1);

@@ -124,13 +124,16 @@ struct PreflightTextTests {
         plugin-missing\t/pg/lib\nleftover\t/pg/data.pgconvoy-copy
         manager\t/proc/5/cmdline:2:/usr/bin/patroni\nmanager\t/proc/6/cmdline:2:repmgrd
         manager\t/proc/7/cmdline:1:pg_autoctl\nmanager\ttrace:patroni
+        address\t10.0.1.20\nlistening\t1401000A\nlistening\t00000000000000000000000001000000\nlistening\tx
+        own-port\t5433
         """)
     #expect(
       facts
         == MachineFacts(
           bootID: "b", cLibrary: "glibc 2.36", dataInode: "1:2", programs: ["psql", "pg_ctl"],
           postgresVersion: "postgres (PostgreSQL) 15.20", outputPlugin: .missing(directory: "/pg/lib"),
-          clusterManagers: ["patroni", "pg_autoctl"], leftovers: ["/pg/data.pgconvoy-copy"]))
+          clusterManagers: ["patroni", "pg_autoctl"], leftovers: ["/pg/data.pgconvoy-copy"],
+          ownAddresses: ["10.0.1.20"], listening: ["10.0.1.20", "::1"], ownPort: 5433))
   }
 
   @Test(arguments: [

@@ -267,6 +267,25 @@ import Testing
     #expect(recap.exitStatus == 0)
   }
 
+  @Test func whatIsDestroyedOfOneMigrationIsAskedForThatOne() async throws {
+    let questions = Mutex<[String]>([])
+    let hooks = Hooks(destruction: { migration, step in
+      migration == "m2" && step == "wipe" ? "burns the target" : nil
+    })
+    let recap = try await play(
+      "- steps: [a, wipe]", on: fleet(2), log: log, hooks: hooks, options: PlayOptions(forks: 1)
+    ) { question in
+      questions.withLock { $0.append(question) }
+      return !question.contains("burns")
+    }
+    #expect(
+      questions.withLock { $0 } == [
+        "step wipe wipes the target (m1, m2). Go on?", "step wipe burns the target (m2). Go on?",
+      ])
+    #expect(log.deeds.contains("m1 run wipe") && !log.deeds.contains("m2 run wipe"))
+    #expect(recap.migrations[1].error?.message == "not confirmed: step wipe burns the target")
+  }
+
   @Test func withoutAYesItFailsBeforeTheStep() async throws {
     let recap = try await play("- { on_failure: undo, steps: [a, wipe] }", on: fleet(1), log: log)
     #expect(log.deeds == ["m1 run a", "m1 undo a", "m1 close"])

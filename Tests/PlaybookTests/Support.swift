@@ -73,6 +73,7 @@ struct Hooks: Sendable {
   var isDone: @Sendable (String, String) async throws -> Bool = { _, _ in false }
   var run: @Sendable (String, String) async throws -> Void = { _, _ in }
   var undo: @Sendable (String, String) async throws -> Void = { _, _ in }
+  var destruction: @Sendable (String, String) -> String? = { _, _ in nil }
 }
 
 struct TestStep: Step {
@@ -100,6 +101,8 @@ struct TestStep: Step {
     try await hooks.run(context.migrationName, name)
     return StepResult(changed: name != "same", "did \(name)", figures: [StepFigure("rows", 7)])
   }
+
+  func destruction(_ context: TestContext) -> String? { hooks.destruction(context.migrationName, name) }
 
   func undo(_ context: TestContext) async throws -> UndoResult {
     context.log.add("\(context.migrationName) undo \(name)")

@@ -1,3 +1,4 @@
+import Glibc
 import PostgresClient
 import ReplicationModel
 import Testing
@@ -23,6 +24,23 @@ extension WithServer {
           [postgres.wrong-password]
           hint: check the passfile (one line host:port:database:user:password, mode 0600)
           """)
+    }
+
+    /// libpq says below the server's words where the password came from.
+    @Test func aWrongPasswordFromAPassfile() throws {
+      let server = try TestServer.running()
+      let path = "/tmp/pgconvoy-passfile-\(HandOffNames.random().nonce)"
+      let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+      try #require(descriptor >= 0)
+      defer { unlink(path) }
+      let line = "*:*:*:clerk:wrong\n"
+      #expect(write(descriptor, line, line.utf8.count) == line.utf8.count)
+      close(descriptor)
+      var parameters = server.parameters("clerk")
+      parameters.passfile = path
+      let error = failure(parameters)
+      #expect(error?.sqlState == .invalidPassword)
+      #expect(error?.convoyError().code == "postgres.wrong-password")
     }
 
     @Test func noPassword() throws {

@@ -57,8 +57,10 @@ extension Scenarios {
       try await scenario.script(.target, "DELETE FROM planted", in: "alpha")
     }
 
-    /// The workers have been told to end; the next run needs them again, and goes through.
+    /// In the middle of the drain; then as the workers have been told to end, which the next run needs
+    /// again, and goes through.
     private func itWasKilledAsTheWorkersEnded(_ scenario: Scenario) async throws {
+      try await kill(scenario, at: "drain (")
       try await kill(scenario, at: "close_forward (")
     }
 

@@ -11,16 +11,23 @@ extension Scenarios {
       let databases = round == 1 ? nil : ["opscode_chef", "bifrost"]
       let plugin: OutputPlugin = round == 2 ? .pgoutput : .testDecoding
       try await Scenario.run(databases: databases, rate: 120, plugin: plugin) { scenario in
+        if round == 3 { try scenario.addToMigration("old_data: replace") }
         let kept = try await KeptByTheTarget(scenario)
         try await scenario.applicationGoesOn()
-        try await scenario.play("migrate")
+        let migrated = try await scenario.play("migrate")
+        // The recap has each database's size under the copy, its slot's time under the hand-off.
+        #expect(migrated.output.contains(/\n    bifrost +[0-9.]+ MB\n/), "\(migrated.output)")
+        #expect(migrated.output.contains(/\n    bifrost +[0-9.]+s\n/), "\(migrated.output)")
+        let old = directoryEntries(scenario.target.postgresDirectory).filter { $0.contains("pgconvoy-old") }
+        #expect(old.count == (round == 3 ? 0 : 1))
         let quarantined = try #require(try await scenario.refusal(.targetApp))
         #expect(quarantined.code == "postgres.hba-rejects")
         try await scenario.applicationGoesOn(by: 200)
         let slots = try await scenario.sql(.source, "SELECT DISTINCT plugin FROM pg_catalog.pg_replication_slots")
         #expect(slots == [[plugin.rawValue]])
 
-        try await scenario.play(try scenario.cutoverWithoutServices())
+        let cutOver = try await scenario.play(try scenario.cutoverWithoutServices())
+        #expect(cutOver.output.contains(/\n    bifrost +[0-9.]+s +[0-9.]+ k?B/), "\(cutOver.output)")
         let acknowledged = scenario.acknowledgedCount(scenario.source)
         try await scenario.expectIdentical(sequences: true)
         try await scenario.expectAcknowledgedOnTarget()

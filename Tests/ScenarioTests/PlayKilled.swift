@@ -5,18 +5,58 @@ import Testing
 @testable import Lab
 
 extension Scenarios {
-  /// `pgconvoy play migrate.yml` is killed in the middle of its steps; the same command again goes on.
+  /// A play is killed behind each of its steps and in the middle of the long ones; the same command again goes on.
+  ///
+  /// `PGCONVOY_PLAY_KILLS=20` does it with the old data kept as well as replaced, kills cutovers likewise, and kills at so
+  /// many random moments of another migration.
   @Suite(.serialized) struct PlayKilled {
-    @Test(arguments: [20_240_612]) func runsAgainToTheEnd(seed: UInt64) async throws {
+    enum OldData: String, Sendable, CaseIterable { case replace, keep }
+
+    private static let kills = getenv("PGCONVOY_PLAY_KILLS").flatMap { Int(String(cString: $0)) } ?? 0
+
+    /// What a run says when its time has come: a step begins, so that the one before is over; or in its middle.
+    private static let migrate = ["start_standby (", "hand_off (", "recovering to restore point", "start_sync ("]
+    private static let cutover = [
+      "stop_services (", "fence (", "drain (", "copy_sequences (", "refresh_materialized_views (", "verify (",
+      "confirm_fence (", "close_forward (", "open_way_back (", "open_target (", "report (",
+    ]
+
+    @Test(arguments: kills > 0 ? OldData.allCases : [.replace]) func goesOn(oldData: OldData) async throws {
+      try await Scenario.run(databases: ["alpha", "bifrost"]) { scenario in
+        try scenario.addToMigration("old_data: \(oldData.rawValue)")
+        let certificate = try readText(scenario.target.dataDirectory + "/server.crt")
+        if oldData == .replace {
+          try leaveNoRoomForBoth(scenario)
+          let check = try await scenario.start("check").result()
+          #expect(check.output.contains("[preflight.old-data-first]"), "\(check.text)")
+          try await kill(scenario, Scenario.shipped("migrate"), at: "removing the target's old data")
+        }
+        try await killBaseBackupItself(scenario)
+        for words in Self.migrate {
+          try await kill(scenario, Scenario.shipped("migrate"), at: words)
+          // The source goes on serving, whatever happened.
+          try await scenario.applicationGoesOn(by: 5)
+        }
+        try await scenario.play("migrate")
+        try await expectMigrated(scenario, kept: oldData == .keep ? 1 : 0)
+        #expect(try readText(scenario.target.dataDirectory + "/server.crt") == certificate)
+        if Self.kills > 0 {
+          try await killCutovers(scenario)
+        } else {
+          try await giveUp(scenario)
+        }
+      }
+    }
+
+    @Test(.enabled(if: kills > 0), arguments: [20_240_612]) func atRandomMoments(seed: UInt64) async throws {
       var random = SeededGenerator(seed: seed)
       try await Scenario.run(databases: ["alpha", "bifrost"]) { scenario in
         let steps = [
           ("base_backup", 0...600), ("base_backup", 300...1500), ("start_standby", 0...400),
           ("start_standby", 300...2000), ("hand_off", 0...500), ("hand_off", 300...2500), ("hand_off", 100...1500),
         ]
-        var killed = 0
-        try await killBaseBackupItself(scenario)
-        for (step, moments) in steps {
+        for round in 0..<Self.kills {
+          let (step, moments) = steps[round * steps.count / Self.kills]
           let pause = Int.random(in: moments, using: &random)
           let play = try scenario.start("play", Scenario.shipped("migrate"), "--yes")
           if try await play.says("[lab] \(step) (") { try await Task.sleep(for: .milliseconds(pause)) }
@@ -24,25 +64,67 @@ extension Scenarios {
           let result = try await play.result()
           let message = "\(pause) ms into \(step): \(result.text)"
           #expect(result.status == 0 || result.status == 128 + SIGKILL, "\(message)")
-          if result.status != 0 { killed += 1 }
-          // The source goes on serving, whatever happened.
           try await scenario.applicationGoesOn(by: 5)
         }
-        #expect(killed >= 4)
         try await scenario.play("migrate")
-        try await scenario.application("stop")
-        try await scenario.drained()
-        try await scenario.expectIdentical()
-        try await scenario.expectAcknowledgedOnTarget()
-
-        #expect(
-          try await scenario.sql(
-            .source, "SELECT slot_name FROM pg_replication_slots WHERE slot_type = 'physical' OR NOT active"
-          ).isEmpty)
-        let beside = directoryEntries(scenario.target.postgresDirectory)
-        #expect(beside.filter { $0.hasPrefix("data.pgconvoy") && !$0.hasPrefix("data.pgconvoy-old-") } == [])
-        #expect(beside.filter { $0.hasPrefix("data.pgconvoy-old-") }.count == 1)
+        try await expectMigrated(scenario, kept: 1)
       }
+    }
+
+    // MARK: pieces
+
+    private func kill(_ scenario: Scenario, _ playbook: String, at words: String) async throws {
+      let play = try scenario.start("play", playbook, "--yes")
+      #expect(try await play.says(words), "\(words): \(play.output)")
+      play.signal(SIGKILL)
+      let result = try await play.result()
+      #expect(result.status == 128 + SIGKILL, "\(words): \(result.text)")
+    }
+
+    private func expectMigrated(_ scenario: Scenario, kept: Int) async throws {
+      try await scenario.application("stop")
+      try await scenario.drained()
+      try await scenario.expectIdentical()
+      try await scenario.expectAcknowledgedOnTarget()
+      #expect(
+        try await scenario.sql(
+          .source, "SELECT slot_name FROM pg_replication_slots WHERE slot_type = 'physical' OR NOT active"
+        ).isEmpty)
+      let beside = directoryEntries(scenario.target.postgresDirectory).filter { $0.hasPrefix("data.pgconvoy") }
+      #expect(beside.count == kept && beside.allSatisfy { $0.hasPrefix("data.pgconvoy-old-") }, "\(beside)")
+    }
+
+    /// The copy goes; there is no old data to put back.
+    private func giveUp(_ scenario: Scenario) async throws {
+      let finish = try await scenario.play("finish")
+      #expect(finish.text.contains("the target's old data is gone"), "\(finish.text)")
+      let left = directoryEntries(scenario.target.postgresDirectory)
+      #expect(left.contains("data.pgconvoy-copy") && !left.contains("data"))
+    }
+
+    private func killCutovers(_ scenario: Scenario) async throws {
+      try await scenario.application("start")
+      try await scenario.applicationGoesOn()
+      let cutover = try scenario.cutoverWithoutServices()
+      for words in Self.cutover { try await kill(scenario, cutover, at: words) }
+      try await scenario.play(cutover)
+      try await scenario.expectIdentical(sequences: true)
+      try await scenario.expectAcknowledgedOnTarget()
+      try await scenario.play("cutover")
+      try await scenario.applicationGoesOn(on: scenario.target)
+    }
+
+    /// The source seems larger than what is free, by half of what the target's old data takes up: by a file that takes no
+    /// room, in a directory that no base backup copies.
+    private func leaveNoRoomForBoth(_ scenario: Scenario) throws {
+      let ballast = 1 << 30
+      let (source, target) = (scenario.source.dataDirectory, scenario.target.dataDirectory)
+      try scenario.asServer(["/usr/bin/fallocate", "-l", String(ballast), target + "/ballast"])
+      let free = try scenario.asServer(["/usr/bin/df", "--output=avail", "-B1", target]).split(separator: "\n").last
+      let bytes = try #require(free.flatMap { Int($0.drop { $0 == " " }) })
+      try scenario.asServer(["/usr/bin/mkdir", "-p", source + "/base/pgsql_tmp"])
+      let size = String((bytes + ballast / 2) * 10 / 11)
+      try scenario.asServer(["/usr/bin/truncate", "-s", size, source + "/base/pgsql_tmp/pgsql_tmp0.0"])
     }
 
     /// pgconvoy and the first of pg_basebackup's two processes are killed. The other one streams WAL, does not notice,
@@ -61,7 +143,7 @@ extension Scenarios {
       }
       play.signal(SIGKILL)
       #expect(processes.count == 2, "pg_basebackup ended before its turn")
-      if let first = processes.min() { kill(first, SIGKILL) }
+      if let first = processes.min() { Glibc.kill(first, SIGKILL) }
       _ = try await play.result()
       #expect(try await scenario.value(.source, inUse) == "1")
     }

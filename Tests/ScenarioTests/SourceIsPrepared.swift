@@ -1,4 +1,5 @@
 import Glibc
+import PostgresClient
 import ReplicationModel
 import Testing
 
@@ -10,6 +11,7 @@ extension Scenarios {
     @Test func settingsAccessAndIdentitiesAreMadeAndTakenBack() async throws {
       try await Scenario.run(databases: ["alpha"]) { scenario in
         try await makeUnprepared(scenario)
+        try await theRoleIsMade(scenario)
         let hba = "\(scenario.source.dataDirectory)/pg_hba.conf"
         let before = try readText(hba)
         let playbook = try scenario.playbook(steps: ["prepare_source", "set_replica_identity"])
@@ -32,7 +34,7 @@ extension Scenarios {
         #expect(try await scenario.value(.source, "SHOW wal_level") == "logical")
         #expect(Int(try await scenario.value(.source, "SHOW max_replication_slots")) ?? 0 >= 5)
         #expect(try readText(hba).hasPrefix("# pgconvoy access begin: migration lab"))
-        #expect(try await identity(scenario) == "f")
+        #expect(try await identities(scenario) == "fff")
         #expect(try await scenario.play(playbook).output.contains("set_replica_identity: already done"))
         // A failure behind them takes both back.
         let broken = "{ name: broken, manager: command, start: 'true', stop: 'false', status: 'true' }"
@@ -49,7 +51,7 @@ extension Scenarios {
         }
         try await scenario.play(failing, expecting: 1)
         #expect(try readText(hba) == before)
-        #expect(try await identity(scenario) == "d")
+        #expect(try await identities(scenario) == "dnd")
         #expect(
           try await scenario.value(
             .source,
@@ -60,13 +62,13 @@ extension Scenarios {
           scenario.lab.inventoryFile,
           try readText(scenario.lab.inventoryFile).replacing("      - \(broken)\n", with: ""))
         try await scenario.play(playbook)
-        #expect(try await identity(scenario) == "f")
+        #expect(try await identities(scenario) == "fff")
         #expect(try readText(hba) != before)
         try await scenario.play("migrate")
         try await scenario.drained()
         try await scenario.play("finish")
         #expect(try readText(hba) == before)
-        #expect(try await identity(scenario) == "d")
+        #expect(try await identities(scenario) == "dnd")
         #expect(
           try await scenario.value(
             .source,
@@ -74,30 +76,78 @@ extension Scenarios {
       }
     }
 
-    private func identity(_ scenario: Scenario) async throws -> String {
-      try await scenario.value(.source, "SELECT relreplident FROM pg_class WHERE relname = 'nameless'", in: "alpha")
+    /// Nobody has made pgconvoy's role; then somebody did, without its rights.
+    private func theRoleIsMade(_ scenario: Scenario) async throws {
+      let rights = "SELECT rolcanlogin, rolsuper, rolreplication FROM pg_roles WHERE rolname = 'pgconvoy'"
+      let playbook = try scenario.playbook("migrate") { _ in
+        """
+        - name: role
+          on_failure: undo
+          steps: [prepare_source, stop_services: { on: source }]
+        """
+      }
+      try await scenario.sql(.sourceApp, "ALTER SYSTEM SET log_statement = 'all'")
+      try await scenario.sql(.sourceApp, "SELECT pg_reload_conf()")
+      try await scenario.sql(.sourceApp, "DROP ROLE pgconvoy")
+      let announced = try await scenario.start("play", playbook, "--check").result()
+      #expect(announced.output.contains("CREATE ROLE \"pgconvoy\" LOGIN SUPERUSER REPLICATION PASSWORD '********'"))
+      #expect(try await scenario.sql(.sourceApp, rights) == [])
+      // It stops for want of a restart, and takes the role back as well.
+      let made = try await scenario.play(playbook, expecting: 1)
+      #expect(made.text.contains("[source.restart-needed]"), "\(made.text)")
+      #expect(made.text.contains("role pgconvoy dropped"), "\(made.text)")
+      #expect(try await scenario.sql(.sourceApp, rights) == [])
+      // Left where a play does not undo.
+      let alone = try scenario.playbook(steps: ["prepare_source"])
+      try await scenario.play(alone, expecting: 1)
+      #expect(try await scenario.sql(.source, rights) == [["t", "t", "t"]])
+      let password = try #require(try scenario.parameters(.source).password)
+      #expect(try !readText(scenario.source.postgresLog).contains(password))
+
+      try await scenario.sql(.sourceApp, "ALTER ROLE pgconvoy NOSUPERUSER NOREPLICATION")
+      try await scenario.play(alone, expecting: 1)
+      #expect(try await scenario.sql(.source, rights) == [["t", "t", "t"]])
+      // A password that is wrong is not the role's fault.
+      try await scenario.sql(.sourceApp, "ALTER ROLE pgconvoy PASSWORD 'another'")
+      let refused = try await scenario.play(alone, expecting: 1)
+      #expect(refused.text.contains("[postgres.wrong-password]"), "\(refused.text)")
+      try await scenario.sql(.sourceApp, "ALTER ROLE pgconvoy PASSWORD \(quotedLiteral(password))")
+      // Everything is taken back; the rest of the test has a role that somebody has made.
+      try await scenario.play(playbook, expecting: 1)
+      #expect(try await scenario.sql(.sourceApp, rights) == [])
+      try await scenario.sql(.sourceApp, "ALTER SYSTEM RESET log_statement")
+      try await scenario.sql(
+        .sourceApp, "CREATE ROLE pgconvoy LOGIN SUPERUSER REPLICATION PASSWORD \(quotedLiteral(password))")
+    }
+
+    /// Of the tables `deferrable`, `indexless` and `nameless`. The one whose index is gone had come to nothing.
+    private func identities(_ scenario: Scenario) async throws -> String {
+      try await scenario.value(
+        .source,
+        """
+        SELECT string_agg(relreplident::text, '' ORDER BY relname) FROM pg_class
+         WHERE relname IN ('nameless', 'indexless', 'deferrable')
+        """, in: "alpha")
     }
 
     private func makeUnprepared(_ scenario: Scenario) async throws {
-      try await scenario.sql(.source, "CREATE TABLE public.nameless (a int)", in: "alpha")
+      try await scenario.script(
+        .sourceApp,
+        """
+        CREATE TABLE public.nameless (a int);
+        CREATE TABLE public.deferrable (a int PRIMARY KEY DEFERRABLE);
+        CREATE TABLE public.indexless (a int NOT NULL UNIQUE);
+        ALTER TABLE public.indexless REPLICA IDENTITY USING INDEX indexless_a_key;
+        ALTER TABLE public.indexless DROP CONSTRAINT indexless_a_key;
+        """, in: "alpha")
       try await scenario.sql(.source, "ALTER SYSTEM SET wal_level = 'replica'")
       try await scenario.sql(.source, "ALTER SYSTEM SET max_replication_slots = 2")
       let hba = "\(scenario.source.dataDirectory)/pg_hba.conf"
-      try asServer(scenario, ["/usr/bin/sed", "-i", "/replication/d", hba])
-      try asServer(
-        scenario,
-        [
-          "\(scenario.lab.pgBin)/pg_ctl", "restart", "-w", "-m", "fast", "-D", scenario.source.dataDirectory, "-l",
-          scenario.source.postgresLog,
-        ])
-    }
-
-    /// As the operating-system user that PostgreSQL runs as.
-    private func asServer(_ scenario: Scenario, _ command: [String]) throws {
-      let become = geteuid() == 0 ? ["/usr/sbin/runuser", "-u", scenario.lab.osUser, "--"] : []
-      let words = become + command
-      let result = try ChildProcess.run(words[0], Array(words.dropFirst()))
-      try #require(result.status == 0, "\(result.output)")
+      try scenario.asServer(["/usr/bin/sed", "-i", "/replication/d", hba])
+      try scenario.asServer([
+        "\(scenario.lab.pgBin)/pg_ctl", "restart", "-w", "-m", "fast", "-D", scenario.source.dataDirectory, "-l",
+        scenario.source.postgresLog,
+      ])
     }
   }
 }

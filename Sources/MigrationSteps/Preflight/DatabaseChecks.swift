@@ -6,6 +6,8 @@ enum DatabaseChecks {
   static let all: [PreflightCheck] = [
     PreflightCheck("databases.connection", "each database can be read", connection),
     PreflightCheck("databases.replica-identity", "updates and deletes name their rows", identity),
+    PreflightCheck(
+      "databases.full-identity", "rows of tables with REPLICA IDENTITY FULL are found quickly", fullIdentity),
     PreflightCheck("databases.unlogged-tables", "no table stays behind since it is unlogged", unlogged),
     PreflightCheck("databases.large-objects", "there are no large objects", largeObjects),
     PreflightCheck("databases.always-firing", "no trigger or rule fires while changes are applied", alwaysFiring),
@@ -40,30 +42,29 @@ enum DatabaseChecks {
       let tables = database.tablesWithoutIdentity
       if facts.migration.plugin == .pgoutput, !tables.isEmpty {
         // A publication of all tables has the source itself refuse such changes.
-        let names = tables.map(\.name)
         return [
           Finding(
-            .error, "preflight.no-replica-identity", host: facts.name(.source), database: name, object: names[0],
-            "no replica identity, which plugin: pgoutput asks of every table: " + shortList(names),
+            .error, "preflight.no-replica-identity", host: facts.name(.source), database: name, object: tables[0].name,
+            "no replica identity, which plugin: pgoutput asks of every table: " + shortList(tables.map(\.label)),
             consequence: "the source would refuse every update and delete of these tables from the hand-off on",
-            remedy: remedy(names) + ", or set plugin: test_decoding")
+            remedy: remedy(tables) + ", or set plugin: test_decoding")
         ]
       }
-      let changed = tables.filter { $0.changes > 0 }.map(\.name)
-      let quiet = tables.filter { $0.changes == 0 }.map(\.name)
+      let changed = tables.filter { $0.changes > 0 }
+      let quiet = tables.filter { $0.changes == 0 }
       var findings: [Finding] = []
       if !changed.isEmpty {
         findings.append(
           Finding(
-            .error, "preflight.no-replica-identity", host: facts.name(.source), database: name, object: changed[0],
-            "no replica identity, but updates or deletes: " + shortList(changed),
+            .error, "preflight.no-replica-identity", host: facts.name(.source), database: name, object: changed[0].name,
+            "no replica identity, but updates or deletes: " + shortList(changed.map(\.label)),
             consequence: "the first update or delete after the hand-off parks the database", remedy: remedy(changed)))
       }
       if !quiet.isEmpty {
         findings.append(
           Finding(
-            .warning, "preflight.no-replica-identity", host: facts.name(.source), database: name, object: quiet[0],
-            "no replica identity: " + shortList(quiet),
+            .warning, "preflight.no-replica-identity", host: facts.name(.source), database: name, object: quiet[0].name,
+            "no replica identity: " + shortList(quiet.map(\.label)),
             consequence: "inserts and truncates are carried; an update or delete would park the database",
             remedy: remedy(quiet)))
       }
@@ -71,9 +72,32 @@ enum DatabaseChecks {
     }
   }
 
-  private static func remedy(_ tables: [String]) -> String {
-    "ALTER TABLE \(tables[0]) REPLICA IDENTITY FULL, or ADD PRIMARY KEY (…)"
+  private static func remedy(_ tables: [DatabaseFacts.Table]) -> String {
+    let otherwise =
+      switch tables[0].flaw {
+      case nil: "ADD PRIMARY KEY (…)"
+      case .nothing: "REPLICA IDENTITY DEFAULT where it has a primary key"
+      case .deferrableKey: "USING INDEX, a unique one that is not deferrable"
+      case .indexGone, .indexUnfit: "DEFAULT where it has a primary key, or USING another INDEX"
+      }
+    return "ALTER TABLE \(tables[0].name) REPLICA IDENTITY FULL, or \(otherwise)"
       + (tables.count > 1 ? "; likewise the others" : "")
+  }
+
+  @Sendable static func fullIdentity(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
+    try each(facts) { name, database in
+      let tables = database.fullWithoutEquality
+      guard let first = tables.first else { return [] }
+      return [
+        Finding(
+          .warning, "preflight.full-identity-types", host: facts.name(.source), database: name, object: first.name,
+          "REPLICA IDENTITY FULL, and types without '=': " + shortList(tables.map { "\($0.name) (\($0.columns))" }),
+          consequence: "a row is found by its columns' text, one at a time: slow in a large table "
+            + "where no other column has an index",
+          remedy: "ALTER TABLE \(first.name) ADD PRIMARY KEY (…), REPLICA IDENTITY DEFAULT"
+            + (tables.count > 1 ? "; likewise the others" : ""))
+      ]
+    }
   }
 
   @Sendable static func unlogged(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {

@@ -40,6 +40,8 @@ struct ClusterFacts: Sendable, Equatable {
   var databases: [Database] = []
   var tablespaces: [Tablespace] = []
   var walBytes: UInt64 = 0
+  /// Bytes of WAL a second, since the last checkpoint or on average, whichever is more.
+  var walRate: UInt64 = 0
   var slotsInUse = 0
   var walsendersInUse = 0
   /// Names of the applications whose sessions use pgconvoy's role, one entry a session.
@@ -61,16 +63,46 @@ struct ClusterFacts: Sendable, Equatable {
 /// What one database holds that needs attention. Names are quoted where SQL needs it.
 struct DatabaseFacts: Sendable, Equatable {
   struct Table: Sendable, Equatable {
+    /// Why a table that looks as if it had an identity has none.
+    enum Flaw: String, Sendable {
+      case nothing, deferrableKey, indexGone, indexUnfit
+
+      var words: String {
+        switch self {
+        case .nothing: "REPLICA IDENTITY NOTHING"
+        case .deferrableKey: "its primary key is deferrable"
+        case .indexGone: "its identity index is gone"
+        case .indexUnfit: "its identity index is not valid"
+        }
+      }
+    }
+
     var name: String
     /// Updates and deletes since the statistics were reset.
     var changes: Int
+    /// Nil: it has no primary key.
+    var flaw: Flaw?
+
+    /// For a list in a finding.
+    var label: String { flaw.map { "\(name) (\($0.words))" } ?? name }
+  }
+
+  /// A table with REPLICA IDENTITY FULL that has columns whose types have no equality.
+  struct FullTable: Sendable, Equatable {
+    var name: String
+    /// `doc json, place point`.
+    var columns: String
   }
 
   var tablesWithoutIdentity: [Table] = []
+  var fullWithoutEquality: [FullTable] = []
   var unloggedTables: [String] = []
   /// `trigger on table`, `rule on table`, `event trigger`: those that fire while changes are applied.
   var alwaysFiring: [String] = []
   var materializedViews: [String] = []
   var foreignTables: [String] = []
   var largeObjects = 0
+  var extensions: [String] = []
+  /// Of functions in C that did not come with PostgreSQL itself, as `pg_proc.probin` has them: `$libdir/hstore`.
+  var libraries: [String] = []
 }

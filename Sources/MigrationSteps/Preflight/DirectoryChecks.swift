@@ -134,28 +134,32 @@ enum DirectoryChecks {
 
   /// By file system: the data directory's, and those that tablespaces and WAL go to.
   @Sendable static func space(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
-    let cluster = try facts.cluster.get()
-    let parent = try facts.directory.get().parent
-    let walPlace = try facts.walDirectory.get() ?? parent
-    var needed: [(place: PathFacts, bytes: UInt64)] = []
-    func add(_ place: PathFacts, _ bytes: UInt64) {
-      if let index = needed.firstIndex(where: { $0.place.device == place.device }) {
-        needed[index].bytes += bytes
-      } else {
-        needed.append((place, bytes))
-      }
+    let host = facts.name(.target)
+    if let error = facts.oldBytes.error {
+      return [Finding(error, host: host, consequence: "nobody knows how much room the old data takes up")]
     }
-    add(parent, cluster.tablespaces.filter(\.location.isEmpty).reduce(0) { $0 + $1.bytes })
-    add(walPlace, cluster.walBytes)
-    for place in try facts.tablespaces.get() { add(place.destination, place.bytes) }
-    return needed.compactMap { place, bytes in
-      let wanted = bytes + bytes / 10
-      guard place.freeBytes < wanted else { return nil }
-      return Finding(
-        .error, "preflight.disk-space", host: facts.name(.target), object: place.ancestor,
-        "\(readableBytes(place.freeBytes)) free at \(place.ancestor), \(readableBytes(wanted)) needed",
+    let room = CopyRoom(
+      try facts.cluster.get(), directory: try facts.directory.get(), wal: try facts.walDirectory.get(),
+      tablespaces: try facts.tablespaces.get(), oldBytes: try facts.oldBytes.get())
+    let lacks = room.shortfalls(withoutOldData: false)
+    let replaces = facts.migration.oldData == .replace
+    let stillLacks = replaces ? room.shortfalls(withoutOldData: true) : lacks
+    if let lack = lacks.first, stillLacks.isEmpty {
+      return [
+        Finding(
+          .warning, "preflight.old-data-first", host: host, object: lack.place.ancestor, lack.words,
+          consequence: "the old data is removed before the copy is made: should that fail, "
+            + "the target has no server to go back to",
+          remedy: "make room for both on that file system, or accept it")
+      ]
+    }
+    return stillLacks.map { lack in
+      Finding(
+        .error, "preflight.disk-space", host: host, object: lack.place.ancestor,
+        lack.words + (replaces ? ", the old data not counted" : ""),
         consequence: "the base backup would fill the file system",
-        remedy: "make room on that file system, or spread the copy with base_backup.tablespace_mapping")
+        remedy: "make room on that file system, or spread the copy with base_backup.tablespace_mapping"
+          + (replaces ? "" : "; or give up the target's old data with old_data: replace"))
     }
   }
 }

@@ -22,6 +22,7 @@ enum HostChecks {
     PreflightCheck("target.cluster-manager", "no cluster manager runs the target") {
       facts throws(CheckNotMade) in try clusterManager(facts, .target)
     },
+    PreflightCheck("target.port", "nothing else listens where the copy is to listen", port),
     PreflightCheck("hosts.clock", "the hosts' clocks agree", clock),
     PreflightCheck("hosts.version-check", "the inventory's version_check prints the same on both", versionCheck),
     PreflightCheck("inventory.settings", "the inventory asks for nothing that this version cannot do", unsupported),
@@ -39,9 +40,6 @@ enum HostChecks {
     }
     if migration.ddl != .report {
       add("ddl: \(migration.ddl.rawValue)", "DDL would only be noticed when a row fails", "set ddl: report")
-    }
-    if migration.oldData != .keep {
-      add("old_data: \(migration.oldData.rawValue)", "the old data directory would be kept", "set old_data: keep")
     }
     return findings
   }
@@ -126,6 +124,23 @@ enum HostChecks {
         consequence: "after a failover the logical slots are gone, and the copy must be made again",
         remedy: "pause its automatic failover until the migration is finished")
     }
+  }
+
+  @Sendable static func port(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
+    let machine = try facts.target.machine.get()
+    let settings = facts.migration.target.postgres
+    guard machine.ownPort != settings.port,
+      let address = machine.listening.sorted().first(where: {
+        ["0.0.0.0", "::"].contains($0) || machine.ownAddresses.contains($0)
+      })
+    else { return [] }
+    return [
+      Finding(
+        .error, "preflight.port-taken", host: facts.name(.target), object: "\(address):\(settings.port)",
+        "\(machine.ownPort == nil ? "something" : "something else") listens on \(address):\(settings.port)",
+        consequence: "the copy could not listen there, and pgconvoy would talk to the wrong program",
+        remedy: "on that host: ss -ltnp 'sport = :\(settings.port)'; stop what it shows, or correct postgres.port")
+    ]
   }
 
   /// Seconds; the lag in seconds and the report go by both hosts' clocks.

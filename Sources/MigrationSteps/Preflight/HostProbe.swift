@@ -1,3 +1,4 @@
+import Glibc
 import Inventory
 import PostgresClient
 import RemoteHost
@@ -58,16 +59,20 @@ extension PreflightReader {
       let control = try control.get()
       var command = control.shell(
         Self.machineScript,
-        [control.dataDirectory, control.binDirectory, migration.plugin.rawValue] + HostChecks.neededPrograms,
+        [
+          control.dataDirectory, control.binDirectory, migration.plugin.rawValue, control.host.postgres.address,
+          String(control.host.postgres.port),
+        ] + HostChecks.neededPrograms,
         environment: ["LC_ALL": "C"], deadline: Self.deadline)
       command.label = "looking at the host"
       return MachineFacts(parsing: try await control.remote.runChecked(command.asking).text)
     }
   }
 
-  /// `$1` data directory, `$2` programs' directory, `$3` output plugin, then programs. Prints `KEY<TAB>VALUE` lines.
+  /// `$1` data directory, `$2` programs' directory, `$3` output plugin, `$4` the server's address, `$5` its port, then
+  /// programs. Prints `KEY<TAB>VALUE` lines.
   private static let machineScript = """
-    data=$1; bin=$2; plugin=$3; shift 3
+    data=$1; bin=$2; plugin=$3; address=$4; port=$5; shift 5
     say() { printf '%s\\t%s\\n' "$1" "$2"; }
     say boot "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
     say libc "$(getconf GNU_LIBC_VERSION 2>/dev/null)"
@@ -83,6 +88,16 @@ extension PreflightReader {
       done
     fi
     for f in "$data".pgconvoy-*; do if [ -e "$f" ] || [ -L "$f" ]; then say leftover "$f"; fi; done
+    for a in $(getent ahosts "$address" 2>/dev/null | cut -d ' ' -f 1 | sort -u); do say address "$a"; done
+    hex=$(printf %04X "$port")
+    for f in /proc/net/tcp /proc/net/tcp6; do
+      while read -r _ place _ state _; do
+        case $state$place in 0A*:"$hex") say listening "${place%:*}" ;; esac
+      done <"$f"
+    done 2>/dev/null
+    if { read -r pid; read -r _; read -r _; read -r p; } 2>/dev/null <"$data/postmaster.pid" && [ -d "/proc/$pid" ]; then
+      say own-port "$p"
+    fi
     if [ -e "$data/patroni.dynamic.json" ]; then say manager 'trace:patroni'; fi
     grep -azHnE '^(.*/)?(patroni|repmgrd|pg_autoctl)$' /proc/[0-9]*/cmdline 2>/dev/null | tr '\\000' '\\n' |
       while IFS= read -r l; do say manager "$l"; done
@@ -123,6 +138,41 @@ extension PreflightReader {
       let control = try control.get()
       guard let path = migration.baseBackup.walDirectory else { return nil }
       return try await paths([path], control)[0]
+    }
+  }
+
+  func oldBytes(_ control: Reading<ServerControl>) async -> Reading<UInt64> {
+    await reading(.target) {
+      let control = try control.get()
+      guard migration.oldData == .replace else { return 0 }
+      var command = control.shell(
+        "if [ -d \"$1\" ]; then du -skx -- \"$1\" | cut -f 1; fi", [control.dataDirectory],
+        environment: ["LC_ALL": "C"], deadline: .seconds(300))
+      command.label = "measuring the old data directory"
+      let text = try await control.remote.runChecked(command.asking).text
+      return (UInt64(trimmed(text)) ?? 0) << 10
+    }
+  }
+
+  /// For a step that has to know what preflight found.
+  func room(_ target: ServerControl) async throws -> CopyRoom {
+    let control = Reading.value(target)
+    let cluster = await self.cluster(await role(.source, control))
+    do throws(CheckNotMade) {
+      return CopyRoom(
+        try cluster.get(), directory: try await directory(control).get(), wal: try await walDirectory(control).get(),
+        tablespaces: try await tablespaces(control, cluster).get(), oldBytes: try await oldBytes(control).get())
+    } catch {
+      throw ConvoyError(
+        "base-backup.unknown-room", "how much room the copy needs is not known: \(error.reason)",
+        at: context.place("base_backup", .target))
+    }
+  }
+
+  func sourceWAL(_ control: Reading<ServerControl>) async -> Reading<PathFacts> {
+    await reading(.source) {
+      let control = try control.get()
+      return try await paths([control.dataDirectory + "/pg_wal"], control)[0]
     }
   }
 
@@ -188,6 +238,21 @@ func trimmed(_ text: some StringProtocol) -> String {
   return String(start.reversed().drop { $0.isWhitespace }.reversed())
 }
 
+/// An address as /proc/net/tcp has it, `0100007F`, in 32-bit words of the machine's byte order; nil for what is none.
+func kernelAddress(_ hex: some StringProtocol) -> String? {
+  guard hex.utf8.count == 8 || hex.utf8.count == 32 else { return nil }
+  var bytes: [UInt8] = []
+  var rest = hex[...]
+  while !rest.isEmpty {
+    guard let word = UInt32(rest.prefix(8), radix: 16) else { return nil }
+    withUnsafeBytes(of: word) { bytes += $0 }
+    rest = rest.dropFirst(8)
+  }
+  var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
+  guard inet_ntop(bytes.count == 4 ? AF_INET : AF_INET6, bytes, &text, socklen_t(text.count)) != nil else { return nil }
+  return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}
+
 extension MachineFacts {
   /// From the machine script's lines.
   init(parsing text: String) {
@@ -206,6 +271,9 @@ extension MachineFacts {
       case "plugin": outputPlugin = .present
       case "plugin-missing": outputPlugin = .missing(directory: value)
       case "leftover": leftovers.append(value)
+      case "address": ownAddresses.insert(value)
+      case "listening": if let address = kernelAddress(value) { listening.insert(address) }
+      case "own-port": ownPort = Int(value)
       case "manager": if let name = Self.clusterManager(value) { managers.insert(name) }
       default: break
       }

@@ -31,7 +31,8 @@ public enum Preflight {
   public static var catalogue: [(name: String, summary: String)] { checks.map { ($0.name, $0.summary) } }
 
   static let checks: [PreflightCheck] =
-    HostChecks.all + ServerChecks.all + ReplicationChecks.all + DirectoryChecks.all + ClusterChecks.all
+    HostChecks.all + ServerChecks.all + BuildChecks.all + ReplicationChecks.all + DirectoryChecks.all
+    + ClusterChecks.all
     + DatabaseChecks.all
 
   /// A transaction that is open for longer is worth a word, seconds.

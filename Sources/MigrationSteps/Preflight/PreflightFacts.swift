@@ -42,7 +42,13 @@ struct PreflightFacts: Sendable {
   var tablespaces: Reading<[TablespacePlace]>
   /// Where the target's WAL is to go; nil: inside the data directory.
   var walDirectory: Reading<PathFacts?>
+  /// What the target's old data takes up; 0 where it is kept.
+  var oldBytes: Reading<UInt64>
   var replication: Reading<ReplicationAnswer>
+  /// The file system that holds the source's WAL.
+  var sourceWAL: Reading<PathFacts>
+  /// What the source's databases have installed, looked for on the target.
+  var libraries: Reading<LibraryFacts>
   /// The selected databases, in order.
   var databases: [(name: String, facts: Reading<DatabaseFacts>)]
 
@@ -99,6 +105,22 @@ struct MachineFacts: Sendable, Equatable {
   var clusterManagers: [String] = []
   /// Paths beside the data directory that another migration left.
   var leftovers: [String] = []
+  /// What the inventory's `postgres.address` means on the host itself.
+  var ownAddresses: Set<String> = []
+  /// Addresses at which something listens on the inventory's `postgres.port`.
+  var listening: Set<String> = []
+  /// The port of the server that runs on the data directory; nil: none runs.
+  var ownPort: Int?
+}
+
+/// What the source's databases need and the target does not have.
+struct LibraryFacts: Sendable, Equatable {
+  /// The target's own directory for libraries.
+  var directory: String
+  /// As `pg_proc.probin` has them.
+  var missingLibraries: Set<String> = []
+  /// Extensions without a control file.
+  var missingExtensions: Set<String> = []
 }
 
 /// pgconvoy's own role, as the server knows it.

@@ -14,18 +14,23 @@ struct PreflightReader: Sendable {
   func read() async -> PreflightFacts {
     async let sourceSide = side(.source)
     async let targetSide = side(.target)
-    let (source, _) = await sourceSide
+    let (source, sourceControl) = await sourceSide
     let cluster = await self.cluster(source.role)
     async let databases = self.databases(cluster)
     let (target, control) = await targetSide
     async let directory = self.directory(control)
     async let tablespaces = self.tablespaces(control, cluster)
     async let walDirectory = self.walDirectory(control)
+    async let oldBytes = self.oldBytes(control)
     async let replication = self.replication(control, source.role)
+    async let sourceWAL = self.sourceWAL(sourceControl)
+    let found = await databases
     return PreflightFacts(
       migration: migration, source: source, target: target, cluster: cluster, directory: await directory,
-      tablespaces: await tablespaces, walDirectory: await walDirectory, replication: await replication,
-      databases: await databases)
+      tablespaces: await tablespaces, walDirectory: await walDirectory, oldBytes: await oldBytes,
+      replication: await replication,
+      sourceWAL: await sourceWAL, libraries: await libraries(control, found.compactMap(\.facts.value)),
+      databases: found)
   }
 
   private func side(_ side: Side) async -> (SideFacts, Reading<ServerControl>) {

@@ -8,6 +8,7 @@ enum ReplicationChecks {
     PreflightCheck("source.replication-slots", "a slot is free for each database and one for the copy", slots),
     PreflightCheck("source.walsenders", "a walsender is free for each database and two for the copy", walsenders),
     PreflightCheck("source.slot-retention", "no limit takes the WAL away from a slot", retention),
+    PreflightCheck("source.wal-space", "the source's disk holds a day's WAL, which slots may keep", walSpace),
     PreflightCheck("source.output-plugin", "the source can load the output plugin", sourcePlugin),
     PreflightCheck("target.output-plugin", "the target has it, for the way back", targetPlugin),
     PreflightCheck("target.replication-connection", "the target can connect to the source to replicate", connection),
@@ -72,6 +73,32 @@ enum ReplicationChecks {
           remedy: "ALTER SYSTEM SET idle_replication_slot_timeout = 0; SELECT pg_reload_conf()"))
     }
     return findings
+  }
+
+  /// Hours. A copy, a night and a worker that is parked until somebody comes.
+  static let wantedHours = 24.0
+
+  @Sendable static func walSpace(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
+    let host = facts.name(.source)
+    if let error = facts.sourceWAL.error {
+      return [Finding(error, host: host, consequence: "nobody knows how much WAL the source's disk can hold")]
+    }
+    let place = try facts.sourceWAL.get()
+    let rate = try facts.cluster.get().walRate
+    let limit = try facts.source.server.get().integer("max_slot_wal_keep_size") ?? -1
+    // A limit within what is free protects the disk; source.slot-retention speaks of it.
+    if limit >= 0, UInt64(limit) << 20 <= place.freeBytes { return [] }
+    let hours = rate == 0 ? .infinity : Double(place.freeBytes) / Double(rate) / 3600
+    guard hours < wantedHours else { return [] }
+    return [
+      Finding(
+        .warning, "preflight.wal-space", host: host, object: place.path,
+        "\(readableBytes(place.freeBytes)) free at \(place.path), and \(readableBytes(rate)) of WAL a second: "
+          + "\(hours < 1 ? "\(Int(hours * 60)) minutes" : PreflightText.counted(Int(hours), "hour"))",
+        consequence: "slots keep WAL from the base backup until it is applied; a full disk stops the source",
+        remedy: "make room there, or let slots be lost first: ALTER SYSTEM SET max_slot_wal_keep_size = "
+          + "'\(place.freeBytes / 10 * 9 >> 20)MB'")
+    ]
   }
 
   @Sendable static func sourcePlugin(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {

@@ -33,9 +33,9 @@ extension PreflightReader {
   }
 
   private static let settingNames =
-    ServerChecks.standbyMinimums + [
+    ServerChecks.standbyMinimums + BuildChecks.builtIn + [
       "wal_level", "max_replication_slots", "max_slot_wal_keep_size", "idle_replication_slot_timeout",
-      "password_encryption", "data_directory",
+      "password_encryption", "data_directory", "data_checksums",
     ]
 
   func server(_ side: Side, _ role: Reading<RoleFacts>) async -> Reading<ServerFacts> {
@@ -137,10 +137,33 @@ extension PreflightReader {
         facts.slotsInUse = row.int(1) ?? 0
         facts.walsendersInUse = row.int(2) ?? 0
       }
+      facts.walRate = try await walRate(session)
       try await addActivity(session, &facts)
       facts.outputPluginError = try await outputPluginError()
       return facts
     }
+  }
+
+  /// Bytes a second. Since the last checkpoint began, where that is long enough ago to tell; and the server's own
+  /// average, from 14 on.
+  private func walRate(_ session: PostgresSession) async throws -> UInt64 {
+    let recently = """
+      SELECT CASE WHEN s >= 15 THEN (pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), redo_lsn) / s)
+             ELSE 0 END::pg_catalog.int8
+        FROM (SELECT redo_lsn, extract(epoch FROM pg_catalog.clock_timestamp() - checkpoint_time)::pg_catalog.numeric s
+                FROM pg_catalog.pg_control_checkpoint()) c
+      """
+    let average = """
+      SELECT (wal_bytes / greatest(15, extract(epoch FROM pg_catalog.clock_timestamp() - stats_reset))
+             )::pg_catalog.int8
+        FROM pg_catalog.pg_stat_wal
+      """
+    let statements = await session.serverVersion >= 140000 ? [recently, average] : [recently]
+    var rate: UInt64 = 0
+    for statement in statements {
+      rate = max(rate, UInt64(try await rows(session, statement).first?.string(0) ?? "") ?? 0)
+    }
+    return rate
   }
 
   private func addActivity(_ session: PostgresSession, _ facts: inout ClusterFacts) async throws {

@@ -49,14 +49,8 @@ struct Scenario: Sendable {
     try #require(up.status == 0, "\(up.text)")
     do {
       let lab = try Lab.describe(directory: directory)
-      if plugin != .testDecoding {
-        let inventory = try readText(lab.inventoryFile)
-        let setting = "    target: lab-target\n"
-        try #require(inventory.contains(setting))
-        try writeFile(
-          lab.inventoryFile, inventory.replacing(setting, with: setting + "    plugin: \(plugin.rawValue)\n"))
-      }
       let scenario = Scenario(lab: lab, uris: try lab.environment())
+      if plugin != .testDecoding { try scenario.addToMigration("plugin: \(plugin.rawValue)") }
       try makeDirectory(scenario.workDirectory, mode: 0o700)
       try await body(scenario)
     } catch {
@@ -224,6 +218,24 @@ struct Scenario: Sendable {
 
   func startServer(_ host: LabHost) async throws {
     try await control(host, "start", "-t", "60", "-l", host.postgresLog)
+  }
+
+  /// A command as the operating-system user that PostgreSQL runs as; its output.
+  @discardableResult
+  func asServer(_ command: [String]) throws -> String {
+    let become = geteuid() == 0 ? ["/usr/sbin/runuser", "-u", lab.osUser, "--"] : []
+    let words = become + command
+    let result = try ChildProcess.run(words[0], Array(words.dropFirst()))
+    try #require(result.status == 0, "\(result.output)")
+    return result.output
+  }
+
+  /// Adds a line to the migration in the lab's inventory: `old_data: replace`.
+  func addToMigration(_ line: String) throws {
+    let inventory = try readText(lab.inventoryFile)
+    let place = "    target: lab-target\n"
+    try #require(inventory.contains(place))
+    try writeFile(lab.inventoryFile, inventory.replacing(place, with: "\(place)    \(line)\n"))
   }
 
   // MARK: services

@@ -1,0 +1,130 @@
+import Inventory
+import RemoteHost
+import ReplicationModel
+
+/// What becomes of the target's old data under `old_data: replace`.
+///
+/// It is removed when the copy runs in its place; only where there is no room for both it goes first, and then the
+/// target's own configuration is kept in its place.
+struct OldData {
+  let context: MigrationContext
+  let target: ServerControl
+
+  /// Without it a directory is no cluster any more. A removal begins with it, so that one that was interrupted is not
+  /// taken for data.
+  static let heart = "global/pg_control"
+
+  /// Whether there is a whole cluster in a directory of the target.
+  func isWhole(_ directory: String) async throws -> Bool { try await target.exists("\(directory)/\(Self.heart)") }
+
+  /// Where the configuration lies while the rest is removed.
+  private var kept: String { target.dataDirectory + ".pgconvoy-kept" }
+
+  /// What frees the room for the copy, in order; nothing where it has room, or where the old data stays.
+  ///
+  /// - Throws: `base-backup.no-room` when there would be none even then.
+  func makingRoom() async throws -> [HostDeed] {
+    guard context.migration.oldData == .replace else { return [] }
+    // An earlier run may have been killed halfway through.
+    let isBegun = try await target.exists(kept)
+    let isDue = try await isWhole(target.dataDirectory) ? await goesFirst() : isBegun
+    guard isDue else { return [] }
+    var files = try await ConfigurationFiles.find(target)?.inside ?? []
+    for name in ["PG_VERSION", "postgresql.auto.conf", ServerControl.keptSettings]
+    where try await target.exists("\(target.dataDirectory)/\(name)") {
+      files.append(name)
+    }
+    let isRunning = try await target.isRunning()
+    return (isRunning ? [.stop] : []) + [
+      .run(
+        target.command(
+          Self.emptying, [target.dataDirectory, kept, Self.heart] + files, label: "removing the target's old data",
+          deadline: .seconds(3600)))
+    ]
+  }
+
+  private static let emptying = """
+    set -e; data=$1; kept=$2; heart=$3; shift 3
+    if [ -e "$data/$heart" ]; then
+      rm -rf -- "$kept"; mkdir -m 700 -- "$kept"
+      cd -- "$data"; for f in "$@"; do cp -a --parents -- "$f" "$kept"; done; cd /
+      rm -f -- "$data/$heart"
+    fi
+    if [ -d "$kept" ]; then rm -rf -- "$data"; mv -T -- "$kept" "$data"; fi
+    """
+
+  private func goesFirst() async throws -> Bool {
+    let room = try await PreflightReader(context: context).room(target)
+    if room.shortfalls(withoutOldData: false).isEmpty { return false }
+    guard let lack = room.shortfalls(withoutOldData: true).first else { return true }
+    throw ConvoyError(
+      "base-backup.no-room", "\(lack.words), also without the old data", at: context.place("base_backup", .target),
+      hint: "nothing was removed; make room on that file system")
+  }
+
+  /// Of an old data directory in whose place the copy runs.
+  func removal(of directory: String) -> RemoteCommand {
+    target.command(
+      "rm -f -- \"$1/$2\" && rm -rf -- \"$1\"", [directory, Self.heart], label: "removing the old data directory",
+      deadline: .seconds(3600))
+  }
+
+  /// An error of a step that has no old server to go back to says so.
+  func explained(_ error: any Error) async -> any Error {
+    guard context.migration.oldData == .replace, var error = error as? ConvoyError,
+      (try? await isWhole(target.dataDirectory)) == false
+    else { return error }
+    error.hint =
+      "the target's old data is gone (old_data: replace), its configuration is kept in \(target.dataDirectory); "
+      + "run the playbook again" + (error.hint.map { "; \($0)" } ?? "")
+    return error
+  }
+}
+
+/// What a copy needs on the target, by file system, and what is free there.
+struct CopyRoom: Sendable {
+  struct Shortfall: Equatable {
+    var place: PathFacts
+    var wanted: UInt64
+    var free: UInt64
+
+    var words: String {
+      "\(readableBytes(free)) free at \(place.ancestor), \(readableBytes(wanted)) needed"
+    }
+  }
+
+  private var needed: [(place: PathFacts, bytes: UInt64)] = []
+  /// What the old data directory takes up, bytes, and on which device.
+  private let old: (bytes: UInt64, device: String)
+
+  /// - Parameters:
+  ///   - oldBytes: of the target's data directory, where it may go; else 0.
+  ///   - wal: where WAL goes; nil: into the data directory.
+  init(
+    _ cluster: ClusterFacts, directory: TargetDirectory, wal: PathFacts?, tablespaces: [TablespacePlace],
+    oldBytes: UInt64
+  ) {
+    old = (oldBytes, directory.parent.device)
+    add(directory.parent, cluster.tablespaces.filter(\.location.isEmpty).reduce(0) { $0 + $1.bytes })
+    add(wal ?? directory.parent, cluster.walBytes)
+    for place in tablespaces { add(place.destination, place.bytes) }
+  }
+
+  private mutating func add(_ place: PathFacts, _ bytes: UInt64) {
+    if let index = needed.firstIndex(where: { $0.place.device == place.device }) {
+      needed[index].bytes += bytes
+    } else {
+      needed.append((place, bytes))
+    }
+  }
+
+  /// File systems on which less is free than the copy and a tenth of it.
+  func shortfalls(withoutOldData: Bool) -> [Shortfall] {
+    needed.compactMap { place, bytes in
+      let wanted = bytes + bytes / 10
+      let free = place.freeBytes + (withoutOldData && place.device == old.device ? old.bytes : 0)
+      return free < wanted ? Shortfall(place: place, wanted: wanted, free: free) : nil
+    }
+  }
+
+}
