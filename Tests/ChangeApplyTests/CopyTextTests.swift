@@ -19,7 +19,7 @@ import Testing
           for byte in 1...255 as ClosedRange<UInt8> {
             var value = [UInt8](repeating: filler, count: length)
             value[place] = byte
-            let expected = value.flatMap { byte in escapes[byte].map { [0x5C, $0] } ?? [byte] }
+            let expected = value.flatMap { (byte) -> [UInt8] in escapes[byte].map { [0x5C, $0] } ?? [byte] }
             #expect(copied(value) == expected, "\(byte) at \(place) of \(length) among \(filler)")
           }
         }
