@@ -12,6 +12,9 @@ import ReplicationModel
 struct VerifyStep: Step {
   var direction = StreamDirection.forward
 
+  /// How long the rows that differ are looked for. The fence is up meanwhile.
+  static let narrowingTime = Duration.seconds(30)
+
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
     let (record, _) = try await context.travelling(direction)
     let mode = context.migration.cutover.verify
@@ -34,7 +37,9 @@ struct VerifyStep: Step {
   func run(_ context: MigrationContext) async throws -> StepResult {
     let (record, _) = try await context.travelling(direction)
     let mode = context.migration.cutover.verify
-    let comparisons = try await Verification(context, mode: mode).run(record.databases.map(\.name))
+    let verification = Verification(context, mode: mode)
+    let comparisons = await verification.narrowDown(
+      try await verification.run(record.databases.map(\.name)), direction, within: Self.narrowingTime)
     try await context.updateReport { report in report.note(comparisons, direction, mode: mode) }
     try check(comparisons, direction, at: context.place("verify"))
     let tables = comparisons.reduce(0) { $0 + $1.source.tables.count }

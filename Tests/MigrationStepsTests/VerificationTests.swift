@@ -70,6 +70,10 @@ struct VerificationTests {
     CREATE TABLE p_byte (id int PRIMARY KEY, a text);
     INSERT INTO p_byte SELECT n, md5(n::text) FROM generate_series(1, 20000) n;
     CREATE TABLE p_missing AS TABLE p_byte;
+    ALTER TABLE p_missing ADD PRIMARY KEY (a, id);
+    CREATE TABLE p_more AS TABLE p_byte;
+    CREATE UNIQUE INDEX p_more_id ON p_more (id) INCLUDE (a);
+    ALTER TABLE p_more ALTER id SET NOT NULL, REPLICA IDENTITY USING INDEX p_more_id;
     CREATE TABLE p_extra AS TABLE p_byte;
     CREATE TABLE p_swap AS TABLE p_byte;
     CREATE TABLE p_duplicates (a text);
@@ -93,6 +97,8 @@ struct VerificationTests {
   static let plant = """
     UPDATE p_byte SET a = overlay(a PLACING 'x' FROM 7) WHERE id = 12345;
     DELETE FROM p_missing WHERE id = 1;
+    INSERT INTO p_more VALUES (20001, 'one'), (-1, 'two');
+    UPDATE p_more SET a = 'three' WHERE id = 3;
     INSERT INTO p_extra SELECT * FROM p_extra WHERE id = 1;
     UPDATE p_swap SET a = CASE id WHEN 1 THEN md5('2') ELSE md5('1') END WHERE id IN (1, 2);
     DELETE FROM p_duplicates;
@@ -186,7 +192,8 @@ struct VerificationTests {
     #expect(
       full.map { $0.differences.map(\.name.name) } == [
         [
-          "p_byte", "p_case", "p_duplicates", "p_extra", "p_gone", "p_json", "p_missing", "p_new", "p_null", "p_scale",
+          "p_byte", "p_case", "p_duplicates", "p_extra", "p_gone", "p_json", "p_missing", "p_more", "p_new", "p_null",
+          "p_scale",
           "p_swap", "p_unlogged", "p_zero",
         ], [],
       ])
@@ -196,15 +203,68 @@ struct VerificationTests {
         "public.p_extra: source 20000 rows, target 20001 rows",
         "public.p_gone: source 1 row, target has no such table",
         "public.p_missing: source 20000 rows, target 19999 rows",
+        "public.p_more: source 20000 rows, target 20002 rows",
         "public.p_new: source has no such table, target 0 rows",
         "public.p_unlogged: source 1 row, target has no such table",
       ])
     #expect(try await servers.verification(.off).run(["one"])[0].differences == [])
+    try await narrowedDown(servers, full)
     let error = #expect(throws: ConvoyError.self) { try check(counts, at: .host("here")) }
     #expect(error?.code == "verify.differs")
     #expect(
       error?.message.hasPrefix(
-        "5 tables differ: database one, table public.p_extra: source 20000 rows, target 20001 rows; ") == true)
+        "6 tables differ: database one, table public.p_extra: source 20000 rows, target 20001 rows; ") == true)
+  }
+
+  /// Each planted row is named, and nothing else, without the tables being carried over.
+  private func narrowedDown(_ servers: TwoServers, _ comparisons: [Verification.Comparison]) async throws {
+    let narrowed = await servers.verification(.full).narrowDown(comparisons, within: .seconds(30))
+    var found: [String: String] = [:]
+    for difference in narrowed[0].differences { found[difference.name.name] = difference.rows?.description() }
+    let two = "(2,c81e728d9d4c2f636f067f89cc14862c)"
+    let one = "(1,c4ca4238a0b923820dcc509a6f75849b)"
+    #expect(
+      found == [
+        "p_byte": "different (id)=(12345)",
+        "p_missing": "missing (a, id)=(c4ca4238a0b923820dcc509a6f75849b,1)",
+        "p_more": "extra (id)=(-1), (id)=(20001); different (id)=(3)",
+        // Without a key.
+        "p_extra": "extra \(one)",
+        "p_swap": "missing \(one), \(two); extra (1,c81e728d9d4c2f636f067f89cc14862c), "
+          + "(2,c4ca4238a0b923820dcc509a6f75849b)",
+        "p_duplicates": "missing 2 × (b); extra 2 × (a)",
+        "p_null": "missing (,\"\"); extra (\"\",)",
+        "p_case": "missing (a)=(Straße); extra (a)=(straße)",
+        "p_scale": "missing (1.0); extra (1.00)",
+        "p_zero": "missing (-0); extra (0)",
+        "p_json": #"missing ("{""a"":1}"); extra ("{""a"": 1}")"#,
+      ])
+    #expect(narrowed[1].differences == [])
+    let said = "public.p_byte: source 20000 rows (checksum "
+    #expect(narrowed[0].differences.first?.description.hasPrefix(said) == true)
+    #expect(narrowed[0].differences.first?.description.hasSuffix("): different (id)=(12345)") == true)
+    try await levels(servers)
+  }
+
+  /// Level by level, and no more names than are wanted.
+  private func levels(_ servers: TwoServers) async throws {
+    try await servers.run("target", "one", "DELETE FROM p_byte WHERE id BETWEEN 1 AND 50")
+    try await servers.pair("one") { source, target in
+      let name = RelationName(schema: "public", name: "p_more")
+      var narrowing = NarrowingDown(source: source, target: target, end: ContinuousClock.now + .seconds(30), fewRows: 1)
+      let fine = try #require(try await narrowing.run(name, rows: 16))
+      #expect(fine.description() == "extra (id)=(-1), (id)=(20001); different (id)=(3)")
+      narrowing.fewRows = 2_000
+      let many = try #require(
+        try await narrowing.run(RelationName(schema: "public", name: "p_byte"), rows: 20_000))
+      #expect(many.count == RowDifferences.most && !many.isComplete)
+      #expect(many.description(most: 1).hasSuffix("; there are more"))
+      // A long row, seen column by column.
+      let wide = RowTable(name: name, key: ["id"], columns: [("id", "integer"), ("a", "text")])
+      #expect(try await target.query(wide.sums(in: BucketSet(), bits: 0)).rows.map { $0[1] } == ["20002"])
+      #expect(
+        try await NarrowingDown(source: source, target: target, end: ContinuousClock.now).run(name, rows: 1) == nil)
+    }
   }
 
   private func largeObjects(_ servers: TwoServers) async throws {

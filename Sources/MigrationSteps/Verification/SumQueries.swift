@@ -110,18 +110,22 @@ struct SumQueries {
   }
 
   /// A row's text beyond 1 GB: program_limit_exceeded, or the internal error of a memory request that is too large.
-  private static func isTooLong(_ error: PostgresError) -> Bool {
+  static func isTooLong(_ error: PostgresError) -> Bool {
     error.sqlState == "54000" || error.sqlState == "XX000"
   }
 
-  func wideStatement(_ name: RelationName) async throws -> String {
-    let columns = try await session.query(
+  /// A table's columns, each with its type.
+  func columns(_ name: RelationName) async throws -> [(name: String, type: String)] {
+    try await session.query(
       """
       SELECT attname, pg_catalog.format_type(atttypid, NULL) FROM pg_catalog.pg_attribute
        WHERE attrelid = $1::pg_catalog.regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum
       """, [name.quoted]
     ).rows.map { (name: $0.string(0), type: $0.string(1)) }
-    let sum = RowHash.sum(RowHash.wideExpression(columns: columns))
+  }
+
+  func wideStatement(_ name: RelationName) async throws -> String {
+    let sum = RowHash.sum(RowHash.wideExpression(columns: try await columns(name)))
     return "SELECT 0, pg_catalog.count(*), \(sum) FROM ONLY \(name.quoted) AS t"
   }
 

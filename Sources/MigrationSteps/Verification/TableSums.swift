@@ -100,6 +100,8 @@ public struct TableDifference: Sendable, Equatable, CustomStringConvertible {
   /// Nil when the side has no such table, or has it unlogged.
   public var source: TableSum?
   public var target: TableSum?
+  /// Which rows; nil when they were not looked for, or could not be compared.
+  public var rows: RowDifferences?
 
   public init(name: RelationName, source: TableSum?, target: TableSum?) {
     self.name = name
@@ -107,8 +109,13 @@ public struct TableDifference: Sendable, Equatable, CustomStringConvertible {
     self.target = target
   }
 
-  /// `public.orders: source 10 rows (checksum …), target 9 rows (checksum …)`
-  public var description: String { "\(name): source \(Self.words(source)), target \(Self.words(target))" }
+  /// `public.orders: source 10 rows (checksum …), target 9 rows (checksum …): missing (id)=(7)`, with three keys of
+  /// each kind.
+  public var description: String {
+    let sums = "\(name): source \(Self.words(source)), target \(Self.words(target))"
+    guard let rows, rows.count > 0 else { return sums }
+    return "\(sums): \(rows.description(most: 3))"
+  }
 
   private static func words(_ sum: TableSum?) -> String {
     guard let sum else { return "has no such table" }
