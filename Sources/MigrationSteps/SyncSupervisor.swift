@@ -55,8 +55,10 @@ public actor SyncSupervisor {
     do {
       while !Task.isCancelled {
         try await adjust()
+        try await recordSnapshots()
         if nextStatus.hasPassed {
           try await recordSkips()
+          try await passOnSnapshots()
           try await recordStatuses()
           nextStatus = .after(Self.statusInterval)
         }
@@ -103,7 +105,10 @@ public actor SyncSupervisor {
         retries[migration.name] = .after(.seconds(60))
         continue
       }
-      if let convoy = running[migration.name] { try await passOnSkips(migration.name, to: convoy.workers) }
+      if let convoy = running[migration.name] {
+        try await passOnSkips(migration.name, to: convoy.workers)
+        try await passOnSnapshots(migration.name, to: convoy.workers)
+      }
       generations[migration.name] = generation
     }
   }
@@ -146,6 +151,7 @@ public actor SyncSupervisor {
         logger: logger)
     }
     try await passOnSkips(migration.name, to: workers)
+    try await passOnSnapshots(migration.name, to: workers)
     for worker in workers { worker.start() }
     let keeper = Task { [logger] in
       // Not while a rollback could still be called off: then the way back would go on from where its slots were.
@@ -194,6 +200,38 @@ public actor SyncSupervisor {
           }
         }
         if hasCaughtUp { worker.stepOver([]) }
+      }
+    }
+  }
+
+  // MARK: snapshots for verifiers
+
+  private func passOnSnapshots(_ migration: String, to workers: [DatabaseWorker]) async throws {
+    let orders = try await journal.perform { file throws(ConvoyError) in
+      try file.snapshotOrders(migration: migration)
+    }
+    for worker in workers {
+      let order = orders.first { $0.database == worker.assignment.database }
+      worker.orderSnapshot(order.map { SnapshotOrder(id: $0.id, until: $0.until) })
+    }
+  }
+
+  /// A verifier that is gone does not raise the generation.
+  private func passOnSnapshots() async throws {
+    for (migration, convoy) in running where convoy.workers.contains(where: \.hasSnapshotOrder) {
+      try await passOnSnapshots(migration, to: convoy.workers)
+    }
+  }
+
+  private func recordSnapshots() async throws {
+    for worker in running.values.flatMap(\.workers) {
+      guard let (order, answer) = worker.takeSnapshotAnswer() else { continue }
+      try await journal.perform { file throws(ConvoyError) in
+        switch answer {
+        case .held: try file.answerSnapshot(order, isHeld: true, snapshot: nil, failure: nil)
+        case .exported(let snapshot): try file.answerSnapshot(order, isHeld: true, snapshot: snapshot, failure: nil)
+        case .failed(let reason): try file.answerSnapshot(order, isHeld: false, snapshot: nil, failure: reason)
+        }
       }
     }
   }

@@ -124,12 +124,16 @@ extension Verification.Comparison {
     func side(_ sum: TableSum?) -> MigrationReport.Side? {
       sum.map { .init(rows: $0.rows, checksum: $0.checksum.map { hexadecimal(UInt128(truncatingIfNeeded: $0)) }) }
     }
+    func report(_ name: RelationName, _ source: TableSum?, _ target: TableSum?) -> MigrationReport.Table {
+      var table = MigrationReport.Table(name: name, source: side(source), target: side(target))
+      table.differences = rows[name.catalogBytes]
+      return table
+    }
     let theirs = Dictionary(target.tables.map { ($0.name.catalogBytes, $0) }) { first, _ in first }
     let known = Set(source.tables.map(\.name.catalogBytes))
     return source.tables.map { table in
-      .init(name: table.name, source: side(table), target: side(theirs[table.name.catalogBytes]))
+      report(table.name, table, theirs[table.name.catalogBytes])
     }
-      + target.tables.filter { !known.contains($0.name.catalogBytes) }
-      .map { .init(name: $0.name, source: nil, target: side($0)) }
+      + target.tables.filter { !known.contains($0.name.catalogBytes) }.map { report($0.name, nil, $0) }
   }
 }

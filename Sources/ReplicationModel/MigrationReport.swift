@@ -68,6 +68,8 @@ public struct MigrationReport: Sendable, Equatable {
     public var name: RelationName
     public var source: Side?
     public var target: Side?
+    /// Which rows differ, where they were looked for.
+    public var differences: RowDifferences?
 
     public init(name: RelationName, source: Side?, target: Side?) {
       self.name = name
@@ -175,6 +177,11 @@ public struct MigrationReport: Sendable, Equatable {
       self.text = text
       self.database = database
     }
+  }
+
+  /// Whether every database was compared and is the same on both sides.
+  public var isVerified: Bool {
+    databases.allSatisfy { $0.isEqual == true && $0.tables?.allSatisfy(\.isEqual) == true }
   }
 
   public var version: Int

@@ -10,6 +10,7 @@ struct NarrowingDown: Sendable {
   let source: PostgresSession
   let target: PostgresSession
   let end: ContinuousClock.Instant
+  var isInSnapshot = false
 
   /// How many rows are read from each side at most, nearly: then the buckets are fine enough.
   var fewRows: UInt64 = 2_000
@@ -32,6 +33,9 @@ struct NarrowingDown: Sendable {
     do {
       return try await differences(table, rows: rows)
     } catch let error as PostgresError where SumQueries.isTooLong(error) {
+      if isInSnapshot {
+        for session in [source, target] { try await session.script(SumQueries.backToSavepoint) }
+      }
       table.columns = try await SumQueries(session: source).columns(name)
       return try await differences(table, rows: rows)
     }

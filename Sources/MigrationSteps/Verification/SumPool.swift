@@ -44,10 +44,16 @@ struct SumUnit: Sendable, Equatable {
 /// Sessions to one side's databases: as many in use as there are lanes, and a few more that wait to be used again.
 actor SumSessions {
   private let connect: @Sendable (String) async throws -> PostgresSession
+  /// Whether sessions stand in transactions: then the locks of a piece of work are given up with it, and nobody waits
+  /// for them.
+  private let isInSnapshot: Bool
   private var idle: [PostgresSession] = []
   private let mostIdle = 12
 
-  init(connect: @escaping @Sendable (String) async throws -> PostgresSession) { self.connect = connect }
+  init(isInSnapshot: Bool, connect: @escaping @Sendable (String) async throws -> PostgresSession) {
+    self.isInSnapshot = isInSnapshot
+    self.connect = connect
+  }
 
   func with<Value: Sendable>(
     _ database: String, _ body: @Sendable (PostgresSession) async throws -> Value
@@ -55,6 +61,7 @@ actor SumSessions {
     let session = try await take(database)
     do {
       let value = try await body(session)
+      if isInSnapshot { try await session.script(SumQueries.backToSavepoint) }
       await giveBack(session)
       return value
     } catch {
@@ -88,12 +95,13 @@ struct SideSums: Sendable {
   let lanes: Int
   /// What a database's first session reads on top of the catalogs; the rest is shared among the lanes.
   var firstBytes: UInt64 = 64 << 20
+  var isInSnapshot = false
   let connect: @Sendable (String) async throws -> PostgresSession
   /// Called with the number of tables and bytes to come, and with those done.
   let progress: @Sendable (SumProgress) -> Void
 
   func run(_ databases: [String]) async throws -> [DatabaseSums] {
-    let sessions = SumSessions(connect: connect)
+    let sessions = SumSessions(isInSnapshot: isInSnapshot, connect: connect)
     do {
       let sums = try await run(databases, sessions)
       await sessions.close()
@@ -162,7 +170,7 @@ struct SideSums: Sendable {
   }
 
   private func read(_ unit: SumUnit, _ session: PostgresSession) async throws -> Part {
-    let queries = SumQueries(session: session)
+    let queries = SumQueries(session: session, isInSnapshot: isInSnapshot)
     var part = Part()
     part.tables = try await queries.sums(unit.tables.map(\.name), countOnly: mode == .counts)
     if unit.largeObjectBytes != nil { part.largeObjects = try await queries.largeObjects() }

@@ -52,6 +52,12 @@ enum RowHash {
 /// Reads the sums of one database, in one session.
 struct SumQueries {
   let session: PostgresSession
+  /// Whether it stands in a transaction of its own, behind `savepoint`.
+  var isInSnapshot = false
+
+  static let savepoint = "SAVEPOINT pgconvoy"
+  /// Gives up the locks that came since, and an error.
+  static let backToSavepoint = "ROLLBACK TO SAVEPOINT pgconvoy"
 
   /// For sessions that do nothing else. A table that somebody has locked is an error, not a wait without end.
   static let settings = """
@@ -100,6 +106,7 @@ struct SumQueries {
     do {
       return try await read(Self.statement(names, countOnly: countOnly), names)
     } catch let error as PostgresError where !countOnly && Self.isTooLong(error) {
+      if isInSnapshot { try await session.script(Self.backToSavepoint) }
       guard names.count == 1 else {
         var sums: [TableSum] = []
         for name in names { sums += try await self.sums([name], countOnly: false) }

@@ -38,6 +38,8 @@ public struct Verification: Sendable {
   public var mode: SumMode
   /// How many sessions read at a time, on each side.
   public var lanes = 4
+  /// Whether `connect` hands out sessions that stand in a transaction, behind `SumQueries.savepoint`.
+  var isInSnapshot = false
   private let connect: @Sendable (Inventory.Side, String) async throws -> PostgresSession
   private let progress: @Sendable (String) -> Void
 
@@ -104,12 +106,13 @@ public struct Verification: Sendable {
     let rows = max(difference.source?.rows ?? 0, difference.target?.rows ?? 0)
     return try await with(direction.from, database) { from in
       try await with(direction.to, database) { to in
-        try await NarrowingDown(source: from, target: to, end: end).run(difference.name, rows: rows)
+        try await NarrowingDown(source: from, target: to, end: end, isInSnapshot: isInSnapshot)
+          .run(difference.name, rows: rows)
       }
     }
   }
 
-  private func with<Value: Sendable>(
+  func with<Value: Sendable>(
     _ side: Inventory.Side, _ database: String, _ body: (PostgresSession) async throws -> Value
   ) async throws -> Value {
     let session = try await open(side, database)
@@ -137,7 +140,7 @@ public struct Verification: Sendable {
   private func sums(
     _ side: Inventory.Side, _ databases: [String], _ meter: ProgressMeter
   ) async throws -> [DatabaseSums] {
-    let sums = SideSums(mode: mode, lanes: lanes) { database in
+    let sums = SideSums(mode: mode, lanes: lanes, isInSnapshot: isInSnapshot) { database in
       try await open(side, database)
     } progress: {
       meter.note($0)
