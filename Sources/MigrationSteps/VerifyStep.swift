@@ -22,9 +22,11 @@ struct VerifyStep: Step {
       let session = try await context.session(direction.from, database: name)
       let catalog = try await SumQueries(session: session).catalog()
       let size = catalog.tables.reduce(0) { $0 + $1.bytes } >> 20
+      let budget =
+        context.migration.cutover.verifyBudget.map { " (for \($0.components.seconds) s, then samples)" } ?? ""
       let what =
         switch mode {
-        case .full: "rows and checksums of \(catalog.tables.count) tables (\(size) MB) and large objects"
+        case .full: "rows and checksums\(budget) of \(catalog.tables.count) tables (\(size) MB) and large objects"
         case .counts: "rows of \(catalog.tables.count) tables (\(size) MB), and large objects with their checksums"
         case .off: "large objects only (cutover.verify is off)"
         }
@@ -37,16 +39,18 @@ struct VerifyStep: Step {
   func run(_ context: MigrationContext) async throws -> StepResult {
     let (record, _) = try await context.travelling(direction)
     let mode = context.migration.cutover.verify
-    let verification = Verification(context, mode: mode)
+    var verification = Verification(context, mode: mode)
+    verification.budget = context.migration.cutover.verifyBudget
     let comparisons = await verification.narrowDown(
       try await verification.run(record.databases.map(\.name)), direction, within: Self.narrowingTime)
     try await context.updateReport { report in report.note(comparisons, direction, mode: mode) }
     try check(comparisons, direction, at: context.place("verify"))
     let tables = comparisons.reduce(0) { $0 + $1.source.tables.count }
     let rows = comparisons.reduce(0) { $0 + $1.source.rows }
+    let samples = comparisons.reduce(0) { $0 + $1.sampled.count }
     let summary =
       switch mode {
-      case .full: "the same on both sides"
+      case .full: "the same on both sides" + (samples == 0 ? "" : ", \(samples) tables by samples")
       case .counts: "the same number of rows in each table on both sides"
       case .off: "tables were not compared (cutover.verify is off)"
       }
@@ -104,6 +108,13 @@ extension MigrationReport {
       if mode != .off, let index = databases.firstIndex(where: { $0.name == name }) {
         databases[index].tablesVerified = UInt64(comparison.source.tables.count)
         databases[index].tables = comparison.tables
+        let sampled = comparison.sampled
+        if !sampled.isEmpty {
+          note(
+            .warning,
+            "\(sampled.count) tables were compared by their rows' count and a sample, since cutover.verify_budget was "
+              + "over: \(few(sampled.map(\.description)))", database: name)
+        }
         databases[index].source = Side(rows: comparison.source.rows, checksum: checksum(comparison.source, mode))
         databases[index].target = Side(rows: comparison.target.rows, checksum: checksum(comparison.target, mode))
       }
@@ -119,6 +130,9 @@ extension MigrationReport {
 }
 
 extension Verification.Comparison {
+  /// Tables that were not compared in full.
+  var sampled: [RelationName] { source.tables.filter(\.isSample).map(\.name) }
+
   /// Each table, as both sides hold it.
   var tables: [MigrationReport.Table] {
     func side(_ sum: TableSum?) -> MigrationReport.Side? {
@@ -127,6 +141,7 @@ extension Verification.Comparison {
     func report(_ name: RelationName, _ source: TableSum?, _ target: TableSum?) -> MigrationReport.Table {
       var table = MigrationReport.Table(name: name, source: side(source), target: side(target))
       table.differences = rows[name.catalogBytes]
+      if source?.isSample ?? target?.isSample == true { table.isSample = true }
       return table
     }
     let theirs = Dictionary(target.tables.map { ($0.name.catalogBytes, $0) }) { first, _ in first }

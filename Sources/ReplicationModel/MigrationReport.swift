@@ -70,6 +70,13 @@ public struct MigrationReport: Sendable, Equatable {
     public var target: Side?
     /// Which rows differ, where they were looked for.
     public var differences: RowDifferences?
+    /// True where the checksums are of a sample of the rows.
+    public var isSample: Bool?
+
+    enum CodingKeys: String, CodingKey {
+      case name, source, target, differences
+      case isSample = "sampled"
+    }
 
     public init(name: RelationName, source: Side?, target: Side?) {
       self.name = name

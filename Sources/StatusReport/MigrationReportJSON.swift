@@ -86,7 +86,8 @@ public enum MigrationReportJSON {
   private static func table(_ table: MigrationReport.Table) -> JSONText {
     .object([
       ("name", name(table.name)), ("source", side(table.source)), ("target", side(table.target)),
-      ("equal", .bool(table.isEqual)), ("differences", table.differences.map(rows) ?? .null),
+      ("equal", .bool(table.isEqual)), ("sampled", table.isSample.map { .bool($0) } ?? .null),
+      ("differences", table.differences.map(rows) ?? .null),
     ])
   }
 

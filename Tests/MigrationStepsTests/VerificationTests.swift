@@ -140,6 +140,7 @@ struct VerificationTests {
         """)
       try await equal(servers)
       try await wide(servers)
+      try await budget(servers)
       try await servers.run("target", "one", Self.plant)
       try await different(servers)
       try await largeObjects(servers)
@@ -172,6 +173,31 @@ struct VerificationTests {
     } progress: { _ in
     }
     #expect(try await shared.run(["one", "two"]) == comparisons.map(\.target))
+  }
+
+  /// Without any time every table is sampled; with enough, none is.
+  private func budget(_ servers: TwoServers) async throws {
+    var verification = servers.verification(.full)
+    verification.budget = .zero
+    let samples = try await verification.run(["one"])[0]
+    #expect(samples.differences == [])
+    #expect(samples.source.tables.allSatisfy(\.isSample) && samples.target.tables.allSatisfy(\.isSample))
+    var sums: [String: TableSum] = [:]
+    for table in samples.source.tables { sums[table.name.name] = table }
+    #expect(sums["p_byte"]?.rows == 20_000)
+    #expect(sums["p_more"]?.checksum != nil && sums["p_more"]?.checksum != 0)
+    #expect(sums["twins"] == nil || sums["twins"]?.checksum == nil)
+    verification.budget = .seconds(60)
+    let full = try await verification.run(["one"])[0]
+    #expect(full.sampled.isEmpty && full.source.checksum != samples.source.checksum)
+
+    // What is in the sample is seen, and so is a row too many.
+    try await servers.run("target", "one", "UPDATE p_more SET a = 'all'; INSERT INTO twins VALUES ('more')")
+    verification.budget = .zero
+    #expect(try await verification.run(["one"])[0].differences.map(\.name.name) == ["p_more", "twins"])
+    try await servers.run(
+      "target", "one",
+      "UPDATE p_more SET a = md5(id::text); DELETE FROM twins WHERE a = 'more'")
   }
 
   /// The way for rows that are too long for one text sees the same.

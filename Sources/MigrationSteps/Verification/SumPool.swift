@@ -96,6 +96,8 @@ struct SideSums: Sendable {
   /// What a database's first session reads on top of the catalogs; the rest is shared among the lanes.
   var firstBytes: UInt64 = 64 << 20
   var isInSnapshot = false
+  /// When reading in full ends; tables that are left over are `unread`.
+  var end: ContinuousClock.Instant?
   let connect: @Sendable (String) async throws -> PostgresSession
   /// Called with the number of tables and bytes to come, and with those done.
   let progress: @Sendable (SumProgress) -> Void
@@ -116,10 +118,12 @@ struct SideSums: Sendable {
   private struct Part: Sendable {
     var tables: [TableSum] = []
     var largeObjects: LargeObjectSums?
+    var unread: [CatalogTable] = []
 
     mutating func add(_ other: Part) {
       tables += other.tables
       largeObjects = largeObjects ?? other.largeObjects
+      unread += other.unread
     }
   }
 
@@ -136,16 +140,19 @@ struct SideSums: Sendable {
       try await sessions.with(database) { session in try await first(database, session) }
     }
     let rest = firsts.indices.flatMap { index in firsts[index].rest.map { (index, $0) } }
-      .sorted { $0.1.bytes > $1.1.bytes }
+      // With a budget, as many tables as possible in full.
+      .sorted { end == nil ? $0.1.bytes > $1.1.bytes : $0.1.bytes < $1.1.bytes }
     let parts = try await mapConcurrently(rest, limit: lanes) { index, unit in
       (index, try await sessions.with(unit.database) { session in try await read(unit, session) })
     }
     var whole = firsts.map(\.part)
     for (index, part) in parts { whole[index].add(part) }
     return databases.indices.map { index in
-      DatabaseSums(
+      var sums = DatabaseSums(
         database: databases[index], tables: whole[index].tables, unlogged: firsts[index].unlogged,
         largeObjects: whole[index].largeObjects ?? .init())
+      sums.unread = whole[index].unread
+      return sums
     }
   }
 
@@ -172,8 +179,13 @@ struct SideSums: Sendable {
   private func read(_ unit: SumUnit, _ session: PostgresSession) async throws -> Part {
     let queries = SumQueries(session: session, isInSnapshot: isInSnapshot)
     var part = Part()
-    part.tables = try await queries.sums(unit.tables.map(\.name), countOnly: mode == .counts)
     if unit.largeObjectBytes != nil { part.largeObjects = try await queries.largeObjects() }
+    do {
+      part.tables = try await queries.sums(
+        unit.tables.map(\.name), countOnly: mode == .counts, within: end.map { max(.zero, $0 - .now) })
+    } catch let error as PostgresError where error.reason == .deadline && end != nil {
+      part.unread = unit.tables
+    }
     progress(.done(tables: unit.tables.count, bytes: unit.bytes))
     return part
   }

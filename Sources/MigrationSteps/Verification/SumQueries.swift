@@ -101,18 +101,18 @@ struct SumQueries {
     }.joined(separator: " UNION ALL ")
   }
 
-  func sums(_ names: [RelationName], countOnly: Bool) async throws -> [TableSum] {
+  func sums(_ names: [RelationName], countOnly: Bool, within limit: Duration? = nil) async throws -> [TableSum] {
     guard !names.isEmpty else { return [] }
     do {
-      return try await read(Self.statement(names, countOnly: countOnly), names)
+      return try await read(Self.statement(names, countOnly: countOnly), names, within: limit)
     } catch let error as PostgresError where !countOnly && Self.isTooLong(error) {
       if isInSnapshot { try await session.script(Self.backToSavepoint) }
       guard names.count == 1 else {
         var sums: [TableSum] = []
-        for name in names { sums += try await self.sums([name], countOnly: false) }
+        for name in names { sums += try await self.sums([name], countOnly: false, within: limit) }
         return sums
       }
-      return try await read(wideStatement(names[0]), names)
+      return try await read(wideStatement(names[0]), names, within: limit)
     }
   }
 
@@ -136,8 +136,10 @@ struct SumQueries {
     return "SELECT 0, pg_catalog.count(*), \(sum) FROM ONLY \(name.quoted) AS t"
   }
 
-  private func read(_ statement: String, _ names: [RelationName]) async throws -> [TableSum] {
-    let result = try await session.query(statement)
+  func read(
+    _ statement: String, _ names: [RelationName], within limit: Duration? = nil
+  ) async throws -> [TableSum] {
+    let result = try await session.query(statement, within: limit)
     return try result.rows.map { row in
       guard let number = row.int(0), names.indices.contains(number), let rows = row[1].flatMap({ UInt64($0) }) else {
         throw PostgresError(.unexpectedReply, message: "no row count", server: session.parameters.displayName)

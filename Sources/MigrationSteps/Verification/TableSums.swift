@@ -9,6 +9,8 @@ public struct TableSum: Sendable, Equatable {
   public var rows: UInt64
   /// Nil when the rows were only counted.
   public var checksum: Int128?
+  /// Whether the checksum is that of a sample of the rows.
+  public var isSample = false
 
   public init(name: RelationName, rows: UInt64, checksum: Int128? = nil) {
     self.name = name
@@ -42,6 +44,8 @@ public struct DatabaseSums: Sendable, Equatable {
   /// Tables that are not compared: a physical copy leaves them empty, and their changes are in no stream.
   public var unlogged: [RelationName]
   public var largeObjects: LargeObjectSums
+  /// Tables that were not read in full before the budget was spent.
+  var unread: [CatalogTable] = []
 
   public init(
     database: String, tables: [TableSum], unlogged: [RelationName] = [], largeObjects: LargeObjectSums = .init()

@@ -36,12 +36,14 @@ public struct Verification: Sendable {
   }
 
   public var mode: SumMode
+  /// How long tables are read in full, from the beginning of `run`; those left over are sampled. Nil: all in full.
+  public var budget: Duration?
   /// How many sessions read at a time, on each side.
   public var lanes = 4
   /// Whether `connect` hands out sessions that stand in a transaction, behind `SumQueries.savepoint`.
   var isInSnapshot = false
   private let connect: @Sendable (Inventory.Side, String) async throws -> PostgresSession
-  private let progress: @Sendable (String) -> Void
+  let progress: @Sendable (String) -> Void
 
   /// - Parameters:
   ///   - mode: `off` still compares large objects.
@@ -67,9 +69,15 @@ public struct Verification: Sendable {
   /// - Throws: `PostgresError` as a `ConvoyError`.
   public func run(_ databases: [String]) async throws -> [Comparison] {
     let meter = ProgressMeter(report: progress)
-    async let source = sums(.source, databases, meter)
-    async let target = sums(.target, databases, meter)
-    return try await zip(source, target).map { Comparison(source: $0, target: $1) }
+    let end = mode == .full ? budget.map { ContinuousClock.now + $0 } : nil
+    async let source = sums(.source, databases, meter, end)
+    async let target = sums(.target, databases, meter, end)
+    let comparisons = try await zip(source, target).map { Comparison(source: $0, target: $1) }
+    do {
+      return try await sampleUnread(comparisons)
+    } catch let error as PostgresError {
+      throw error.convoyError()
+    }
   }
 
   /// Looks for the rows that differ, in the first tables that do. It never makes a comparison fail: a table whose rows
@@ -138,9 +146,9 @@ public struct Verification: Sendable {
   }
 
   private func sums(
-    _ side: Inventory.Side, _ databases: [String], _ meter: ProgressMeter
+    _ side: Inventory.Side, _ databases: [String], _ meter: ProgressMeter, _ end: ContinuousClock.Instant?
   ) async throws -> [DatabaseSums] {
-    let sums = SideSums(mode: mode, lanes: lanes, isInSnapshot: isInSnapshot) { database in
+    let sums = SideSums(mode: mode, lanes: lanes, isInSnapshot: isInSnapshot, end: end) { database in
       try await open(side, database)
     } progress: {
       meter.note($0)
