@@ -29,8 +29,19 @@ public actor SyncSupervisor {
     var start: LSN
     var workers: [DatabaseWorker]
     var keeper: Task<Void, Never>
+    var driftWatch: Task<Void, Never>
+    /// What differs between the schemas, by database, where that is known.
+    var drift: [String: [String]] = [:]
     /// Holds the tunnels that the workers' connections go through.
     var context: MigrationContext
+
+    var statuses: [DatabaseStatus] {
+      workers.map { worker in
+        var status = DatabaseStatus(worker.snapshot, worker.assignment)
+        status.drift = drift[status.database]
+        return status
+      }
+    }
   }
 
   public init(
@@ -159,14 +170,24 @@ public actor SyncSupervisor {
         await keepReverseSlots(context, handOff, logger: logger)
       }
     }
+    let name = migration.name
+    let driftWatch = Task { [logger] in
+      await DriftWatch(context: context, databases: handOff.databases.map(\.name), logger: logger) { database, drift in
+        await self.note(drift, of: database, in: name)
+      }.run()
+    }
     running[migration.name] = Convoy(
       nonce: handOff.names.nonce, direction: direction, start: start, workers: workers, keeper: keeper,
-      context: context)
+      driftWatch: driftWatch, context: context)
     logger.info(
       "workers started",
       metadata: [
         "migration": "\(migration.name)", "databases": "\(workers.count)", "direction": "\(direction.rawValue)",
       ])
+  }
+
+  private func note(_ drift: [String], of database: String, in migration: String) {
+    running[migration]?.drift[database] = drift
   }
 
   // MARK: transactions to step over
@@ -240,8 +261,10 @@ public actor SyncSupervisor {
 
   private func stop(_ convoy: Convoy) async {
     convoy.keeper.cancel()
+    convoy.driftWatch.cancel()
     // Before the workers: when their slots are free, no slot for the way back is moved any more either.
     await convoy.keeper.value
+    await convoy.driftWatch.value
     for worker in convoy.workers { worker.requestStop() }
     let workers = convoy.workers
     let ended = try? await onDedicatedThread("stop-workers") {
@@ -262,13 +285,13 @@ public actor SyncSupervisor {
   // MARK: the journal
 
   private func recordStatuses() async throws {
-    let statuses = running.values.flatMap { $0.workers.map { DatabaseStatus($0.snapshot, $0.assignment) } }
+    let statuses = running.values.flatMap(\.statuses)
     guard !statuses.isEmpty else { return }
     try await journal.perform { file throws(ConvoyError) in try file.recordStatuses(statuses) }
   }
 
   private func recordLast(_ convoy: Convoy) async throws {
-    let statuses = convoy.workers.map { DatabaseStatus($0.snapshot, $0.assignment) }
+    let statuses = convoy.statuses
     try await journal.perform { file throws(ConvoyError) in try file.recordStatuses(statuses) }
   }
 }

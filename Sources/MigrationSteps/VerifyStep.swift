@@ -39,6 +39,8 @@ struct VerifyStep: Step {
   func run(_ context: MigrationContext) async throws -> StepResult {
     let (record, _) = try await context.travelling(direction)
     let mode = context.migration.cutover.verify
+    // Once more: nobody can change anything now.
+    try await context.refuseDrift(record, direction)
     var verification = Verification(context, mode: mode)
     verification.budget = context.migration.cutover.verifyBudget
     let comparisons = await verification.narrowDown(

@@ -144,7 +144,50 @@ struct VerificationTests {
       try await servers.run("target", "one", Self.plant)
       try await different(servers)
       try await largeObjects(servers)
+      try await drift(servers)
     }
+  }
+
+  /// What was altered on one side is named, however odd its name; a copy has no drift.
+  private func drift(_ servers: TwoServers) async throws {
+    let copied = try await servers.pair("two") { try await SchemaDrift.between(source: $0, target: $1) }
+    #expect(copied.differences == [])
+    let here = try await servers.pair("one") { try await SchemaDrift.between(source: $0, target: $1) }.differences
+    #expect(
+      here == [
+        "column public.p_gone.a: only on the source",
+        "column public.p_new.a: only on the target",
+        "column public.widened.b: text DEFAULT 'new'::text on the source, text on the target",
+        "table public.p_gone: only on the source",
+        "table public.p_new: only on the target",
+        "table public.p_unlogged: not the same on both sides",
+      ])
+    try await servers.run(
+      "target", "one", "DROP TABLE p_new; ALTER TABLE p_unlogged SET LOGGED; CREATE TABLE p_gone (a int)")
+    try await servers.run("target", "one", "ALTER TABLE widened ALTER b SET DEFAULT 'new'")
+    let mended = try await servers.pair("one") { try await SchemaDrift.between(source: $0, target: $1) }
+    #expect(mended.differences == [])
+    try await servers.run(
+      "source", "one",
+      """
+      ALTER TABLE p_byte ALTER a TYPE varchar(40), ADD CHECK (id < 1000000); CREATE INDEX late ON p_more (a);
+      ALTER TYPE mood ADD VALUE 'oh'; CREATE OR REPLACE FUNCTION spring(trap) RETURNS text LANGUAGE sql AS 'SELECT 1::text';
+      GRANT SELECT ON twins TO PUBLIC; CREATE VIEW "o'dd ""schema"" \\"."a view" AS SELECT 1 AS one;
+      ALTER TABLE types ALTER n SET NOT NULL
+      """)
+    let drift = try await servers.pair("one") { try await SchemaDrift.between(source: $0, target: $1) }
+    #expect(
+      drift.differences == [
+        #"column "o'dd ""schema"" \"."a view".one: only on the source"#,
+        "column public.p_byte.a: character varying(40) on the source, text on the target",
+        "column public.types.n: numeric NOT NULL on the source, numeric on the target",
+        "constraint p_byte_id_check of public.p_byte: only on the source",
+        "function public.spring(public.trap): not the same on both sides",
+        "index public.late: only on the source",
+        "table public.twins: not the same on both sides",
+        "type public.mood: not the same on both sides",
+        #"view "o'dd ""schema"" \"."a view": only on the source"#,
+      ])
   }
 
   private func equal(_ servers: TwoServers) async throws {
