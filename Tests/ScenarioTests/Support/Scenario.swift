@@ -33,7 +33,7 @@ struct Scenario: Sendable {
 
   /// Brings a lab up with the program, and ends it whatever the body does.
   static func run(
-    databases: [String]? = nil, rate: Double = 60, plugin: OutputPlugin = .testDecoding,
+    databases: [String]? = nil, rate: Double = 60, plugin: OutputPlugin = .testDecoding, ddl: String? = nil,
     _ body: (Scenario) async throws -> Void
   ) async throws {
     let directory = "/tmp/pgconvoy-scenario-\(HandOffNames.random().nonce)"
@@ -49,12 +49,13 @@ struct Scenario: Sendable {
     try #require(up.status == 0, "\(up.text)")
     do {
       let lab = try Lab.describe(directory: directory)
-      if plugin != .testDecoding {
+      var settings = plugin == .testDecoding ? "" : "    plugin: \(plugin.rawValue)\n"
+      if let ddl { settings += "    ddl: \(ddl)\n" }
+      if !settings.isEmpty {
         let inventory = try readText(lab.inventoryFile)
         let setting = "    target: lab-target\n"
         try #require(inventory.contains(setting))
-        try writeFile(
-          lab.inventoryFile, inventory.replacing(setting, with: setting + "    plugin: \(plugin.rawValue)\n"))
+        try writeFile(lab.inventoryFile, inventory.replacing(setting, with: setting + settings))
       }
       let scenario = Scenario(lab: lab, uris: try lab.environment())
       try makeDirectory(scenario.workDirectory, mode: 0o700)
