@@ -161,6 +161,8 @@ struct WaitForLagStep: Step {
     let (record, _) = try await context.travelling(direction)
     try await checkDrift(context, record)
     try await context.refuseDrift(record, direction)
+    let servers = try await ServerDrift.between(context)
+    if !servers.isEmpty { context.progress("not the same on both servers: \(few(servers, separator: "; "))") }
     var worst = ""
     try await waitUntil(
       within: deadline,

@@ -45,7 +45,11 @@ struct VerifyStep: Step {
     verification.budget = context.migration.cutover.verifyBudget
     let comparisons = await verification.narrowDown(
       try await verification.run(record.databases.map(\.name)), direction, within: Self.narrowingTime)
-    try await context.updateReport { report in report.note(comparisons, direction, mode: mode) }
+    let servers = try await ServerDrift.between(context)
+    try await context.updateReport { report in
+      report.note(comparisons, direction, mode: mode)
+      for difference in servers { report.note(.warning, "not the same on both servers: \(difference)") }
+    }
     try check(comparisons, direction, at: context.place("verify"))
     let tables = comparisons.reduce(0) { $0 + $1.source.tables.count }
     let rows = comparisons.reduce(0) { $0 + $1.source.rows }
@@ -82,11 +86,8 @@ func check(
   guard objects.isEmpty else {
     throw ConvoyError(
       "verify.large-objects-differ",
-      "large objects changed since the \(direction == .forward ? "copy" : "cutover"), and no stream carries them: \(few(objects, separator: "; "))",
-      at: place,
-      hint: direction == .forward
-        ? "migrate anew while nothing writes large objects"
-        : "copy them to the source by hand, with their oids, then roll back again")
+      "large objects are not the same on both sides, and no stream carries them: \(few(objects, separator: "; "))",
+      at: place, hint: "run the step copy_large_objects before this one, as \(direction.playbook) does")
   }
 }
 

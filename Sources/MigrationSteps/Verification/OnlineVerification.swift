@@ -127,7 +127,8 @@ public enum OnlineVerification {
         report.note(.failure, "table \(difference.name) \(why)\(difference)", database: name)
       }
       if comparison.largeObjectsDiffer {
-        report.note(.warning, "large objects differ, which no stream carries", database: name)
+        report.note(
+          .warning, "large objects differ, which no stream carries: the \(direction.noun) copies them", database: name)
       }
     }
     report.markers.append(.init(database: name, name: "snapshots", lsn: pair.position))
