@@ -96,6 +96,9 @@ public final class ChangeApplier<Parser: RecordParser> {
   private var hasSeenNamedRecord = false
   /// Up to here every source transaction is applied on its own, change by change in the stream's order.
   private let strictUntil: LSN
+  var gate: (any CommitGate)?
+  /// Whether the gate has been told that nothing is open.
+  var isGateAsked = false
   /// Relations with changes that wait in their batches, in the order of their first one.
   var pendingBatches: [RelationNumber] = []
   /// What waits in all of them: bounded, however many tables there are.
@@ -214,6 +217,7 @@ public final class ChangeApplier<Parser: RecordParser> {
   /// - Parameter record: whether to write it to the origin now: an idle database would hold the source's WAL otherwise.
   public func keepalive(_ walEnd: LSN, record: Bool) throws(ApplyFailure) {
     guard !isInTransaction else { return }
+    try askBefore(walEnd)
     position = max(position, walEnd)
     if record { try recordPosition() }
   }
@@ -252,10 +256,11 @@ public final class ChangeApplier<Parser: RecordParser> {
 
   private func openGroup() {
     isGroupOpen = true
-    isBatching = hasBacklog && position >= strictUntil && pipeline.session.encodingSwitch == nil
+    isBatching = hasBacklog && gate == nil && position >= strictUntil && pipeline.session.encodingSwitch == nil
   }
 
   private func endTransaction(lsn: LSN) throws(ApplyFailure) {
+    try askBefore(lsn)
     position = max(position, lsn)
     groupTransactions += 1
     let hasMarker = !transactionMarkers.isEmpty
@@ -267,7 +272,11 @@ public final class ChangeApplier<Parser: RecordParser> {
     let isFull =
       groupChanges >= limits.changes || groupBytes >= limits.bytes
       || isBatching && groupChanges >= limits.least && lane.isIdle
-    if hasMarker || isFull || position < strictUntil && isGroupOpen { try closeGroup() }
+    if hasMarker || isFull || (position < strictUntil || gate != nil) && isGroupOpen { try closeGroup() }
+    if gate != nil {
+      try drainLane()
+      askBetween()
+    }
   }
 
   /// Commits the group; its progress is `position`, the end of the last COMMIT in it or a keepalive behind that.

@@ -19,6 +19,7 @@ public final class DatabaseWorker: Sendable {
   private let status: Mutex<WorkerSnapshot>
   private let life = Life()
   private let orders = Mutex(Orders())
+  private let snapshots = SnapshotDesk()
 
   private struct Orders {
     /// Records whose transactions are to be stepped over.
@@ -70,8 +71,20 @@ public final class DatabaseWorker: Sendable {
     }
   }
 
+  /// Orders a snapshot of the target, or says that the order before is over. A worker that is parked or reconnects
+  /// begins when it streams again.
+  public func orderSnapshot(_ order: SnapshotOrder?) { snapshots.place(order) }
+
+  public var hasSnapshotOrder: Bool { snapshots.order != nil }
+
+  /// What has become of the order since the last call.
+  public func takeSnapshotAnswer() -> (id: Int64, answer: SnapshotAnswer)? { snapshots.takeAnswer() }
+
   /// Asks the worker to finish the transaction in hand, confirm and disconnect.
-  public func requestStop() { life.requestStop() }
+  public func requestStop() {
+    life.requestStop()
+    snapshots.wake()
+  }
 
   /// Waits for the worker's end on the calling thread; false when the deadline passed first.
   public func waitUntilStopped(until deadline: Deadline) -> Bool { life.waitForEnd(until: deadline) }
@@ -222,7 +235,9 @@ public final class DatabaseWorker: Sendable {
       $0.hasCaughtUp = false
     }
     var loop = ApplyLoop(applier: applier, feed: feed, base: snapshot)
+    let exports = SnapshotExport(desk: snapshots, target: assignment.target) { self.life.isStopRequested }
     while !life.isStopRequested {
+      try exports.attend(applier)
       let more: Bool
       do {
         // Before anything else is said of this turn, and also when it fails behind the transaction.

@@ -92,7 +92,8 @@ extension InventoryReader {
         maxLagBytes: cutover.value("max_lag_bytes", default: 16 << 20, problems.size),
         maxLag: cutover.value("max_lag_seconds", default: .seconds(10), problems.duration),
         drainDeadline: cutover.value("drain_deadline", default: .seconds(120), problems.duration),
-        verify: cutover.value("verify", default: .full) { problems.choice($0) }),
+        verify: cutover.value("verify", default: .full) { problems.choice($0) },
+        verifyBudget: cutover.optional("verify_budget", problems.duration)),
       baseBackup: baseBackup(layers),
       allowRestart: layers.value("allow_restart", default: [], sides))
   }

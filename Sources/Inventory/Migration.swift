@@ -101,6 +101,8 @@ public struct CutoverSettings: Sendable, Equatable {
   /// How long the drain may take, before the fence is lifted again.
   public var drainDeadline: Duration
   public var verify: VerifyMode
+  /// How long tables are compared in full; those left over are compared by samples. Nil: all in full.
+  public var verifyBudget: Duration?
 }
 
 /// How the physical copy is made.

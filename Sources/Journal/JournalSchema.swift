@@ -10,8 +10,26 @@ enum JournalSchema {
     migrator.registerMigration("v1") { try $0.execute(sql: version1) }
     migrator.registerMigration("v2") { try $0.execute(sql: "ALTER TABLE skips ADD COLUMN outcome TEXT") }
     migrator.registerMigration("v3") { try $0.execute(sql: version3) }
+    migrator.registerMigration("v4") { try $0.execute(sql: version4) }
     return migrator
   }()
+
+  private static let version4 = """
+    CREATE TABLE snapshot_orders (
+      id INTEGER PRIMARY KEY AUTOINCREMENT,
+      migration TEXT NOT NULL,
+      database TEXT NOT NULL,
+      host TEXT NOT NULL,
+      pid INTEGER NOT NULL,
+      boot TEXT NOT NULL,
+      start_ticks TEXT NOT NULL,
+      until TEXT,
+      held INTEGER NOT NULL DEFAULT 0,
+      snapshot TEXT,
+      failure TEXT,
+      UNIQUE (migration, database)
+    );
+    """
 
   // A target that was opened before this version has no way back.
   private static let version3 = """

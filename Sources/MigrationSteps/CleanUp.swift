@@ -37,7 +37,8 @@ struct CleanUp {
     if isGivenUp, try await !isCopy(session) { return try await filesLeft() }
     var found = try await names(session, slots: true).map { "replication slot \($0)" }
     found += try await names(session, slots: false).map { "replication origin \($0)" }
-    found += try await publications().map { "publication \($0.name) in database \($0.database)" }
+    found += try await objects(publications).map { "publication \($0.name) in database \($0.database)" }
+    found += try await objects(DDLFreeze.present).map { "the refusal of DDL \($0.name) in database \($0.database)" }
     if try await Fence(context: context, side: side).isUp() { found.append("pgconvoy's block in pg_hba.conf") }
     if side == .source {
       found += try await SourcePreparation.left(context) + ReplicaIdentityStep.left(context)
@@ -45,16 +46,20 @@ struct CleanUp {
     return found + (try await filesLeft())
   }
 
-  /// Of any of the hand-offs: the inventory may name another plugin by now.
-  private func publications() async throws -> [(database: String, name: String)] {
+  private func publications(_ session: PostgresSession) async throws -> [String] {
+    try await session.query("SELECT pubname FROM pg_catalog.pg_publication").rows.map { $0.string(0) }
+  }
+
+  /// In all databases of any of the hand-offs: the inventory may say another thing by now.
+  private func objects(
+    _ names: (PostgresSession) async throws -> [String]
+  ) async throws -> [(database: String, name: String)] {
     let present = try await context.allDatabases(side).map(\.name)
     let known = Set(handOffs.flatMap { $0.databases.map(\.name) }).intersection(present)
     var found: [(database: String, name: String)] = []
     for database in known.sorted() {
-      let names = try await context.session(side, database: database).query(
-        "SELECT pubname FROM pg_catalog.pg_publication"
-      ).rows.map { $0.string(0) }
-      found += names.filter(isOurs).map { (database, $0) }
+      let present = try await names(context.session(side, database: database))
+      found += present.filter(isOurs).map { (database, $0) }
       await context.closeSession(side, database: database)
     }
     return found
@@ -94,8 +99,11 @@ struct CleanUp {
     actions += try await names(session, slots: false).map {
       PlannedAction(host: host.name, database: maintenance, CutoverSQL.dropOrigin, [$0])
     }
-    actions += try await publications().map {
+    actions += try await objects(publications).map {
       PlannedAction(host: host.name, database: $0.database, HandOffSQL.dropPublication($0.name))
+    }
+    actions += try await objects(DDLFreeze.present).map {
+      PlannedAction(host: host.name, database: $0.database, DDLFreeze.script(DDLFreeze.removal($0.name)))
     }
     let fence = Fence(context: context, side: side)
     if try await fence.isUp() { actions += try await fence.lifting(enablingSubscriptions: side == serving) }
@@ -146,8 +154,11 @@ struct CleanUp {
     try await dropSlots(context, side, names: slots, cuttingOff: true)
     for origin in origins { try await dropOrigin(session, origin) }
     var done = "\(slots.count) slots, \(origins.count) replication origins"
-    for publication in try await publications() {
+    for publication in try await objects(publications) {
       try await dropPublication(context, side, publication.name, in: publication.database)
+    }
+    for freeze in try await objects(DDLFreeze.present) {
+      try await DDLFreeze.remove(context, side, freeze.name, in: freeze.database)
     }
     let fence = Fence(context: context, side: side)
     if try await fence.isUp() {

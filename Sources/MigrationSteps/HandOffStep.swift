@@ -41,7 +41,13 @@ struct HandOffStep: Step {
   ) -> [PlannedAction] {
     let source = context.migration.source
     let maintenance = source.postgres.maintenanceDatabase
+    let freeze =
+      context.migration.ddl == .freeze
+      ? DDLFreeze.statements(DDLFreeze.name(names), role: source.postgres.user) : []
     return [.init(host: target.host.name, target.stopCommand())]
+      + databases.flatMap { database in
+        freeze.map { PlannedAction(host: source.name, database: database.name, $0) }
+      }
       + databases.flatMap { database in
         let slot = names.slot(databaseOID: database.oid)
         let plugin = context.migration.plugin
@@ -125,6 +131,12 @@ struct HandOffStep: Step {
         actions.append(.init(host: host, database: database.name, statement))
       }
     }
+    if context.migration.ddl == .freeze {
+      for database in databases {
+        actions += DDLFreeze.removal(DDLFreeze.name(names))
+          .map { PlannedAction(host: host, database: database.name, $0) }
+      }
+    }
     let plugin = context.migration.plugin
     for database in databases {
       let slot = names.reverseSlot(databaseOID: database.oid)
@@ -151,8 +163,10 @@ struct HandOffStep: Step {
         (record, times) = try await SlotCreation(context: context, record: record).run()
       } catch {
         // The source must not keep WAL for slots that nobody will read; the standby goes on as before.
+        let failed = record
         let databases = record.databases
         let cleanUp = Task {
+          try? await DDLFreeze.lift(context, .source, failed)
           try? await dropSlots(context, .source, names: databases.map(\.slotName))
           try? await dropPublications(context, .source, of: databases)
           try? await target.start()

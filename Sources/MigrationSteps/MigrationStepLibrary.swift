@@ -44,6 +44,10 @@ extension StepLibrary where Context == MigrationContext {
           direction: way(parameters), deadline: parameters.duration("deadline") ?? .seconds(600))
       },
       StepDefinition(
+        name: "analyze", summary: "analyze the tables that changed much on the side to be opened",
+        parameters: [direction]
+      ) { parameters in AnalyzeStep(direction: way(parameters)) },
+      StepDefinition(
         name: "stop_services", summary: "stop the services of one side, in order, and remember which were running",
         parameters: [on]
       ) { parameters in StopServicesStep(side: parameters.choice("on") ?? .source) },
@@ -65,6 +69,11 @@ extension StepLibrary where Context == MigrationContext {
         name: "copy_sequences", summary: "set every sequence of the side to be opened to the fenced side's position",
         parameters: [direction]
       ) { parameters in CopySequencesStep(direction: way(parameters)) },
+      StepDefinition(
+        name: "copy_large_objects",
+        summary: "carry large objects over that are not the fenced side's, with owners and privileges",
+        parameters: [direction]
+      ) { parameters in CopyLargeObjectsStep(direction: way(parameters)) },
       StepDefinition(
         name: "refresh_materialized_views",
         summary: "rebuild the materialized views that differ from the fenced side's",

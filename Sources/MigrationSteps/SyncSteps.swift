@@ -148,7 +148,7 @@ struct WaitForLagStep: Step {
         .wait, "until every database lags by at most \(limits.maxLagBytes) bytes and \(limits.maxLag.milliseconds) ms"),
       .init(
         host: context.host(direction.from).name, .note,
-        "refuse when a database was added, dropped or replaced since the hand-off"),
+        "refuse when a database was added, dropped or replaced since the hand-off, or when schemas differ"),
     ]
   }
 
@@ -160,6 +160,9 @@ struct WaitForLagStep: Step {
   func run(_ context: MigrationContext) async throws -> StepResult {
     let (record, _) = try await context.travelling(direction)
     try await checkDrift(context, record)
+    try await context.refuseDrift(record, direction)
+    let servers = try await ServerDrift.between(context)
+    if !servers.isEmpty { context.progress("not the same on both servers: \(few(servers, separator: "; "))") }
     var worst = ""
     try await waitUntil(
       within: deadline,

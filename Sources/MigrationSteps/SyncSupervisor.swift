@@ -29,8 +29,19 @@ public actor SyncSupervisor {
     var start: LSN
     var workers: [DatabaseWorker]
     var keeper: Task<Void, Never>
+    var driftWatch: Task<Void, Never>
+    /// What differs between the schemas, by database, where that is known.
+    var drift: [String: [String]] = [:]
     /// Holds the tunnels that the workers' connections go through.
     var context: MigrationContext
+
+    var statuses: [DatabaseStatus] {
+      workers.map { worker in
+        var status = DatabaseStatus(worker.snapshot, worker.assignment)
+        status.drift = drift[status.database]
+        return status
+      }
+    }
   }
 
   public init(
@@ -55,8 +66,10 @@ public actor SyncSupervisor {
     do {
       while !Task.isCancelled {
         try await adjust()
+        try await recordSnapshots()
         if nextStatus.hasPassed {
           try await recordSkips()
+          try await passOnSnapshots()
           try await recordStatuses()
           nextStatus = .after(Self.statusInterval)
         }
@@ -103,7 +116,10 @@ public actor SyncSupervisor {
         retries[migration.name] = .after(.seconds(60))
         continue
       }
-      if let convoy = running[migration.name] { try await passOnSkips(migration.name, to: convoy.workers) }
+      if let convoy = running[migration.name] {
+        try await passOnSkips(migration.name, to: convoy.workers)
+        try await passOnSnapshots(migration.name, to: convoy.workers)
+      }
       generations[migration.name] = generation
     }
   }
@@ -146,6 +162,7 @@ public actor SyncSupervisor {
         logger: logger)
     }
     try await passOnSkips(migration.name, to: workers)
+    try await passOnSnapshots(migration.name, to: workers)
     for worker in workers { worker.start() }
     let keeper = Task { [logger] in
       // Not while a rollback could still be called off: then the way back would go on from where its slots were.
@@ -153,14 +170,24 @@ public actor SyncSupervisor {
         await keepReverseSlots(context, handOff, logger: logger)
       }
     }
+    let name = migration.name
+    let driftWatch = Task { [logger] in
+      await DriftWatch(context: context, databases: handOff.databases.map(\.name), logger: logger) { database, drift in
+        await self.note(drift, of: database, in: name)
+      }.run()
+    }
     running[migration.name] = Convoy(
       nonce: handOff.names.nonce, direction: direction, start: start, workers: workers, keeper: keeper,
-      context: context)
+      driftWatch: driftWatch, context: context)
     logger.info(
       "workers started",
       metadata: [
         "migration": "\(migration.name)", "databases": "\(workers.count)", "direction": "\(direction.rawValue)",
       ])
+  }
+
+  private func note(_ drift: [String], of database: String, in migration: String) {
+    running[migration]?.drift[database] = drift
   }
 
   // MARK: transactions to step over
@@ -198,12 +225,46 @@ public actor SyncSupervisor {
     }
   }
 
+  // MARK: snapshots for verifiers
+
+  private func passOnSnapshots(_ migration: String, to workers: [DatabaseWorker]) async throws {
+    let orders = try await journal.perform { file throws(ConvoyError) in
+      try file.snapshotOrders(migration: migration)
+    }
+    for worker in workers {
+      let order = orders.first { $0.database == worker.assignment.database }
+      worker.orderSnapshot(order.map { SnapshotOrder(id: $0.id, until: $0.until) })
+    }
+  }
+
+  /// A verifier that is gone does not raise the generation.
+  private func passOnSnapshots() async throws {
+    for (migration, convoy) in running where convoy.workers.contains(where: \.hasSnapshotOrder) {
+      try await passOnSnapshots(migration, to: convoy.workers)
+    }
+  }
+
+  private func recordSnapshots() async throws {
+    for worker in running.values.flatMap(\.workers) {
+      guard let (order, answer) = worker.takeSnapshotAnswer() else { continue }
+      try await journal.perform { file throws(ConvoyError) in
+        switch answer {
+        case .held: try file.answerSnapshot(order, isHeld: true, snapshot: nil, failure: nil)
+        case .exported(let snapshot): try file.answerSnapshot(order, isHeld: true, snapshot: snapshot, failure: nil)
+        case .failed(let reason): try file.answerSnapshot(order, isHeld: false, snapshot: nil, failure: reason)
+        }
+      }
+    }
+  }
+
   // MARK: the end
 
   private func stop(_ convoy: Convoy) async {
     convoy.keeper.cancel()
+    convoy.driftWatch.cancel()
     // Before the workers: when their slots are free, no slot for the way back is moved any more either.
     await convoy.keeper.value
+    await convoy.driftWatch.value
     for worker in convoy.workers { worker.requestStop() }
     let workers = convoy.workers
     let ended = try? await onDedicatedThread("stop-workers") {
@@ -224,13 +285,13 @@ public actor SyncSupervisor {
   // MARK: the journal
 
   private func recordStatuses() async throws {
-    let statuses = running.values.flatMap { $0.workers.map { DatabaseStatus($0.snapshot, $0.assignment) } }
+    let statuses = running.values.flatMap(\.statuses)
     guard !statuses.isEmpty else { return }
     try await journal.perform { file throws(ConvoyError) in try file.recordStatuses(statuses) }
   }
 
   private func recordLast(_ convoy: Convoy) async throws {
-    let statuses = convoy.workers.map { DatabaseStatus($0.snapshot, $0.assignment) }
+    let statuses = convoy.statuses
     try await journal.perform { file throws(ConvoyError) in try file.recordStatuses(statuses) }
   }
 }

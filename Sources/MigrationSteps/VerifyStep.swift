@@ -12,6 +12,9 @@ import ReplicationModel
 struct VerifyStep: Step {
   var direction = StreamDirection.forward
 
+  /// How long the rows that differ are looked for. The fence is up meanwhile.
+  static let narrowingTime = Duration.seconds(30)
+
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
     let (record, _) = try await context.travelling(direction)
     let mode = context.migration.cutover.verify
@@ -19,9 +22,11 @@ struct VerifyStep: Step {
       let session = try await context.session(direction.from, database: name)
       let catalog = try await SumQueries(session: session).catalog()
       let size = catalog.tables.reduce(0) { $0 + $1.bytes } >> 20
+      let budget =
+        context.migration.cutover.verifyBudget.map { " (for \($0.components.seconds) s, then samples)" } ?? ""
       let what =
         switch mode {
-        case .full: "rows and checksums of \(catalog.tables.count) tables (\(size) MB) and large objects"
+        case .full: "rows and checksums\(budget) of \(catalog.tables.count) tables (\(size) MB) and large objects"
         case .counts: "rows of \(catalog.tables.count) tables (\(size) MB), and large objects with their checksums"
         case .off: "large objects only (cutover.verify is off)"
         }
@@ -34,14 +39,24 @@ struct VerifyStep: Step {
   func run(_ context: MigrationContext) async throws -> StepResult {
     let (record, _) = try await context.travelling(direction)
     let mode = context.migration.cutover.verify
-    let comparisons = try await Verification(context, mode: mode).run(record.databases.map(\.name))
-    try await context.updateReport { report in report.note(comparisons, direction, mode: mode) }
+    // Once more: nobody can change anything now.
+    try await context.refuseDrift(record, direction)
+    var verification = Verification(context, mode: mode)
+    verification.budget = context.migration.cutover.verifyBudget
+    let comparisons = await verification.narrowDown(
+      try await verification.run(record.databases.map(\.name)), direction, within: Self.narrowingTime)
+    let servers = try await ServerDrift.between(context)
+    try await context.updateReport { report in
+      report.note(comparisons, direction, mode: mode)
+      for difference in servers { report.note(.warning, "not the same on both servers: \(difference)") }
+    }
     try check(comparisons, direction, at: context.place("verify"))
     let tables = comparisons.reduce(0) { $0 + $1.source.tables.count }
     let rows = comparisons.reduce(0) { $0 + $1.source.rows }
+    let samples = comparisons.reduce(0) { $0 + $1.sampled.count }
     let summary =
       switch mode {
-      case .full: "the same on both sides"
+      case .full: "the same on both sides" + (samples == 0 ? "" : ", \(samples) tables by samples")
       case .counts: "the same number of rows in each table on both sides"
       case .off: "tables were not compared (cutover.verify is off)"
       }
@@ -71,11 +86,8 @@ func check(
   guard objects.isEmpty else {
     throw ConvoyError(
       "verify.large-objects-differ",
-      "large objects changed since the \(direction == .forward ? "copy" : "cutover"), and no stream carries them: \(few(objects, separator: "; "))",
-      at: place,
-      hint: direction == .forward
-        ? "migrate anew while nothing writes large objects"
-        : "copy them to the source by hand, with their oids, then roll back again")
+      "large objects are not the same on both sides, and no stream carries them: \(few(objects, separator: "; "))",
+      at: place, hint: "run the step copy_large_objects before this one, as \(direction.playbook) does")
   }
 }
 
@@ -99,6 +111,13 @@ extension MigrationReport {
       if mode != .off, let index = databases.firstIndex(where: { $0.name == name }) {
         databases[index].tablesVerified = UInt64(comparison.source.tables.count)
         databases[index].tables = comparison.tables
+        let sampled = comparison.sampled
+        if !sampled.isEmpty {
+          note(
+            .warning,
+            "\(sampled.count) tables were compared by their rows' count and a sample, since cutover.verify_budget was "
+              + "over: \(few(sampled.map(\.description)))", database: name)
+        }
         databases[index].source = Side(rows: comparison.source.rows, checksum: checksum(comparison.source, mode))
         databases[index].target = Side(rows: comparison.target.rows, checksum: checksum(comparison.target, mode))
       }
@@ -114,17 +133,25 @@ extension MigrationReport {
 }
 
 extension Verification.Comparison {
+  /// Tables that were not compared in full.
+  var sampled: [RelationName] { source.tables.filter(\.isSample).map(\.name) }
+
   /// Each table, as both sides hold it.
   var tables: [MigrationReport.Table] {
     func side(_ sum: TableSum?) -> MigrationReport.Side? {
       sum.map { .init(rows: $0.rows, checksum: $0.checksum.map { hexadecimal(UInt128(truncatingIfNeeded: $0)) }) }
     }
+    func report(_ name: RelationName, _ source: TableSum?, _ target: TableSum?) -> MigrationReport.Table {
+      var table = MigrationReport.Table(name: name, source: side(source), target: side(target))
+      table.differences = rows[name.catalogBytes]
+      if source?.isSample ?? target?.isSample == true { table.isSample = true }
+      return table
+    }
     let theirs = Dictionary(target.tables.map { ($0.name.catalogBytes, $0) }) { first, _ in first }
     let known = Set(source.tables.map(\.name.catalogBytes))
     return source.tables.map { table in
-      .init(name: table.name, source: side(table), target: side(theirs[table.name.catalogBytes]))
+      report(table.name, table, theirs[table.name.catalogBytes])
     }
-      + target.tables.filter { !known.contains($0.name.catalogBytes) }
-      .map { .init(name: $0.name, source: nil, target: side($0)) }
+      + target.tables.filter { !known.contains($0.name.catalogBytes) }.map { report($0.name, nil, $0) }
   }
 }

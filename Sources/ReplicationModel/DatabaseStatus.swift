@@ -55,6 +55,8 @@ public struct DatabaseStatus: Sendable, Codable, Equatable {
   public var lastError: String?
   /// The record that parked it; nil unless it is parked.
   public var parkedAt: LSN?
+  /// What differs between the schemas of both sides, one line for each object; nil when nobody has looked.
+  public var drift: [String]?
 
   public init(migration: String, database: String, phase: DatabasePhase) {
     self.migration = migration
@@ -80,5 +82,6 @@ public struct DatabaseStatus: Sendable, Codable, Equatable {
     case sourceLSN = "source_lsn"
     case lastError = "last_error"
     case parkedAt = "parked_at"
+    case drift
   }
 }

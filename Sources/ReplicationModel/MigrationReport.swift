@@ -68,6 +68,15 @@ public struct MigrationReport: Sendable, Equatable {
     public var name: RelationName
     public var source: Side?
     public var target: Side?
+    /// Which rows differ, where they were looked for.
+    public var differences: RowDifferences?
+    /// True where the checksums are of a sample of the rows.
+    public var isSample: Bool?
+
+    enum CodingKeys: String, CodingKey {
+      case name, source, target, differences
+      case isSample = "sampled"
+    }
 
     public init(name: RelationName, source: Side?, target: Side?) {
       self.name = name
@@ -175,6 +184,11 @@ public struct MigrationReport: Sendable, Equatable {
       self.text = text
       self.database = database
     }
+  }
+
+  /// Whether every database was compared and is the same on both sides.
+  public var isVerified: Bool {
+    databases.allSatisfy { $0.isEqual == true && $0.tables?.allSatisfy(\.isEqual) == true }
   }
 
   public var version: Int

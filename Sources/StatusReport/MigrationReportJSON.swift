@@ -4,8 +4,17 @@ public import ReplicationModel
 /// The closing report as JSON; `MigrationReport` decodes it. The schema is documented in docs/reference/status-json.md.
 public enum MigrationReportJSON {
   /// One document, every key always there, in the documented order, what was not measured null.
-  public static func render(_ report: MigrationReport) -> String {
+  public static func render(_ report: MigrationReport) -> String { value(report).document }
+
+  /// Several of them, as `pgconvoy verify` prints them.
+  public static func render(verifications: [MigrationReport]) -> String {
     JSONText.object([
+      ("version", .integer(MigrationReport.currentVersion)), ("verifications", .array(verifications.map(value))),
+    ]).document
+  }
+
+  private static func value(_ report: MigrationReport) -> JSONText {
+    .object([
       ("version", .integer(report.version)),
       ("generated_at", .string(report.generatedAt.formatted(.iso8601))),
       ("by", .string(report.by)),
@@ -51,7 +60,7 @@ public enum MigrationReportJSON {
             ])
           })
       ),
-    ]).document
+    ])
   }
 
   private static func database(_ database: MigrationReport.Database) -> JSONText {
@@ -77,7 +86,16 @@ public enum MigrationReportJSON {
   private static func table(_ table: MigrationReport.Table) -> JSONText {
     .object([
       ("name", name(table.name)), ("source", side(table.source)), ("target", side(table.target)),
-      ("equal", .bool(table.isEqual)),
+      ("equal", .bool(table.isEqual)), ("sampled", table.isSample.map { .bool($0) } ?? .null),
+      ("differences", table.differences.map(rows) ?? .null),
+    ])
+  }
+
+  private static func rows(_ rows: RowDifferences) -> JSONText {
+    func keys(_ keys: [String]) -> JSONText { .array(keys.map { .string($0) }) }
+    return .object([
+      ("missing", keys(rows.missing)), ("extra", keys(rows.extra)), ("different", keys(rows.different)),
+      ("complete", .bool(rows.isComplete)),
     ])
   }
 

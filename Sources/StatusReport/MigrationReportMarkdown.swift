@@ -68,7 +68,8 @@ public enum MigrationReportMarkdown {
       tables.map { table in
         [
           text(table.name.description), HumanFormat.count(table.source?.rows), HumanFormat.count(table.target?.rows),
-          checksum(table.source), checksum(table.target), table.isEqual ? "yes" : "**no**",
+          checksum(table.source), checksum(table.target),
+          (table.isEqual ? "yes" : "**no**") + (table.isSample == true ? ", by a sample" : ""),
         ]
       })
   }

@@ -65,6 +65,9 @@ public enum StatusPrometheus {
     each("database_parked", "gauge", "1 when the database is parked at a change that cannot be applied.") {
       $0.phase == .parked ? "1" : "0"
     }
+    each("database_drift", "gauge", "Objects of the schemas that are not the same on both sides.") {
+      $0.drift.map { String($0.count) }
+    }
     return text
   }
 

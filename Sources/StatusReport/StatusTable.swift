@@ -17,6 +17,7 @@ public enum StatusTable {
     var lines = table.lines(style)
     lines.append("")
     lines += status.migrations.compactMap { notice($0, style) }
+    lines += status.migrations.flatMap { migration in migration.databases.compactMap { drift($0, style) } }
     lines.append(summary(status, style))
     return lines.joined(separator: "\n") + "\n"
   }
@@ -53,6 +54,17 @@ public enum StatusTable {
     if migration.targetFenced == true, migration.direction == .reverse { parts.append("\(target) is fenced") }
     guard !parts.isEmpty else { return nil }
     return style.paint("\(DisplayText.visible(migration.name)): \(parts.joined(separator: "; "))", .yellow)
+  }
+
+  private static let mostDrift = 3
+
+  /// What differs between the schemas of a database.
+  private static func drift(_ database: DatabaseStatus, _ style: TextStyle) -> String? {
+    guard let drift = database.drift, !drift.isEmpty else { return nil }
+    let rest = drift.count > mostDrift ? "; and \(drift.count - mostDrift) more" : ""
+    let name = "\(DisplayText.visible(database.migration)): database \(DisplayText.visible(database.database))"
+    let objects = drift.prefix(mostDrift).map(DisplayText.visible).joined(separator: "; ")
+    return style.paint("\(name): schemas differ: \(objects)\(rest)", .yellow)
   }
 
   private static func ink(_ phase: DatabasePhase) -> TextStyle.Ink? {

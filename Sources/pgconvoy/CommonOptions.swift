@@ -88,8 +88,10 @@ struct ContextFactory: Sendable {
   }
 
   /// For commands that only look.
-  func context(for migration: Migration) -> MigrationContext {
+  func context(
+    for migration: Migration, progress: @escaping @Sendable (String) -> Void = { _ in }
+  ) -> MigrationContext {
     MigrationContext(
-      migration: migration, journal: journal, environment: environment, logger: logger, progress: { _ in })
+      migration: migration, journal: journal, environment: environment, logger: logger, progress: progress)
   }
 }

@@ -56,10 +56,12 @@ enum ShippedFiles {
         on_failure: undo
         steps:
           - wait_for_lag # every database below the thresholds, and no drift
+          - analyze # fresh statistics for what the stream changed much, while applications still write
           - stop_services: { on: source }
           - fence: { on: source } # no writer gets into the source any more, superusers included
           - drain # every worker applies its database's marker
           - copy_sequences # and what else logical decoding does not carry
+          - copy_large_objects
           - refresh_materialized_views
           - verify # rows and checksums of every table
           - confirm_fence # a second marker: nothing was written since the first
@@ -155,10 +157,12 @@ enum ShippedFiles {
         on_failure: undo
         steps:
           - wait_for_lag: { direction: reverse }
+          - analyze: { direction: reverse }
           - stop_services: { on: target }
           - fence: { on: target }
           - drain: { direction: reverse }
           - copy_sequences: { direction: reverse }
+          - copy_large_objects: { direction: reverse }
           - refresh_materialized_views: { direction: reverse }
           - verify: { direction: reverse }
           - confirm_fence: { direction: reverse }

@@ -15,7 +15,7 @@ import Testing
     let result = try arguments.first.map { try workspace.run($0) } ?? workspace.run()
     #expect(result.status == 0)
     #expect(result.errors == "")
-    for command in ["init", "check", "play", "sync", "status", "report", "decode", "inventory", "lab"] {
+    for command in ["init", "check", "play", "sync", "status", "verify", "report", "decode", "inventory", "lab"] {
       #expect(result.output.contains("\n  \(command) "), "\(command)")
     }
     #expect(result.output.contains("2 wrong usage"))

@@ -54,7 +54,12 @@ struct CutoverStepsTests {
       try await servers.run(
         "source", "postgres", "CREATE TABLE plain AS SELECT 1 AS a; CREATE UNLOGGED TABLE u (a int)")
       try await servers.run(
-        "source", "o'ne", "CREATE SEQUENCE s; CREATE MATERIALIZED VIEW v AS SELECT 1 AS a; CREATE TABLE t AS TABLE v")
+        "source", "o'ne",
+        """
+        CREATE SEQUENCE s; CREATE MATERIALIZED VIEW v AS SELECT 1 AS a; CREATE TABLE t AS TABLE v;
+        CREATE TABLE busy AS SELECT generate_series(1, 1000) AS n; CREATE ROLE reader; CREATE ROLE "Own er";
+        SELECT lo_from_bytea(4711, '\\x0102'), lo_from_bytea(4712, '\\x03'), lo_from_bytea(4713, '\\x04')
+        """)
     } _: { servers in
       defer { try? FileManager.default.removeItem(atPath: servers.directory + "-state") }
       let context = try await context(servers, databases: ["o'ne", "postgres"])
@@ -66,6 +71,32 @@ struct CutoverStepsTests {
         throw error
       }
     }
+  }
+
+  /// Content, holes, owners and privileges; what is new, changed and gone.
+  private func largeObjects(_ context: MigrationContext, _ servers: TwoServers) async throws {
+    #expect(try await CopyLargeObjectsStep().run(context).changed == false)
+    try await servers.run(
+      "source", "o'ne",
+      """
+      SELECT lo_put(4711, 1, '\\xff'), lo_put(4711, 10000000, '\\xee'), lo_unlink(4713);
+      SELECT lo_from_bytea(4714, decode(repeat('0123456789abcdef', 200000), 'hex')), lo_create(4715);
+      ALTER LARGE OBJECT 4712 OWNER TO "Own er";
+      GRANT SELECT ON LARGE OBJECT 4712 TO PUBLIC; GRANT UPDATE ON LARGE OBJECT 4712 TO reader WITH GRANT OPTION;
+      REVOKE SELECT ON LARGE OBJECT 4712 FROM "Own er"
+      """)
+    let error = await #expect(throws: ConvoyError.self) { try await VerifyStep().run(context) }
+    #expect(error?.code == "verify.large-objects-differ")
+    #expect(
+      try await CopyLargeObjectsStep().plan(context).first?.text
+        == "database o'ne: make 4 large objects anew, remove 1")
+    #expect(try await CopyLargeObjectsStep().run(context).figures == [.init("copied", 4), .init("removed", 1)])
+    try await servers.pair("o'ne") { source, target in
+      let here = try await LargeObjectCopy.list(source)
+      #expect(here == (try await LargeObjectCopy.list(target)))
+      #expect(here.map(\.oid) == [4711, 4712, 4714, 4715])
+    }
+    try await servers.run("source", "postgres", "CREATE ROLE late PASSWORD 'geheim'")
   }
 
   private func run(_ context: MigrationContext, _ servers: TwoServers) async throws {
@@ -84,6 +115,9 @@ struct CutoverStepsTests {
         + "REFRESH MATERIALIZED VIEW \"public\".\"v\""
     )
     #expect(try await VerifyStep().plan(context).count == 2)
+    #expect(try await AnalyzeStep().isDone(context))
+    #expect(try await AnalyzeStep().run(context).figures == [.init("tables", 1)])
+    try await largeObjects(context, servers)
 
     try await servers.run("target", "postgres", "UPDATE plain SET a = 2")
     let error = await #expect(throws: ConvoyError.self) { try await VerifyStep().run(context) }
@@ -91,7 +125,7 @@ struct CutoverStepsTests {
     #expect(error?.message.hasPrefix("1 table differs: database postgres, table public.plain: source 1 row") == true)
     #expect(error?.place == .step(migration: "a.b", host: nil, step: "verify"))
     try await servers.run("target", "postgres", "UPDATE plain SET a = 1")
-    #expect(try await VerifyStep().run(context).figures == [.init("tables", 2), .init("rows", 2)])
+    #expect(try await VerifyStep().run(context).figures == [.init("tables", 3), .init("rows", 1002)])
 
     #expect(try await ClosingReport.latest(context) == nil)
     #expect(try await ReportStep().run(context).changed)
@@ -113,11 +147,13 @@ struct CutoverStepsTests {
     #expect(report.outcome == .cutOver)
     #expect(report.phases.map(\.name) == ["drain", "copy_sequences"])
     #expect(report.databases.map(\.sequencesSet) == [1, 0])
-    #expect(report.databases.map(\.tablesVerified) == [1, 1])
+    #expect(report.databases.map(\.tablesVerified) == [2, 1])
     #expect(report.databases.map(\.isEqual) == [true, true])
     #expect(
       report.findings == [
-        .init(.warning, "unlogged tables are empty on the target: public.u", database: "postgres")
+        .init(.warning, "unlogged tables are empty on the target: public.u", database: "postgres"),
+        .init(.note, "4 large objects were copied, 1 removed", database: "o'ne"),
+        .init(.warning, "not the same on both servers: role late: only on the source"),
       ])
     try FileManager.default.removeItem(atPath: path)
     #expect(try await ClosingReport.latest(context)?.report.databases == report.databases)

@@ -70,6 +70,10 @@ struct VerificationTests {
     CREATE TABLE p_byte (id int PRIMARY KEY, a text);
     INSERT INTO p_byte SELECT n, md5(n::text) FROM generate_series(1, 20000) n;
     CREATE TABLE p_missing AS TABLE p_byte;
+    ALTER TABLE p_missing ADD PRIMARY KEY (a, id);
+    CREATE TABLE p_more AS TABLE p_byte;
+    CREATE UNIQUE INDEX p_more_id ON p_more (id) INCLUDE (a);
+    ALTER TABLE p_more ALTER id SET NOT NULL, REPLICA IDENTITY USING INDEX p_more_id;
     CREATE TABLE p_extra AS TABLE p_byte;
     CREATE TABLE p_swap AS TABLE p_byte;
     CREATE TABLE p_duplicates (a text);
@@ -93,6 +97,8 @@ struct VerificationTests {
   static let plant = """
     UPDATE p_byte SET a = overlay(a PLACING 'x' FROM 7) WHERE id = 12345;
     DELETE FROM p_missing WHERE id = 1;
+    INSERT INTO p_more VALUES (20001, 'one'), (-1, 'two');
+    UPDATE p_more SET a = 'three' WHERE id = 3;
     INSERT INTO p_extra SELECT * FROM p_extra WHERE id = 1;
     UPDATE p_swap SET a = CASE id WHEN 1 THEN md5('2') ELSE md5('1') END WHERE id IN (1, 2);
     DELETE FROM p_duplicates;
@@ -134,10 +140,54 @@ struct VerificationTests {
         """)
       try await equal(servers)
       try await wide(servers)
+      try await budget(servers)
       try await servers.run("target", "one", Self.plant)
       try await different(servers)
       try await largeObjects(servers)
+      try await drift(servers)
     }
+  }
+
+  /// What was altered on one side is named, however odd its name; a copy has no drift.
+  private func drift(_ servers: TwoServers) async throws {
+    let copied = try await servers.pair("two") { try await SchemaDrift.between(source: $0, target: $1) }
+    #expect(copied.differences == [])
+    let here = try await servers.pair("one") { try await SchemaDrift.between(source: $0, target: $1) }.differences
+    #expect(
+      here == [
+        "column public.p_gone.a: only on the source",
+        "column public.p_new.a: only on the target",
+        "column public.widened.b: text DEFAULT 'new'::text on the source, text on the target",
+        "table public.p_gone: only on the source",
+        "table public.p_new: only on the target",
+        "table public.p_unlogged: not the same on both sides",
+      ])
+    try await servers.run(
+      "target", "one", "DROP TABLE p_new; ALTER TABLE p_unlogged SET LOGGED; CREATE TABLE p_gone (a int)")
+    try await servers.run("target", "one", "ALTER TABLE widened ALTER b SET DEFAULT 'new'")
+    let mended = try await servers.pair("one") { try await SchemaDrift.between(source: $0, target: $1) }
+    #expect(mended.differences == [])
+    try await servers.run(
+      "source", "one",
+      """
+      ALTER TABLE p_byte ALTER a TYPE varchar(40), ADD CHECK (id < 1000000); CREATE INDEX late ON p_more (a);
+      ALTER TYPE mood ADD VALUE 'oh'; CREATE OR REPLACE FUNCTION spring(trap) RETURNS text LANGUAGE sql AS 'SELECT 1::text';
+      GRANT SELECT ON twins TO PUBLIC; CREATE VIEW "o'dd ""schema"" \\"."a view" AS SELECT 1 AS one;
+      ALTER TABLE types ALTER n SET NOT NULL
+      """)
+    let drift = try await servers.pair("one") { try await SchemaDrift.between(source: $0, target: $1) }
+    #expect(
+      drift.differences == [
+        #"column "o'dd ""schema"" \"."a view".one: only on the source"#,
+        "column public.p_byte.a: character varying(40) on the source, text on the target",
+        "column public.types.n: numeric NOT NULL on the source, numeric on the target",
+        "constraint p_byte_id_check of public.p_byte: only on the source",
+        "function public.spring(public.trap): not the same on both sides",
+        "index public.late: only on the source",
+        "table public.twins: not the same on both sides",
+        "type public.mood: not the same on both sides",
+        #"view "o'dd ""schema"" \"."a view": only on the source"#,
+      ])
   }
 
   private func equal(_ servers: TwoServers) async throws {
@@ -168,6 +218,31 @@ struct VerificationTests {
     #expect(try await shared.run(["one", "two"]) == comparisons.map(\.target))
   }
 
+  /// Without any time every table is sampled; with enough, none is.
+  private func budget(_ servers: TwoServers) async throws {
+    var verification = servers.verification(.full)
+    verification.budget = .zero
+    let samples = try await verification.run(["one"])[0]
+    #expect(samples.differences == [])
+    #expect(samples.source.tables.allSatisfy(\.isSample) && samples.target.tables.allSatisfy(\.isSample))
+    var sums: [String: TableSum] = [:]
+    for table in samples.source.tables { sums[table.name.name] = table }
+    #expect(sums["p_byte"]?.rows == 20_000)
+    #expect(sums["p_more"]?.checksum != nil && sums["p_more"]?.checksum != 0)
+    #expect(sums["twins"] == nil || sums["twins"]?.checksum == nil)
+    verification.budget = .seconds(60)
+    let full = try await verification.run(["one"])[0]
+    #expect(full.sampled.isEmpty && full.source.checksum != samples.source.checksum)
+
+    // What is in the sample is seen, and so is a row too many.
+    try await servers.run("target", "one", "UPDATE p_more SET a = 'all'; INSERT INTO twins VALUES ('more')")
+    verification.budget = .zero
+    #expect(try await verification.run(["one"])[0].differences.map(\.name.name) == ["p_more", "twins"])
+    try await servers.run(
+      "target", "one",
+      "UPDATE p_more SET a = md5(id::text); DELETE FROM twins WHERE a = 'more'")
+  }
+
   /// The way for rows that are too long for one text sees the same.
   private func wide(_ servers: TwoServers) async throws {
     try await servers.pair("one") { source, target in
@@ -186,7 +261,8 @@ struct VerificationTests {
     #expect(
       full.map { $0.differences.map(\.name.name) } == [
         [
-          "p_byte", "p_case", "p_duplicates", "p_extra", "p_gone", "p_json", "p_missing", "p_new", "p_null", "p_scale",
+          "p_byte", "p_case", "p_duplicates", "p_extra", "p_gone", "p_json", "p_missing", "p_more", "p_new", "p_null",
+          "p_scale",
           "p_swap", "p_unlogged", "p_zero",
         ], [],
       ])
@@ -196,15 +272,68 @@ struct VerificationTests {
         "public.p_extra: source 20000 rows, target 20001 rows",
         "public.p_gone: source 1 row, target has no such table",
         "public.p_missing: source 20000 rows, target 19999 rows",
+        "public.p_more: source 20000 rows, target 20002 rows",
         "public.p_new: source has no such table, target 0 rows",
         "public.p_unlogged: source 1 row, target has no such table",
       ])
     #expect(try await servers.verification(.off).run(["one"])[0].differences == [])
+    try await narrowedDown(servers, full)
     let error = #expect(throws: ConvoyError.self) { try check(counts, at: .host("here")) }
     #expect(error?.code == "verify.differs")
     #expect(
       error?.message.hasPrefix(
-        "5 tables differ: database one, table public.p_extra: source 20000 rows, target 20001 rows; ") == true)
+        "6 tables differ: database one, table public.p_extra: source 20000 rows, target 20001 rows; ") == true)
+  }
+
+  /// Each planted row is named, and nothing else, without the tables being carried over.
+  private func narrowedDown(_ servers: TwoServers, _ comparisons: [Verification.Comparison]) async throws {
+    let narrowed = await servers.verification(.full).narrowDown(comparisons, within: .seconds(30))
+    var found: [String: String] = [:]
+    for difference in narrowed[0].differences { found[difference.name.name] = difference.rows?.description() }
+    let two = "(2,c81e728d9d4c2f636f067f89cc14862c)"
+    let one = "(1,c4ca4238a0b923820dcc509a6f75849b)"
+    #expect(
+      found == [
+        "p_byte": "different (id)=(12345)",
+        "p_missing": "missing (a, id)=(c4ca4238a0b923820dcc509a6f75849b,1)",
+        "p_more": "extra (id)=(-1), (id)=(20001); different (id)=(3)",
+        // Without a key.
+        "p_extra": "extra \(one)",
+        "p_swap": "missing \(one), \(two); extra (1,c81e728d9d4c2f636f067f89cc14862c), "
+          + "(2,c4ca4238a0b923820dcc509a6f75849b)",
+        "p_duplicates": "missing 2 × (b); extra 2 × (a)",
+        "p_null": "missing (,\"\"); extra (\"\",)",
+        "p_case": "missing (a)=(Straße); extra (a)=(straße)",
+        "p_scale": "missing (1.0); extra (1.00)",
+        "p_zero": "missing (-0); extra (0)",
+        "p_json": #"missing ("{""a"":1}"); extra ("{""a"": 1}")"#,
+      ])
+    #expect(narrowed[1].differences == [])
+    let said = "public.p_byte: source 20000 rows (checksum "
+    #expect(narrowed[0].differences.first?.description.hasPrefix(said) == true)
+    #expect(narrowed[0].differences.first?.description.hasSuffix("): different (id)=(12345)") == true)
+    try await levels(servers)
+  }
+
+  /// Level by level, and no more names than are wanted.
+  private func levels(_ servers: TwoServers) async throws {
+    try await servers.run("target", "one", "DELETE FROM p_byte WHERE id BETWEEN 1 AND 50")
+    try await servers.pair("one") { source, target in
+      let name = RelationName(schema: "public", name: "p_more")
+      var narrowing = NarrowingDown(source: source, target: target, end: ContinuousClock.now + .seconds(30), fewRows: 1)
+      let fine = try #require(try await narrowing.run(name, rows: 16))
+      #expect(fine.description() == "extra (id)=(-1), (id)=(20001); different (id)=(3)")
+      narrowing.fewRows = 2_000
+      let many = try #require(
+        try await narrowing.run(RelationName(schema: "public", name: "p_byte"), rows: 20_000))
+      #expect(many.count == RowDifferences.most && !many.isComplete)
+      #expect(many.description(most: 1).hasSuffix("; there are more"))
+      // A long row, seen column by column.
+      let wide = RowTable(name: name, key: ["id"], columns: [("id", "integer"), ("a", "text")])
+      #expect(try await target.query(wide.sums(in: BucketSet(), bits: 0)).rows.map { $0[1] } == ["20002"])
+      #expect(
+        try await NarrowingDown(source: source, target: target, end: ContinuousClock.now).run(name, rows: 1) == nil)
+    }
   }
 
   private func largeObjects(_ servers: TwoServers) async throws {

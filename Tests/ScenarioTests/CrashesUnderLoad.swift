@@ -261,7 +261,7 @@ private struct CrashRun {
     }
   }
 
-  /// Lets so much WAL build up behind alpha's slot that a worker begins by pulling.
+  /// Lets so much WAL of narrow rows build up behind alpha's slot that a worker begins by pulling.
   private func makeBacklog() async throws {
     try await eventually("a backlog", within: Self.patience) {
       // The source may be recovering from the kill before.
@@ -276,7 +276,7 @@ private struct CrashRun {
       if end > confirmed + UInt64(Self.deepBacklog) { return true }
       _ = try? await scenario.sql(
         .source,
-        "INSERT INTO killed_heap SELECT 0, nextval('killed_backlog'), repeat('y', 1000) FROM generate_series(1, 8000)",
+        "INSERT INTO killed_heap SELECT 0, nextval('killed_backlog'), 'narrow' FROM generate_series(1, 60000)",
         in: "alpha")
       return false
     }

@@ -46,13 +46,16 @@ extension Scenarios {
 
     @Test(arguments: [false, true]) func withoutACutoverOrAfterARollbackTheTargetIsAsBefore(cutOver: Bool) async throws
     {
-      try await Scenario.run(databases: ["alpha"]) { scenario in
+      try await Scenario.run(databases: ["alpha"], ddl: cutOver ? "freeze" : nil) { scenario in
         let source = try await Catalogs(scenario, .source, scenario.source)
         let target = try await Catalogs(scenario, .target, scenario.target)
         try await scenario.play("migrate")
         if cutOver {
+          try await frozen(scenario)
           try await scenario.play("cutover")
           try await scenario.applicationGoesOn(on: scenario.target)
+          // Not carried over as active.
+          try await scenario.script(.targetApp, "CREATE TABLE thawed (); DROP TABLE thawed", in: "alpha")
           try await midway(scenario)
           try await scenario.play("rollback")
         }
@@ -65,9 +68,38 @@ extension Scenarios {
         before.files.removeAll { $0.hasSuffix(".log") }
         #expect(now == before)
         try await scenario.applicationGoesOn()
+        try await scenario.script(.sourceApp, "CREATE TABLE thawed (); DROP TABLE thawed", in: "alpha")
         #expect(try scenario.service("app", on: scenario.source) == "run")
         if cutOver { try await scenario.expectAcknowledged([scenario.source, scenario.target], on: .source) }
       }
+    }
+
+    /// DDL is refused, with words that say by whom; what belongs to a session is not, nor is what we do.
+    private func frozen(_ scenario: Scenario) async throws {
+      let ledger = "app_ledger"
+      for (statement, object) in [
+        ("CREATE TABLE late (id integer)", "table public.late"),
+        ("ALTER TABLE \(ledger) ADD late integer", "table public.\(ledger)"),
+        ("DROP TABLE \(ledger)", "table public.\(ledger)"), ("GRANT SELECT ON \(ledger) TO PUBLIC", "TABLE"),
+        ("CREATE FUNCTION late() RETURNS integer LANGUAGE sql AS 'SELECT 1'", "function public.late()"),
+      ] {
+        do {
+          try await scenario.script(.sourceApp, statement, in: "alpha")
+          Issue.record("not refused: \(statement)")
+        } catch let error as PostgresError {
+          #expect(error.sqlState == "55000" && error.message.contains("being migrated by pgconvoy"), "\(error)")
+          #expect(error.detail?.hasPrefix("It is about \(object)") == true, "\(error.detail ?? "")")
+        }
+      }
+      try await scenario.script(
+        .sourceApp,
+        """
+        CREATE TEMPORARY TABLE mine (id serial PRIMARY KEY, name text DEFAULT 'x'); ALTER TABLE mine ADD late integer;
+        CREATE INDEX ON mine (late); DROP TABLE mine; SELECT 1 AS one INTO TEMPORARY mine; COMMENT ON TABLE \(ledger) IS 'mine';
+        COMMENT ON TABLE \(ledger) IS NULL
+        """, in: "alpha")
+      try await scenario.script(.source, "CREATE TABLE ours (); DROP TABLE ours", in: "alpha")
+      try await scenario.applicationGoesOn()
     }
 
     /// Who serves is not settled yet.

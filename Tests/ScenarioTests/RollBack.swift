@@ -89,7 +89,7 @@ extension Scenarios {
       let sync = try await scenario.syncPID()
       defer { Glibc.kill(sync, SIGCONT) }
       let play = try scenario.start("play", try scenario.hasty("rollback"), "--yes")
-      #expect(try await play.says("stop_services (2/"))
+      #expect(try await play.says("stop_services (3/"))
       Glibc.kill(sync, SIGSTOP)
       let result = try await play.result()
       #expect(result.status == 1, "\(result.text)")

@@ -48,7 +48,8 @@ import Testing
                   "applied_lsn": null,
                   "confirmed_flush_lsn": null,
                   "source_lsn": null,
-                  "last_error": "duplicate key value violates unique constraint \"users_pkey\" at 16/B374D900"
+                  "last_error": "duplicate key value violates unique constraint \"users_pkey\" at 16/B374D900",
+                  "drift": null
                 }
               ]
             }

@@ -124,8 +124,8 @@ enum DatabaseChecks {
       return [
         Finding(
           .warning, "preflight.large-objects", host: facts.name(.source), database: name, count,
-          consequence: "they come with the copy; what changes in them later is not carried, and the cutover refuses",
-          remedy: "keep applications from writing large objects between the base backup and the cutover")
+          consequence: "they come with the copy; later changes in them are carried in the cutover, which takes time",
+          remedy: "write few large objects between the base backup and the cutover")
       ]
     }
   }

@@ -38,8 +38,8 @@ enum HostChecks {
           .error, "preflight.unsupported", object: setting, "this version of pgconvoy cannot do '\(setting)'",
           consequence: consequence, remedy: remedy))
     }
-    if migration.ddl != .report {
-      add("ddl: \(migration.ddl.rawValue)", "DDL would only be noticed when a row fails", "set ddl: report")
+    if migration.ddl == .replicate {
+      add("ddl: replicate", "DDL would only be noticed, not carried over", "set ddl: report, or ddl: freeze")
     }
     return findings
   }

@@ -44,10 +44,16 @@ struct SumUnit: Sendable, Equatable {
 /// Sessions to one side's databases: as many in use as there are lanes, and a few more that wait to be used again.
 actor SumSessions {
   private let connect: @Sendable (String) async throws -> PostgresSession
+  /// Whether sessions stand in transactions: then the locks of a piece of work are given up with it, and nobody waits
+  /// for them.
+  private let isInSnapshot: Bool
   private var idle: [PostgresSession] = []
   private let mostIdle = 12
 
-  init(connect: @escaping @Sendable (String) async throws -> PostgresSession) { self.connect = connect }
+  init(isInSnapshot: Bool, connect: @escaping @Sendable (String) async throws -> PostgresSession) {
+    self.isInSnapshot = isInSnapshot
+    self.connect = connect
+  }
 
   func with<Value: Sendable>(
     _ database: String, _ body: @Sendable (PostgresSession) async throws -> Value
@@ -55,6 +61,7 @@ actor SumSessions {
     let session = try await take(database)
     do {
       let value = try await body(session)
+      if isInSnapshot { try await session.script(SumQueries.backToSavepoint) }
       await giveBack(session)
       return value
     } catch {
@@ -88,12 +95,15 @@ struct SideSums: Sendable {
   let lanes: Int
   /// What a database's first session reads on top of the catalogs; the rest is shared among the lanes.
   var firstBytes: UInt64 = 64 << 20
+  var isInSnapshot = false
+  /// When reading in full ends; tables that are left over are `unread`.
+  var end: ContinuousClock.Instant?
   let connect: @Sendable (String) async throws -> PostgresSession
   /// Called with the number of tables and bytes to come, and with those done.
   let progress: @Sendable (SumProgress) -> Void
 
   func run(_ databases: [String]) async throws -> [DatabaseSums] {
-    let sessions = SumSessions(connect: connect)
+    let sessions = SumSessions(isInSnapshot: isInSnapshot, connect: connect)
     do {
       let sums = try await run(databases, sessions)
       await sessions.close()
@@ -108,10 +118,12 @@ struct SideSums: Sendable {
   private struct Part: Sendable {
     var tables: [TableSum] = []
     var largeObjects: LargeObjectSums?
+    var unread: [CatalogTable] = []
 
     mutating func add(_ other: Part) {
       tables += other.tables
       largeObjects = largeObjects ?? other.largeObjects
+      unread += other.unread
     }
   }
 
@@ -128,16 +140,19 @@ struct SideSums: Sendable {
       try await sessions.with(database) { session in try await first(database, session) }
     }
     let rest = firsts.indices.flatMap { index in firsts[index].rest.map { (index, $0) } }
-      .sorted { $0.1.bytes > $1.1.bytes }
+      // With a budget, as many tables as possible in full.
+      .sorted { end == nil ? $0.1.bytes > $1.1.bytes : $0.1.bytes < $1.1.bytes }
     let parts = try await mapConcurrently(rest, limit: lanes) { index, unit in
       (index, try await sessions.with(unit.database) { session in try await read(unit, session) })
     }
     var whole = firsts.map(\.part)
     for (index, part) in parts { whole[index].add(part) }
     return databases.indices.map { index in
-      DatabaseSums(
+      var sums = DatabaseSums(
         database: databases[index], tables: whole[index].tables, unlogged: firsts[index].unlogged,
         largeObjects: whole[index].largeObjects ?? .init())
+      sums.unread = whole[index].unread
+      return sums
     }
   }
 
@@ -162,10 +177,15 @@ struct SideSums: Sendable {
   }
 
   private func read(_ unit: SumUnit, _ session: PostgresSession) async throws -> Part {
-    let queries = SumQueries(session: session)
+    let queries = SumQueries(session: session, isInSnapshot: isInSnapshot)
     var part = Part()
-    part.tables = try await queries.sums(unit.tables.map(\.name), countOnly: mode == .counts)
     if unit.largeObjectBytes != nil { part.largeObjects = try await queries.largeObjects() }
+    do {
+      part.tables = try await queries.sums(
+        unit.tables.map(\.name), countOnly: mode == .counts, within: end.map { max(.zero, $0 - .now) })
+    } catch let error as PostgresError where error.reason == .deadline && end != nil {
+      part.unread = unit.tables
+    }
     progress(.done(tables: unit.tables.count, bytes: unit.bytes))
     return part
   }

@@ -52,6 +52,12 @@ enum RowHash {
 /// Reads the sums of one database, in one session.
 struct SumQueries {
   let session: PostgresSession
+  /// Whether it stands in a transaction of its own, behind `savepoint`.
+  var isInSnapshot = false
+
+  static let savepoint = "SAVEPOINT pgconvoy"
+  /// Gives up the locks that came since, and an error.
+  static let backToSavepoint = "ROLLBACK TO SAVEPOINT pgconvoy"
 
   /// For sessions that do nothing else. A table that somebody has locked is an error, not a wait without end.
   static let settings = """
@@ -95,38 +101,45 @@ struct SumQueries {
     }.joined(separator: " UNION ALL ")
   }
 
-  func sums(_ names: [RelationName], countOnly: Bool) async throws -> [TableSum] {
+  func sums(_ names: [RelationName], countOnly: Bool, within limit: Duration? = nil) async throws -> [TableSum] {
     guard !names.isEmpty else { return [] }
     do {
-      return try await read(Self.statement(names, countOnly: countOnly), names)
+      return try await read(Self.statement(names, countOnly: countOnly), names, within: limit)
     } catch let error as PostgresError where !countOnly && Self.isTooLong(error) {
+      if isInSnapshot { try await session.script(Self.backToSavepoint) }
       guard names.count == 1 else {
         var sums: [TableSum] = []
-        for name in names { sums += try await self.sums([name], countOnly: false) }
+        for name in names { sums += try await self.sums([name], countOnly: false, within: limit) }
         return sums
       }
-      return try await read(wideStatement(names[0]), names)
+      return try await read(wideStatement(names[0]), names, within: limit)
     }
   }
 
   /// A row's text beyond 1 GB: program_limit_exceeded, or the internal error of a memory request that is too large.
-  private static func isTooLong(_ error: PostgresError) -> Bool {
+  static func isTooLong(_ error: PostgresError) -> Bool {
     error.sqlState == "54000" || error.sqlState == "XX000"
   }
 
-  func wideStatement(_ name: RelationName) async throws -> String {
-    let columns = try await session.query(
+  /// A table's columns, each with its type.
+  func columns(_ name: RelationName) async throws -> [(name: String, type: String)] {
+    try await session.query(
       """
       SELECT attname, pg_catalog.format_type(atttypid, NULL) FROM pg_catalog.pg_attribute
        WHERE attrelid = $1::pg_catalog.regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum
       """, [name.quoted]
     ).rows.map { (name: $0.string(0), type: $0.string(1)) }
-    let sum = RowHash.sum(RowHash.wideExpression(columns: columns))
+  }
+
+  func wideStatement(_ name: RelationName) async throws -> String {
+    let sum = RowHash.sum(RowHash.wideExpression(columns: try await columns(name)))
     return "SELECT 0, pg_catalog.count(*), \(sum) FROM ONLY \(name.quoted) AS t"
   }
 
-  private func read(_ statement: String, _ names: [RelationName]) async throws -> [TableSum] {
-    let result = try await session.query(statement)
+  func read(
+    _ statement: String, _ names: [RelationName], within limit: Duration? = nil
+  ) async throws -> [TableSum] {
+    let result = try await session.query(statement, within: limit)
     return try result.rows.map { row in
       guard let number = row.int(0), names.indices.contains(number), let rows = row[1].flatMap({ UInt64($0) }) else {
         throw PostgresError(.unexpectedReply, message: "no row count", server: session.parameters.displayName)

@@ -9,6 +9,8 @@ public struct TableSum: Sendable, Equatable {
   public var rows: UInt64
   /// Nil when the rows were only counted.
   public var checksum: Int128?
+  /// Whether the checksum is that of a sample of the rows.
+  public var isSample = false
 
   public init(name: RelationName, rows: UInt64, checksum: Int128? = nil) {
     self.name = name
@@ -42,6 +44,8 @@ public struct DatabaseSums: Sendable, Equatable {
   /// Tables that are not compared: a physical copy leaves them empty, and their changes are in no stream.
   public var unlogged: [RelationName]
   public var largeObjects: LargeObjectSums
+  /// Tables that were not read in full before the budget was spent.
+  var unread: [CatalogTable] = []
 
   public init(
     database: String, tables: [TableSum], unlogged: [RelationName] = [], largeObjects: LargeObjectSums = .init()
@@ -100,6 +104,8 @@ public struct TableDifference: Sendable, Equatable, CustomStringConvertible {
   /// Nil when the side has no such table, or has it unlogged.
   public var source: TableSum?
   public var target: TableSum?
+  /// Which rows; nil when they were not looked for, or could not be compared.
+  public var rows: RowDifferences?
 
   public init(name: RelationName, source: TableSum?, target: TableSum?) {
     self.name = name
@@ -107,8 +113,13 @@ public struct TableDifference: Sendable, Equatable, CustomStringConvertible {
     self.target = target
   }
 
-  /// `public.orders: source 10 rows (checksum …), target 9 rows (checksum …)`
-  public var description: String { "\(name): source \(Self.words(source)), target \(Self.words(target))" }
+  /// `public.orders: source 10 rows (checksum …), target 9 rows (checksum …): missing (id)=(7)`, with three keys of
+  /// each kind.
+  public var description: String {
+    let sums = "\(name): source \(Self.words(source)), target \(Self.words(target))"
+    guard let rows, rows.count > 0 else { return sums }
+    return "\(sums): \(rows.description(most: 3))"
+  }
 
   private static func words(_ sum: TableSum?) -> String {
     guard let sum else { return "has no such table" }

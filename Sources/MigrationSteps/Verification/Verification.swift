@@ -16,21 +16,34 @@ public struct Verification: Sendable {
     public var source: DatabaseSums
     public var target: DatabaseSums
 
+    /// The rows that differ, by their tables' `catalogBytes`, as far as they were looked for.
+    var rows: [[UInt8]: RowDifferences] = [:]
+
     public init(source: DatabaseSums, target: DatabaseSums) {
       self.source = source
       self.target = target
     }
 
     public var database: String { source.database }
-    public var differences: [TableDifference] { source.differences(from: target) }
+    public var differences: [TableDifference] {
+      source.differences(from: target).map { difference in
+        var difference = difference
+        difference.rows = rows[difference.name.catalogBytes]
+        return difference
+      }
+    }
     public var largeObjectsDiffer: Bool { source.largeObjects != target.largeObjects }
   }
 
   public var mode: SumMode
+  /// How long tables are read in full, from the beginning of `run`; those left over are sampled. Nil: all in full.
+  public var budget: Duration?
   /// How many sessions read at a time, on each side.
   public var lanes = 4
+  /// Whether `connect` hands out sessions that stand in a transaction, behind `SumQueries.savepoint`.
+  var isInSnapshot = false
   private let connect: @Sendable (Inventory.Side, String) async throws -> PostgresSession
-  private let progress: @Sendable (String) -> Void
+  let progress: @Sendable (String) -> Void
 
   /// - Parameters:
   ///   - mode: `off` still compares large objects.
@@ -56,24 +69,87 @@ public struct Verification: Sendable {
   /// - Throws: `PostgresError` as a `ConvoyError`.
   public func run(_ databases: [String]) async throws -> [Comparison] {
     let meter = ProgressMeter(report: progress)
-    async let source = sums(.source, databases, meter)
-    async let target = sums(.target, databases, meter)
-    return try await zip(source, target).map { Comparison(source: $0, target: $1) }
+    let end = mode == .full ? budget.map { ContinuousClock.now + $0 } : nil
+    async let source = sums(.source, databases, meter, end)
+    async let target = sums(.target, databases, meter, end)
+    let comparisons = try await zip(source, target).map { Comparison(source: $0, target: $1) }
+    do {
+      return try await sampleUnread(comparisons)
+    } catch let error as PostgresError {
+      throw error.convoyError()
+    }
+  }
+
+  /// Looks for the rows that differ, in the first tables that do. It never makes a comparison fail: a table whose rows
+  /// cannot be compared, or whose turn does not come in time, stays without.
+  ///
+  /// - Parameters:
+  ///   - tables: how many are looked at, of all databases together.
+  ///   - limit: how long that may take. Each table is read at least twice more on both sides.
+  func narrowDown(
+    _ comparisons: [Comparison], _ direction: StreamDirection = .forward, tables: Int = 20, within limit: Duration
+  ) async -> [Comparison] {
+    let end = ContinuousClock.now + limit
+    let wanted = comparisons.indices.flatMap { index in
+      comparisons[index].differences.filter { $0.source != nil && $0.target != nil }.map { (index, $0) }
+    }
+    let found = try? await mapConcurrently(Array(wanted.prefix(tables)), limit: lanes) { index, difference in
+      (index, difference.name, try? await rows(difference, comparisons[index].database, direction, until: end))
+    }
+    var narrowed = comparisons
+    for (index, name, rows) in found ?? [] {
+      guard let rows = rows ?? nil else { continue }
+      narrowed[index].rows[name.catalogBytes] = rows
+      if rows.count > 0 {
+        progress("database \(narrowed[index].database), table \(name): \(rows.description())")
+      }
+    }
+    return narrowed
+  }
+
+  private func rows(
+    _ difference: TableDifference, _ database: String, _ direction: StreamDirection, until end: ContinuousClock.Instant
+  ) async throws -> RowDifferences? {
+    guard end > .now else { return nil }
+    let rows = max(difference.source?.rows ?? 0, difference.target?.rows ?? 0)
+    return try await with(direction.from, database) { from in
+      try await with(direction.to, database) { to in
+        try await NarrowingDown(source: from, target: to, end: end, isInSnapshot: isInSnapshot)
+          .run(difference.name, rows: rows)
+      }
+    }
+  }
+
+  func with<Value: Sendable>(
+    _ side: Inventory.Side, _ database: String, _ body: (PostgresSession) async throws -> Value
+  ) async throws -> Value {
+    let session = try await open(side, database)
+    do {
+      let value = try await body(session)
+      await session.close()
+      return value
+    } catch {
+      await session.close()
+      throw error
+    }
+  }
+
+  private func open(_ side: Inventory.Side, _ database: String) async throws -> PostgresSession {
+    let session = try await connect(side, database)
+    do {
+      try await session.script(SumQueries.settings)
+      return session
+    } catch {
+      await session.close()
+      throw error
+    }
   }
 
   private func sums(
-    _ side: Inventory.Side, _ databases: [String], _ meter: ProgressMeter
+    _ side: Inventory.Side, _ databases: [String], _ meter: ProgressMeter, _ end: ContinuousClock.Instant?
   ) async throws -> [DatabaseSums] {
-    let connect = self.connect
-    let sums = SideSums(mode: mode, lanes: lanes) { database in
-      let session = try await connect(side, database)
-      do {
-        try await session.script(SumQueries.settings)
-        return session
-      } catch {
-        await session.close()
-        throw error
-      }
+    let sums = SideSums(mode: mode, lanes: lanes, isInSnapshot: isInSnapshot, end: end) { database in
+      try await open(side, database)
     } progress: {
       meter.note($0)
     }

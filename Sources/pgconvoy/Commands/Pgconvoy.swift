@@ -13,7 +13,7 @@ struct Pgconvoy: AsyncParsableCommand {
       """,
     version: productVersion,
     subcommands: [
-      InitCommand.self, CheckCommand.self, PlayCommand.self, SyncCommand.self, StatusCommand.self, SkipCommand.self,
-      ReportCommand.self, DecodeCommand.self, InventoryCommand.self, LabCommand.self,
+      InitCommand.self, CheckCommand.self, PlayCommand.self, SyncCommand.self, StatusCommand.self, VerifyCommand.self,
+      SkipCommand.self, ReportCommand.self, DecodeCommand.self, InventoryCommand.self, LabCommand.self,
     ])
 }

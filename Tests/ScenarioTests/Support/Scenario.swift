@@ -33,7 +33,7 @@ struct Scenario: Sendable {
 
   /// Brings a lab up with the program, and ends it whatever the body does.
   static func run(
-    databases: [String]? = nil, rate: Double = 60, plugin: OutputPlugin = .testDecoding,
+    databases: [String]? = nil, rate: Double = 60, plugin: OutputPlugin = .testDecoding, ddl: String? = nil,
     _ body: (Scenario) async throws -> Void
   ) async throws {
     let directory = "/tmp/pgconvoy-scenario-\(HandOffNames.random().nonce)"
@@ -51,6 +51,7 @@ struct Scenario: Sendable {
       let lab = try Lab.describe(directory: directory)
       let scenario = Scenario(lab: lab, uris: try lab.environment())
       if plugin != .testDecoding { try scenario.addToMigration("plugin: \(plugin.rawValue)") }
+      if let ddl { try scenario.addToMigration("ddl: \(ddl)") }
       try makeDirectory(scenario.workDirectory, mode: 0o700)
       try await body(scenario)
     } catch {

@@ -41,6 +41,8 @@ extension Scenarios {
   for database in ["alpha", "beta"] { try await scenario.script(.source, Suites.KilledWorkers.tables, in: database) }
   try await scenario.script(.source, Suites.TriggerFiresOnce.tables, in: "alpha")
   try await scenario.script(.source, Suites.ParkedDatabase.tables, in: "alpha")
+  try await scenario.script(.source, Suites.VerifiedOnline.tables, in: "alpha")
+  try await scenario.script(.source, Suites.SchemaDrifts.tables, in: "alpha")
   try await scenario.script(.source, Suites.FenceKeepsWritersOut.tables, in: "beta")
   try await scenario.script(.source, Suites.DatabaseSettings.tables, in: "beta")
   try await scenario.play("migrate")
