@@ -64,7 +64,8 @@ extension NetChangeBatch {
   func sortByKey(_ rows: inout [Int]) {
     guard rows.count >= Self.leastSorted, let column = keyColumns.first else { return }
     bytes.withUnsafeBytes { buffer in
-      var ranked = rows.map { (rank: rank(value($0, column), in: buffer), row: $0) }
+      let prefix = commonPrefix(rows, column, in: buffer)
+      var ranked = rows.map { (rank: rank(value($0, column), behind: prefix, in: buffer), row: $0) }
       ranked.sort { left, right in
         if left.rank != right.rank { return left.rank < right.rank }
         return precedes(value(left.row, column), value(right.row, column), in: buffer)
@@ -73,11 +74,26 @@ extension NetChangeBatch {
     }
   }
 
-  /// The length in the highest byte, the first seven bytes below it.
-  private func rank(_ value: Value, in buffer: UnsafeRawBufferPointer) -> UInt64 {
+  /// How many bytes all of the rows begin with: long keys (paths, addresses) would tell nothing by their first ones.
+  private func commonPrefix(_ rows: [Int], _ column: Int, in buffer: UnsafeRawBufferPointer) -> Int {
+    guard let first = rows.first.map({ value($0, column) }), first.length > 0 else { return 0 }
+    var prefix = first.length
+    for row in rows {
+      let other = value(row, column)
+      prefix = min(prefix, max(0, other.length))
+      var length = 0
+      while length < prefix, buffer[first.start + length] == buffer[other.start + length] { length += 1 }
+      prefix = length
+      if prefix == 0 { break }
+    }
+    return prefix
+  }
+
+  /// The length in the highest byte, below it the first seven bytes behind the prefix.
+  private func rank(_ value: Value, behind prefix: Int, in buffer: UnsafeRawBufferPointer) -> UInt64 {
     guard value.length > 0 else { return 0 }
     var rank = UInt64(min(value.length, 255))
-    for offset in 0..<7 {
+    for offset in prefix..<prefix + 7 {
       rank = rank << 8 | (offset < value.length ? UInt64(buffer[value.start + offset]) : 0)
     }
     return rank
@@ -85,7 +101,7 @@ extension NetChangeBatch {
 
   /// For two values of the same rank.
   private func precedes(_ left: Value, _ right: Value, in buffer: UnsafeRawBufferPointer) -> Bool {
-    guard min(left.length, right.length) > 7, let base = buffer.baseAddress else { return left.length < right.length }
+    guard min(left.length, right.length) > 0, let base = buffer.baseAddress else { return left.length < right.length }
     let order = memcmp(base + left.start, base + right.start, min(left.length, right.length))
     return order < 0 || order == 0 && left.length < right.length
   }

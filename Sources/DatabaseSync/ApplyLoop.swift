@@ -60,6 +60,7 @@ struct ApplyLoop<Parser: RecordParser> {
   mutating func turn() throws(ApplyFailure) -> Bool {
     let patience = applier.isBatching && !applier.isMidTransaction ? Self.lingerTime : Self.turnTime
     if let chunk = feed.queue.pop(until: .after(patience)) {
+      feed.control.isIdle = false
       try apply(chunk)
       if feed.queue.isEmpty && (!applier.isBatching || isCaughtUp) { try applier.commitGroup() }
     } else if feed.queue.isClosed {
@@ -67,6 +68,7 @@ struct ApplyLoop<Parser: RecordParser> {
       return false
     } else {
       try applier.commitGroup()
+      feed.control.isIdle = !applier.isMidTransaction
     }
     try housekeeping()
     rate.record(total: applier.counters.changes)

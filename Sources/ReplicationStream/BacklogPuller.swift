@@ -17,15 +17,11 @@ public struct PullLimits: Sendable {
   public var slack: UInt64
   /// Bytes of records that a pull should bring: the source holds them until they are taken.
   public var records: UInt64
-  /// Bytes of a record on average from which a walsender is the faster way: what it pays for each is little beside
-  /// them then, and a pull copies them once more.
-  public var wide: UInt64
 
   public init(
     depth: UInt64 = 48 << 20, rest: UInt64 = 8 << 20, first: UInt64 = 16 << 20, largest: UInt64 = 2 << 30,
-    slack: UInt64 = 256 << 20, records: UInt64 = 128 << 20, wide: UInt64 = 512
+    slack: UInt64 = 256 << 20, records: UInt64 = 128 << 20
   ) {
-    self.wide = wide
     self.slack = slack
     self.depth = depth
     self.rest = rest
@@ -78,8 +74,6 @@ public struct BacklogPuller {
   private let second: PullSession
   /// Everything committed before it has been handed over.
   public private(set) var position: LSN
-  /// Whether a deep backlog is left, which the walsender is better at.
-  public private(set) var leavesBacklog = false
   private var confirmed: LSN
 
   /// Nil when the backlog is shallow, or when the server has no room for two more slots or does not let us have them:
@@ -126,7 +120,7 @@ public struct BacklogPuller {
   /// Pulls until the backlog is shallow, or until `control.stop()`. Then the walsender goes on from `position`.
   ///
   /// A pull that the server refuses before its first record (its temporary files are full, say) ends the pulling in
-  /// good order, and so does a first pull of wide records.
+  /// good order.
   public mutating func run() throws(StreamFailure) {
     do throws(PostgresError) {
       var (current, next) = (first, second)
@@ -138,7 +132,6 @@ public struct BacklogPuller {
         do throws(PostgresError) {
           guard try awaitFirstMessage(of: &pull, on: current) else { return }
         } catch  where error.reason == .server {
-          leavesBacklog = true
           return
         }
         let (end, sourceEnd) = try next.standing(of: current)
@@ -152,8 +145,6 @@ public struct BacklogPuller {
         position = end
         if isLast { return }
         if found == nil {
-          leavesBacklog = pull.bytes >= limits.wide * pull.rows.count
-          if leavesBacklog { return }
           size = limits.next(after: size, records: pull.bytes, left: sourceEnd.rawValue - end.rawValue)
           try begin(on: next, behind: current, from: end, size: size)
         }
@@ -168,7 +159,7 @@ public struct BacklogPuller {
   /// What has come of one pull.
   private struct Pull {
     var rows = PulledRows()
-    var chunk = StreamChunk(capacity: StreamReceiver.chunkBytes)
+    var chunk = StreamChunk(capacity: StreamReceiver.chunkCapacity)
     /// What was passed on of records.
     var bytes: UInt64 = 0
   }
@@ -257,7 +248,7 @@ public struct BacklogPuller {
       }
     }
     pull.bytes += UInt64(pull.chunk.byteCount)
-    pull.chunk = StreamChunk(capacity: StreamReceiver.chunkBytes)
+    pull.chunk = StreamChunk(capacity: StreamReceiver.chunkCapacity)
     return !control.isStopped
   }
 
@@ -355,7 +346,6 @@ private struct PullSession {
 /// <https://www.postgresql.org/docs/15/sql-copy.html#id-1.9.3.55.9.4>
 struct PulledRows {
   private var isFirst = true
-  private(set) var count: UInt64 = 0
 
   private static let signature: [UInt8] = [0x50, 0x47, 0x43, 0x4F, 0x50, 0x59, 0x0A, 0xFF, 0x0D, 0x0A, 0x00]
   /// The signature, the flags, the length of an extension that no version has.
@@ -391,7 +381,6 @@ struct PulledRows {
       guard length >= 0, start + length <= message.count else { throw cut(message) }
       chunk.append(lsn: LSN(lsn), record: UnsafeRawBufferPointer(rebasing: message[start..<start + length]))
       offset = start + length
-      count += 1
     }
   }
 

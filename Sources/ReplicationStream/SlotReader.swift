@@ -1,4 +1,5 @@
 public import BlockingIO
+import Glibc
 public import PostgresClient
 import ReplicationModel
 
@@ -28,7 +29,7 @@ public struct SlotReader: Sendable {
     let puller = try pullBacklog()
     if let puller { request.start = puller.position }
     // The walsender begins by reading again what was pulled, which would take its time from those who apply it.
-    if puller?.leavesBacklog != true { queue.awaitEmpty() }
+    if puller != nil { awaitApplied() }
     if control.isStopped || queue.isClosed { return }
     var walsender = source
     walsender.isReplication = true
@@ -41,6 +42,15 @@ public struct SlotReader: Sendable {
     var receiver = try StreamReceiver(
       connection: connection, request: request, durable: self.request.start, queue: queue, control: control)
     try receiver.run()
+  }
+
+  /// Waits until all that was passed on is on the target, or until `control.stop()`.
+  private func awaitApplied() {
+    queue.awaitEmpty()
+    while !control.isIdle && !control.isStopped && !queue.isClosed {
+      _ = poll([(control.wakeUp.fileDescriptor, Int16(POLLIN))], until: .never)
+      control.wakeUp.drain()
+    }
   }
 
   /// Nil where nothing was pulled.

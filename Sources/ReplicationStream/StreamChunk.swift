@@ -40,9 +40,7 @@ public struct StreamChunk: Sendable {
 
   private mutating func append(lsn: LSN, record: UnsafeRawBufferPointer, kind: UInt8) {
     let end = byteCount + Self.headerLength + record.count
-    if end > bytes.count {
-      bytes.append(contentsOf: repeatElement(0, count: max(end, bytes.count * 2) - bytes.count))
-    }
+    if end > bytes.count { grow(toHold: end) }
     bytes.withUnsafeMutableBytes { buffer in
       buffer.storeBytes(of: lsn.rawValue, toByteOffset: byteCount, as: UInt64.self)
       buffer.storeBytes(of: UInt32(record.count), toByteOffset: byteCount + 8, as: UInt32.self)
@@ -50,6 +48,12 @@ public struct StreamChunk: Sendable {
       UnsafeMutableRawBufferPointer(rebasing: buffer[(byteCount + Self.headerLength)..<end]).copyMemory(from: record)
     }
     byteCount = end
+  }
+
+  private mutating func grow(toHold count: Int) {
+    var grown = [UInt8](repeating: 0, count: max(count, bytes.count * 2))
+    grown.withUnsafeMutableBytes { $0.copyBytes(from: bytes[..<byteCount]) }
+    bytes = grown
   }
 
   /// Calls the body for each item in order.

@@ -6,7 +6,7 @@ import Synchronization
 
 /// What the applying thread tells the receiving one.
 public final class StreamControl: Sendable {
-  private let state = Mutex<(durable: LSN, stop: Bool)>((.invalid, false))
+  private let state = Mutex<(durable: LSN, stop: Bool, idle: Bool)>((.invalid, false, false))
   /// Ends the receiver's wait: there is something to confirm, or room in the queue, or it is to stop.
   public let wakeUp = WakeUp()
   /// Ends a statement on the source that the receiving thread waits for. Signalled by `stop()` alone.
@@ -25,6 +25,18 @@ public final class StreamControl: Sendable {
     state.withLock { $0.stop = true }
     wakeUp.signal()
     stopSignal.signal()
+  }
+
+  /// Whether the applying thread has committed all that it was given. It says so itself.
+  public var isIdle: Bool {
+    get { state.withLock { $0.idle } }
+    set {
+      let before = state.withLock { state in
+        defer { state.idle = newValue }
+        return state.idle
+      }
+      if newValue && !before { wakeUp.signal() }
+    }
   }
 
   public var durable: LSN { state.withLock { $0.durable } }
@@ -66,6 +78,8 @@ public struct StreamRequest: Sendable {
 public struct StreamReceiver {
   /// A chunk is handed over when it has grown to this many bytes, or when the socket is dry.
   public static let chunkBytes = 256 << 10
+  /// With room for the record that makes it full.
+  static let chunkCapacity = chunkBytes + (8 << 10)
 
   private let connection: PostgresConnection
   private let queue: ByteBoundedQueue<StreamChunk>
@@ -100,10 +114,6 @@ public struct StreamReceiver {
         let ended = try receive(into: &chunk)
         let isBlocked = !chunk.isEmpty && !handOver(&chunk)
         if ended || queue.isClosed { break }
-        if !isBlocked, pause() {
-          try connection.consumeInput()
-          continue
-        }
         let socketEvents = Int16(isBlocked ? 0 : POLLIN)
         let ready = poll(
           [(connection.fileDescriptor, socketEvents), (control.wakeUp.fileDescriptor, Int16(POLLIN))],
@@ -121,29 +131,17 @@ public struct StreamReceiver {
   }
 
   private var malformed: MalformedStreamMessage?
-  private var pace = ReadPace(now: .now())
-
-  /// Leaves the socket alone for less than a millisecond while records come fast; false when they do not.
-  private mutating func pause() -> Bool {
-    let pause = pace.pause(now: .now())
-    guard pause > 0 else { return false }
-    var time = timespec(tv_sec: 0, tv_nsec: Int(pause))
-    nanosleep(&time, nil)
-    return true
-  }
 
   /// Moves whole messages from libpq into the chunk. True when the stream has ended.
   private mutating func receive(into chunk: inout StreamChunk) throws(PostgresError) -> Bool {
     while malformed == nil {
       if chunk.byteCount >= Self.chunkBytes && !handOver(&chunk) { return false }
       var policy = feedback
-      var pace = self.pace
       var failure: MalformedStreamMessage?
       let outcome = try connection.readCopyMessage { bytes in
         do throws(MalformedStreamMessage) {
           let message = try StreamMessage(bytes)
           policy.receive(message)
-          pace.received(bytes: bytes.count)
           switch message {
           case .data(let start, _):
             chunk.append(lsn: start, record: UnsafeRawBufferPointer(rebasing: bytes[StreamMessage.dataHeaderLength...]))
@@ -155,7 +153,6 @@ public struct StreamReceiver {
         }
       }
       feedback = policy
-      self.pace = pace
       malformed = failure
       switch outcome {
       case .message: continue
@@ -169,7 +166,7 @@ public struct StreamReceiver {
   private func handOver(_ chunk: inout StreamChunk) -> Bool {
     guard queue.tryPush(chunk, bytes: chunk.byteCount) else { return false }
     // The next chunk is likely to be as large as this one; a trickle never pays for a backlog's buffer.
-    chunk = StreamChunk(capacity: min(chunk.byteCount, Self.chunkBytes))
+    chunk = StreamChunk(capacity: min(chunk.byteCount, Self.chunkCapacity))
     return true
   }
 

@@ -61,6 +61,10 @@ import Testing
     #expect(plan == order.sorted().map { "update id=\($0) a=y" })
     let deletes = try net(order.map { "DELETE: id[integer]:\($0 * 100_000)" })
     #expect(deletes == order.sorted().map { "delete id=\($0 * 100_000)" })
+    // With what all of them begin with, and differences behind the first bytes after it.
+    let paths = try net(order.map { "DELETE: id[text]:'/a/long/path/\(1_000_000 + $0)/and/more'" })
+    #expect(paths == order.sorted().map { "delete id=/a/long/path/\(1_000_000 + $0)/and/more" })
+    #expect(try net(order.map { _ in "DELETE: id[integer]:7" }.prefix(1).map { $0 }) == ["delete id=7"])
   }
 
   private static let insert1 = "INSERT: id[integer]:1 a[text]:'x' big[text]:'long'"

@@ -105,8 +105,7 @@ struct Replay {
     parameters.settings["client_encoding"] = session.encoding
     let feed = Feed(startingAt: start)
     let pulled = PullLimits(
-      depth: 0, rest: 0, first: UInt64(random.int(1...16)) << 12, largest: 256 << 10,
-      wide: random.one(in: 4) ? 0 : 1 << 20)
+      depth: 0, rest: 0, first: UInt64(random.int(1...16)) << 12, largest: 256 << 10)
     feed.start(
       SlotReader(
         source: parameters,
@@ -126,6 +125,7 @@ struct Replay {
     var untilBreak = mode == .mixed && outcome.sessions < 4 ? random.int(1...200) : Int.max
     do {
       while true {
+        feed.control.isIdle = feed.queue.isEmpty
         guard let chunk = feed.queue.pop(until: deadline) else {
           if isTaken(feed) && !deadline.hasPassed { return .again }
           try feed.outcome()
