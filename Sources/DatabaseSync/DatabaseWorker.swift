@@ -237,12 +237,11 @@ public final class DatabaseWorker: Sendable {
     var loop = ApplyLoop(applier: applier, feed: feed, base: snapshot)
     let exports = SnapshotExport(desk: snapshots, target: assignment.target) { self.life.isStopRequested }
     while !life.isStopRequested {
-      try exports.attend(applier)
       let more: Bool
       do {
         // Before anything else is said of this turn, and also when it fails behind the transaction.
         defer { take(&steppingOver, done: applier.steppedOver) }
-        more = try turn(&loop)
+        more = try turn(&loop, exports, applier)
       }
       if loop.hasApplied { onProgress() }
       publish(loop.figures, sourceEnd: beginning.sourceEnd)
@@ -267,8 +266,12 @@ public final class DatabaseWorker: Sendable {
   }
 
   /// A batch's failure names no change; anything but a passing trouble has to be replayed to find it.
-  private func turn(_ loop: inout ApplyLoop<some RecordParser>) throws -> Bool {
+  private func turn<Parser: RecordParser>(
+    _ loop: inout ApplyLoop<Parser>, _ exports: SnapshotExport, _ applier: ChangeApplier<Parser>
+  ) throws -> Bool {
     do throws(ApplyFailure) {
+      // A gate ends the group in hand, which may fail as in any other turn.
+      try exports.attend(applier)
       return try loop.turn()
     } catch {
       if loop.isBatching && !error.isTransient { throw BatchFailure(failure: error, end: loop.replayEnd) }

@@ -87,6 +87,8 @@ struct BaseBackupStep: Step {
   }
 
   func undo(_ context: MigrationContext) async throws -> UndoResult {
+    // The copy has taken the target's place for good, and still needs its slot.
+    if try await context.state() == .standby { return .nothingToUndo }
     try await context.removeFact(FactKey.backupComplete)
     try await removeLeftovers(context, try await context.server(.target))
     return .undone("removed the copy, its password file and its slot")

@@ -119,7 +119,7 @@ struct CleanUp {
   private func givingBack() async throws -> [PlannedAction] {
     let target = try await context.server(.target)
     var actions: [PlannedAction] = []
-    if let names = handOffs.last?.names, try await target.exists(target.oldDirectory(names)) {
+    if let names = handOffs.last?.names, try await !OldData(context: context, target: target).isRemoved(names) {
       actions = try await StandbyStep().puttingBack(context, target, names)
     } else if try await isLeftCopy() {
       actions = [
@@ -187,7 +187,7 @@ struct CleanUp {
   private func giveBack() async throws -> String {
     let target = try await context.server(.target)
     var done = "put the target's old data directory back"
-    if let names = handOffs.last?.names, try await target.exists(target.oldDirectory(names)) {
+    if let names = handOffs.last?.names, try await !OldData(context: context, target: target).isRemoved(names) {
       try await StandbyStep().putBack(context, target, names)
     } else if try await isLeftCopy() {
       await context.closeSessions(.target)

@@ -132,7 +132,10 @@ public actor MigrationContext: StepContext {
       ]
     ) { _, pinned in pinned }
     do {
-      return try await PostgresSession.connect(parameters)
+      let session = try await PostgresSession.connect(parameters)
+      // A setting that older servers would refuse at the start of a session.
+      if await session.serverVersion >= 170000 { try await session.script("SET transaction_timeout = 0") }
+      return session
     } catch let error as PostgresError {
       throw error.convoyError(at: .host(migration.host(side).name))
     }

@@ -17,6 +17,15 @@ struct OldData {
   /// Whether there is a whole cluster in a directory of the target.
   func isWhole(_ directory: String) async throws -> Bool { try await target.exists("\(directory)/\(Self.heart)") }
 
+  /// Whether the directory that the copy has taken the place of is gone, or what a removal that was cut off has left.
+  func isRemoved(_ names: HandOffNames) async throws -> Bool {
+    let old = target.oldDirectory(names)
+    guard try await target.exists(old) else { return true }
+    guard context.migration.oldData == .replace, try await !isWhole(old) else { return false }
+    // A target without a cluster of its own had an empty directory, which is as good as gone.
+    return true
+  }
+
   /// Where the configuration lies while the rest is removed.
   private var kept: String { target.dataDirectory + ".pgconvoy-kept" }
 

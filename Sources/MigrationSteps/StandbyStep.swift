@@ -52,7 +52,8 @@ struct StandbyStep: Step {
   func run(_ context: MigrationContext) async throws -> StepResult {
     let target = try await context.server(.target)
     let names = try await context.handOff().names
-    if try await context.state() != .standby {
+    let wasInPlace = try await context.state() == .standby
+    if !wasInPlace {
       let hasCopy = try await target.exists(target.copyDirectory + "/PG_VERSION")
       let isSwapping = try await target.exists(target.oldDirectory(names))
       guard hasCopy || isSwapping else {
@@ -67,7 +68,9 @@ struct StandbyStep: Step {
     do {
       try await target.start()
     } catch {
-      try await putBack(context, target, names)
+      // A copy that has run in its place stays there, and stays closed, where there is no old data to come back.
+      let stays = wasInPlace ? try await oldData.isRemoved(names) : false
+      if !stays { try await putBack(context, target, names) }
       throw await oldData.explained(error)
     }
     try await context.setState(.standby)
@@ -84,7 +87,7 @@ struct StandbyStep: Step {
   func undo(_ context: MigrationContext) async throws -> UndoResult {
     let target = try await context.server(.target)
     let names = try await context.handOff().names
-    if try await context.state() == .standby, try await !target.exists(target.oldDirectory(names)) {
+    if try await context.state() == .standby, try await OldData(context: context, target: target).isRemoved(names) {
       context.progress("the copy stays: the target's old data is removed")
       return .nothingToUndo
     }

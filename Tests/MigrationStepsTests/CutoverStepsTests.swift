@@ -58,7 +58,8 @@ struct CutoverStepsTests {
         """
         CREATE SEQUENCE s; CREATE MATERIALIZED VIEW v AS SELECT 1 AS a; CREATE TABLE t AS TABLE v;
         CREATE TABLE busy AS SELECT generate_series(1, 1000) AS n; CREATE ROLE reader; CREATE ROLE "Own er";
-        SELECT lo_from_bytea(4711, '\\x0102'), lo_from_bytea(4712, '\\x03'), lo_from_bytea(4713, '\\x04')
+        SELECT lo_from_bytea(4711, '\\x0102'), lo_from_bytea(4712, '\\x03'), lo_from_bytea(4713, '\\x04');
+        SELECT lo_from_bytea(4710, '\\x05'), lo_from_bytea(4709, decode(repeat('00ff', 4000), 'hex'))
         """)
     } _: { servers in
       defer { try? FileManager.default.removeItem(atPath: servers.directory + "-state") }
@@ -83,18 +84,23 @@ struct CutoverStepsTests {
       SELECT lo_from_bytea(4714, decode(repeat('0123456789abcdef', 200000), 'hex')), lo_create(4715);
       ALTER LARGE OBJECT 4712 OWNER TO "Own er";
       GRANT SELECT ON LARGE OBJECT 4712 TO PUBLIC; GRANT UPDATE ON LARGE OBJECT 4712 TO reader WITH GRANT OPTION;
-      REVOKE SELECT ON LARGE OBJECT 4712 FROM "Own er"
+      REVOKE SELECT ON LARGE OBJECT 4712 FROM "Own er";
+      SELECT lo_truncate(lo_open(4710, 131072), 4096), lo_truncate(lo_open(4709, 131072), 2048);
+      SELECT lo_truncate(lo_open(lo_create(4716), 131072), 0)
       """)
     let error = await #expect(throws: ConvoyError.self) { try await VerifyStep().run(context) }
     #expect(error?.code == "verify.large-objects-differ")
     #expect(
       try await CopyLargeObjectsStep().plan(context).first?.text
-        == "database o'ne: make 4 large objects anew, remove 1")
-    #expect(try await CopyLargeObjectsStep().run(context).figures == [.init("copied", 4), .init("removed", 1)])
+        == "database o'ne: make 7 large objects anew, remove 1")
+    #expect(try await CopyLargeObjectsStep().run(context).figures == [.init("copied", 7), .init("removed", 1)])
     try await servers.pair("o'ne") { source, target in
       let here = try await LargeObjectCopy.list(source)
       #expect(here == (try await LargeObjectCopy.list(target)))
-      #expect(here.map(\.oid) == [4711, 4712, 4714, 4715])
+      #expect(here.map(\.oid) == [4709, 4710, 4711, 4712, 4714, 4715, 4716])
+      let lengths =
+        "SELECT string_agg(oid || ':' || length(lo_get(oid)), ' ' ORDER BY oid) FROM pg_largeobject_metadata"
+      #expect(try await source.query(lengths).first == (try await target.query(lengths).first))
     }
     try await servers.run("source", "postgres", "CREATE ROLE late PASSWORD 'geheim'")
   }
@@ -152,7 +158,7 @@ struct CutoverStepsTests {
     #expect(
       report.findings == [
         .init(.warning, "unlogged tables are empty on the target: public.u", database: "postgres"),
-        .init(.note, "4 large objects were copied, 1 removed", database: "o'ne"),
+        .init(.note, "7 large objects were copied, 1 removed", database: "o'ne"),
         .init(.warning, "not the same on both servers: role late: only on the source"),
       ])
     try FileManager.default.removeItem(atPath: path)

@@ -82,6 +82,8 @@ extension Scenarios {
         ("ALTER TABLE \(ledger) ADD late integer", "table public.\(ledger)"),
         ("DROP TABLE \(ledger)", "table public.\(ledger)"), ("GRANT SELECT ON \(ledger) TO PUBLIC", "TABLE"),
         ("CREATE FUNCTION late() RETURNS integer LANGUAGE sql AS 'SELECT 1'", "function public.late()"),
+        ("CREATE INDEX CONCURRENTLY late ON \(ledger) (id)", "what works concurrently"),
+        ("DROP INDEX CONCURRENTLY \(ledger)_pkey", "what works concurrently"),
       ] {
         do {
           try await scenario.script(.sourceApp, statement, in: "alpha")
@@ -98,6 +100,9 @@ extension Scenarios {
         CREATE INDEX ON mine (late); DROP TABLE mine; SELECT 1 AS one INTO TEMPORARY mine; COMMENT ON TABLE \(ledger) IS 'mine';
         COMMENT ON TABLE \(ledger) IS NULL
         """, in: "alpha")
+      // Nothing is half done, and what is there may be mended.
+      #expect(try await scenario.sql(.source, "SELECT FROM pg_index WHERE NOT indisvalid", in: "alpha").isEmpty)
+      try await scenario.script(.sourceApp, "REINDEX TABLE \(ledger)", in: "alpha")
       try await scenario.script(.source, "CREATE TABLE ours (); DROP TABLE ours", in: "alpha")
       try await scenario.applicationGoesOn()
     }

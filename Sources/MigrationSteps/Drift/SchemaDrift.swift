@@ -17,7 +17,8 @@ struct SchemaDrift: Sendable, Equatable {
     source: PostgresSession, target: PostgresSession, within limit: Duration = .seconds(60)
   ) async throws -> SchemaDrift {
     // The statement is long and its work is short: compiling it would take seconds.
-    for session in [source, target] { try await session.script("SET jit = off") }
+    // Definitions of views lock what they are made of; others must not have to queue behind that.
+    for session in [source, target] { try await session.script("SET jit = off; SET lock_timeout = '200ms'") }
     async let left = source.query(SchemaObject.fingerprint, within: limit).first
     async let right = target.query(SchemaObject.fingerprint, within: limit).first
     if try await left == right { return SchemaDrift(differences: []) }
@@ -182,10 +183,22 @@ extension MigrationContext {
     }
   }
 
+  /// Gives whoever holds a lock on what a definition is made of half a minute.
+  private func settledDrift(of database: String) async throws -> SchemaDrift {
+    let end = ContinuousClock.now + .seconds(30)
+    while true {
+      do {
+        return try await schemaDrift(of: database)
+      } catch let error as PostgresError where error.sqlState == .lockNotAvailable && ContinuousClock.now < end {
+        try await Task.sleep(for: .milliseconds(500))
+      }
+    }
+  }
+
   /// - Throws: `cutover.schema-drift`, which names what differs.
   func refuseDrift(_ record: HandOffRecord, _ direction: StreamDirection) async throws {
     let found = try await mapConcurrently(record.databases.map(\.name), limit: 4) { name in
-      (database: name, differences: try await self.schemaDrift(of: name).differences)
+      (database: name, differences: try await self.settledDrift(of: name).differences)
     }
     guard let first = found.first(where: { !$0.differences.isEmpty }) else { return }
     let count = first.differences.count

@@ -40,7 +40,7 @@ extension PreflightReader {
     if [ -z "$lib" ] || [ -z "$share" ]; then exit 0; fi
     say directory "$lib"
     while [ $# -gt 0 ] && [ "$1" != -- ]; do
-      case $1 in '$libdir/'*) f=$lib/${1#??????/} ;; /*) f=$1 ;; *) f=$lib/$1 ;; esac
+      case $1 in '$libdir/'*) f=$lib/${1#'$libdir/'} ;; /*) f=$1 ;; *) f=$lib/$1 ;; esac
       if ! [ -e "$f" ] && ! [ -e "$f.so" ]; then say library "$1"; fi
       shift
     done

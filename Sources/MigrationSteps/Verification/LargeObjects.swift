@@ -22,6 +22,10 @@ enum LargeObjectCopy {
 
   /// Pages read and written at a time: half a megabyte.
   private static let pagesAtOnce = 256
+  /// Objects in one transaction: each takes places in the server's lock table.
+  private static let objectsAtOnce = 500
+  /// `INV_WRITE`
+  private static let writing = 0x20000
 
   static let listing = """
     SELECT m.oid, pg_catalog.pg_get_userbyid(m.lomowner), m.lomacl::text, coalesce(p.pages, 0), coalesce(p.checksum, 0)
@@ -61,8 +65,20 @@ enum LargeObjectCopy {
     let existing = Set(present.map(\.oid))
     var outcome = Outcome(copied: copy.count, removed: remove.count)
     try await target.script("BEGIN")
+    var inTransaction = 0
+    // Each object is a lock until the end of its transaction. A run that is cut off between two compares again.
+    func countObject() async throws {
+      inTransaction += 1
+      guard inTransaction == objectsAtOnce else { return }
+      inTransaction = 0
+      try await target.script("COMMIT")
+      try await target.script("BEGIN")
+    }
     do {
-      for oid in remove { try await target.query("SELECT pg_catalog.lo_unlink($1::oid)", [String(oid)]) }
+      for oid in remove {
+        try await target.query("SELECT pg_catalog.lo_unlink($1::oid)", [String(oid)])
+        try await countObject()
+      }
       for object in copy {
         if existing.contains(object.oid) {
           try await target.query("SELECT pg_catalog.lo_unlink($1::oid)", [String(object.oid)])
@@ -70,6 +86,7 @@ enum LargeObjectCopy {
         try await target.query("SELECT pg_catalog.lo_create($1::oid)", [String(object.oid)])
         outcome.bytes += try await copyPages(of: object.oid, source, target)
         try await setOwnerAndPrivileges(object, target)
+        try await countObject()
       }
       try await target.script("COMMIT")
     } catch {
@@ -94,9 +111,18 @@ enum LargeObjectCopy {
       ).rows
       guard let end = rows.last?.int(0) else { return bytes }
       // A page each: short pages in the middle stay short.
-      let pages = rows.map { "(\($0.string(2))::bigint, '\\x\($0.string(1))'::bytea)" }.joined(separator: ", ")
-      try await target.script(
-        "SELECT pg_catalog.lo_put(\(oid)::oid, place, page) FROM (VALUES \(pages)) AS v (place, page)")
+      let pages = rows.filter { !$0.string(1).isEmpty }.map { "(\($0.string(2))::bigint, '\\x\($0.string(1))'::bytea)" }
+      if !pages.isEmpty {
+        try await target.script(
+          "SELECT pg_catalog.lo_put(\(oid)::oid, place, page) FROM (VALUES \(pages.joined(separator: ", "))) AS v (place, page)"
+        )
+      }
+      // An empty page is what lo_truncate leaves at a page's beginning. Nothing lies behind it there, or it would be full.
+      if let empty = rows.last, empty.string(1).isEmpty {
+        try await target.query(
+          "SELECT pg_catalog.lo_truncate64(pg_catalog.lo_open($1::oid, \(writing)), $2::bigint)",
+          [String(oid), empty.string(2)])
+      }
       bytes += rows.reduce(0) { $0 + UInt64($1.string(1).utf8.count / 2) }
       last = end
     }

@@ -9,12 +9,6 @@ import ReplicationModel
 enum TableSample {
   static let buckets = 64
 
-  /// Types with a hash of their own that sees what `=` sees and depends on nothing but the value.
-  private static let hashed: Set<String> = [
-    "smallint", "integer", "bigint", "oid", "uuid", "boolean", "bytea", "date", "timestamp without time zone",
-    "timestamp with time zone",
-  ]
-
   struct Key: Sendable, Equatable {
     var columns: [(name: String, type: String)] = []
 
@@ -35,9 +29,7 @@ enum TableSample {
 
   private static func hash(_ key: Key) -> String {
     let row = "ROW(\(key.columns.map { "t." + quotedIdentifier($0.name) }.joined(separator: ", ")))"
-    return key.columns.allSatisfy { hashed.contains($0.type) }
-      ? "pg_catalog.hash_record_extended(\(row), 0)"
-      : "pg_catalog.hashtextextended(pg_catalog.textin(pg_catalog.record_out(\(row))) COLLATE \"C\", 0)"
+    return "pg_catalog.hashtextextended(pg_catalog.textin(pg_catalog.record_out(\(row))) COLLATE \"C\", 0)"
   }
 }
 

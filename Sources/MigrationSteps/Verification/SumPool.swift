@@ -180,6 +180,11 @@ struct SideSums: Sendable {
     let queries = SumQueries(session: session, isInSnapshot: isInSnapshot)
     var part = Part()
     if unit.largeObjectBytes != nil { part.largeObjects = try await queries.largeObjects() }
+    if let end, end <= .now {
+      part.unread = unit.tables
+      progress(.done(tables: unit.tables.count, bytes: unit.bytes))
+      return part
+    }
     do {
       part.tables = try await queries.sums(
         unit.tables.map(\.name), countOnly: mode == .counts, within: end.map { max(.zero, $0 - .now) })
