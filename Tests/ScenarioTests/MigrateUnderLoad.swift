@@ -1,3 +1,4 @@
+import Glibc
 import PostgresClient
 import ReplicationModel
 import Testing
@@ -5,9 +6,12 @@ import Testing
 @testable import Lab
 
 extension Scenarios {
-  /// A whole migration with the application writing before, during and after it.
+  /// A whole migration with the application writing before, during and after it: through `test_decoding`, through
+  /// `pgoutput`, with the old data replaced. `PGCONVOY_MIGRATIONS=20` has more of the first kind follow.
   @Suite(.serialized) struct MigrateUnderLoad {
-    @Test(arguments: 1...5) func findsBothSidesIdentical(round: Int) async throws {
+    private static let rounds = max(3, getenv("PGCONVOY_MIGRATIONS").flatMap { Int(String(cString: $0)) } ?? 3)
+
+    @Test(arguments: 1...Self.rounds) func findsBothSidesIdentical(round: Int) async throws {
       let databases = round == 1 ? nil : ["opscode_chef", "bifrost"]
       let plugin: OutputPlugin = round == 2 ? .pgoutput : .testDecoding
       try await Scenario.run(databases: databases, rate: 120, plugin: plugin) { scenario in
