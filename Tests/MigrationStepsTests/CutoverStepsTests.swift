@@ -86,7 +86,8 @@ struct CutoverStepsTests {
       GRANT SELECT ON LARGE OBJECT 4712 TO PUBLIC; GRANT UPDATE ON LARGE OBJECT 4712 TO reader WITH GRANT OPTION;
       REVOKE SELECT ON LARGE OBJECT 4712 FROM "Own er";
       SELECT lo_truncate(lo_open(4710, 131072), 4096), lo_truncate(lo_open(4709, 131072), 2048);
-      SELECT lo_truncate(lo_open(lo_create(4716), 131072), 0)
+      SELECT lo_truncate(lo_open(lo_create(4716), 131072), 0);
+      SELECT lo_put(4710, 10000, '\\xaa')
       """)
     let error = await #expect(throws: ConvoyError.self) { try await VerifyStep().run(context) }
     #expect(error?.code == "verify.large-objects-differ")

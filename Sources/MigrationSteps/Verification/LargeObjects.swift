@@ -110,19 +110,15 @@ enum LargeObjectCopy {
         """, [String(oid), String(last)]
       ).rows
       guard let end = rows.last?.int(0) else { return bytes }
-      // A page each: short pages in the middle stay short.
-      let pages = rows.filter { !$0.string(1).isEmpty }.map { "(\($0.string(2))::bigint, '\\x\($0.string(1))'::bytea)" }
-      if !pages.isEmpty {
-        try await target.script(
-          "SELECT pg_catalog.lo_put(\(oid)::oid, place, page) FROM (VALUES \(pages.joined(separator: ", "))) AS v (place, page)"
-        )
-      }
-      // An empty page is what lo_truncate leaves at a page's beginning. Nothing lies behind it there, or it would be full.
-      if let empty = rows.last, empty.string(1).isEmpty {
-        try await target.query(
-          "SELECT pg_catalog.lo_truncate64(pg_catalog.lo_open($1::oid, \(writing)), $2::bigint)",
-          [String(oid), empty.string(2)])
-      }
+      // A page each and in order: short pages in the middle stay short. An empty one is what lo_truncate leaves at a page's
+      // beginning, and writing nothing would not make it.
+      let pages = rows.map { "(\($0.string(2))::bigint, '\\x\($0.string(1))'::bytea)" }.joined(separator: ", ")
+      try await target.script(
+        """
+        SELECT CASE WHEN page = '' THEN pg_catalog.lo_truncate64(pg_catalog.lo_open(\(oid)::oid, \(writing)), place)::text
+                    ELSE pg_catalog.lo_put(\(oid)::oid, place, page)::text END
+          FROM (VALUES \(pages)) AS v (place, page)
+        """)
       bytes += rows.reduce(0) { $0 + UInt64($1.string(1).utf8.count / 2) }
       last = end
     }
