@@ -75,13 +75,9 @@ extension MigrationContext {
     _ body: @Sendable (PostgresSession, PostgresSession) async throws -> Value
   ) async throws -> Value {
     let source = try await session(direction.from, database: database)
-    let target = try await newSession(direction.to, database: database)
     do {
-      let value = try await body(source, target)
-      await target.close()
-      return value
+      return try await withNewSession(direction.to, database: database) { try await body(source, $0) }
     } catch {
-      await target.close()
       throw (error as? PostgresError)?.convoyError(at: place(ofDatabase: database)) ?? error
     }
   }

@@ -146,10 +146,9 @@ struct Fence {
       }
     ) {
       // A new backend has the postmaster's own load time.
-      let probe = try await context.newSession(side)
-      let loaded = try await probe.query("SELECT pg_catalog.pg_conf_load_time() >= $1::timestamptz", [asked]).first
-      await probe.close()
-      return loaded == "t"
+      try await context.withNewSession(side) { probe in
+        try await probe.query("SELECT pg_catalog.pg_conf_load_time() >= $1::timestamptz", [asked]).first == "t"
+      }
     }
   }
 

@@ -141,6 +141,21 @@ public actor MigrationContext: StepContext {
     }
   }
 
+  /// A session for one piece of work, which is closed behind it whatever comes of it.
+  nonisolated(nonsending) func withNewSession<Value>(
+    _ side: Side, database: String? = nil, _ body: nonisolated(nonsending) (PostgresSession) async throws -> Value
+  ) async throws -> Value {
+    let session = try await newSession(side, database: database)
+    do {
+      let value = try await body(session)
+      await session.close()
+      return value
+    } catch {
+      await session.close()
+      throw error
+    }
+  }
+
   /// Ends the kept sessions of one side, before its server is stopped or its clients are swept.
   public func closeSessions(_ side: Side) async {
     for (key, session) in sessions where key.side == side {

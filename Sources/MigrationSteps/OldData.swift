@@ -21,9 +21,8 @@ struct OldData {
   func isRemoved(_ names: HandOffNames) async throws -> Bool {
     let old = target.oldDirectory(names)
     guard try await target.exists(old) else { return true }
-    guard context.migration.oldData == .replace, try await !isWhole(old) else { return false }
     // A target without a cluster of its own had an empty directory, which is as good as gone.
-    return true
+    return context.migration.oldData == .replace ? try await !isWhole(old) : false
   }
 
   /// Where the configuration lies while the rest is removed.

@@ -67,21 +67,20 @@ struct SlotCreation {
   }
 
   private func createSlot(_ database: HandOffDatabase) async throws {
-    let session = try await context.newSession(.source, database: database.name)
     let limits = context.migration.handOff
     do {
-      // The creation waits on the transaction locks of everyone else; statement_timeout would not do for a walsender.
-      try await session.query(
-        "SELECT pg_catalog.set_config('lock_timeout', $1, false)", [String(limits.lockTimeout.milliseconds)])
-      if context.migration.plugin == .pgoutput {
-        // Before the slot, whose decoding looks the publication up as of each change.
-        try await makePublication(session, database.publicationName)
+      try await context.withNewSession(.source, database: database.name) { session in
+        // The creation waits on the transaction locks of everyone else; statement_timeout would not do for a walsender.
+        try await session.query(
+          "SELECT pg_catalog.set_config('lock_timeout', $1, false)", [String(limits.lockTimeout.milliseconds)])
+        if context.migration.plugin == .pgoutput {
+          // Before the slot, whose decoding looks the publication up as of each change.
+          try await makePublication(session, database.publicationName)
+        }
+        try await session.query(
+          HandOffSQL.createSlot, [database.slotName, context.migration.plugin.rawValue], within: limits.deadline)
       }
-      try await session.query(
-        HandOffSQL.createSlot, [database.slotName, context.migration.plugin.rawValue], within: limits.deadline)
-      await session.close()
     } catch let error as PostgresError {
-      await session.close()
       guard error.sqlState == .lockNotAvailable || error.reason == .deadline else {
         throw error.convoyError(at: .database(migration: context.migrationName, name: database.name))
       }

@@ -328,14 +328,14 @@ private func keepReverseSlots(_ context: MigrationContext, _ handOff: HandOffRec
   while !Task.isCancelled {
     for database in handOff.databases {
       do {
-        let session = try await context.newSession(.target, database: database.name)
-        try await session.query(
-          """
-          SELECT pg_catalog.pg_replication_slot_advance(slot_name, pg_catalog.pg_current_wal_flush_lsn())
-            FROM pg_catalog.pg_replication_slots
-           WHERE slot_name = $1 AND NOT active AND confirmed_flush_lsn < pg_catalog.pg_current_wal_flush_lsn()
-          """, [handOff.names.reverseSlot(databaseOID: database.oid)], within: .seconds(60))
-        await session.close()
+        try await context.withNewSession(.target, database: database.name) { session in
+          _ = try await session.query(
+            """
+            SELECT pg_catalog.pg_replication_slot_advance(slot_name, pg_catalog.pg_current_wal_flush_lsn())
+              FROM pg_catalog.pg_replication_slots
+             WHERE slot_name = $1 AND NOT active AND confirmed_flush_lsn < pg_catalog.pg_current_wal_flush_lsn()
+            """, [handOff.names.reverseSlot(databaseOID: database.oid)], within: .seconds(60))
+        }
       } catch {
         logger.debug("a slot for the way back was not advanced", metadata: ["error": "\(error)"])
       }

@@ -21,19 +21,17 @@ struct Way {
   func makeSlots() async throws {
     _ = try await mapConcurrently(record.databases, limit: CopySequencesStep.limit) { database in
       let name = record.slot(database, direction)
-      let session = try await context.newSession(direction.from, database: database.name)
       do {
-        let exists = try await session.query(
-          "SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [name])
-        if exists.rowCount == 0 {
+        try await context.withNewSession(direction.from, database: database.name) { session in
+          let exists = try await session.query(
+            "SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [name])
+          guard exists.rowCount == 0 else { return }
           // Before the slot, as at the hand-off.
           let plugin = context.migration.plugin
           if plugin == .pgoutput { try await makePublication(session, name) }
           try await session.query(HandOffSQL.createSlot, [name, plugin.rawValue], within: Self.slotDeadline)
         }
-        await session.close()
       } catch {
-        await session.close()
         throw placed(error, database)
       }
     }
@@ -147,22 +145,19 @@ struct Way {
 
   private func advance(_ database: HandOffDatabase, to start: LSN) async throws {
     let name = record.slot(database, direction)
-    let session = try await context.newSession(direction.from, database: database.name)
     do {
-      try await whenFree(
-        session, name,
-        CutoverSQL.advanceSlot, [name, start.description])
-      let row = try await session.query(
-        "SELECT confirmed_flush_lsn FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [name]
-      ).first.flatMap { LSN($0) }
-      guard let row, row <= start else {
-        throw ConvoyError(
-          "way.slot-beyond", "slot \(name) stands at \(row?.description ?? "nothing"), beyond \(start)",
-          hint: "run the playbook again")
+      try await context.withNewSession(direction.from, database: database.name) { session in
+        try await whenFree(session, name, CutoverSQL.advanceSlot, [name, start.description])
+        let row = try await session.query(
+          "SELECT confirmed_flush_lsn FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [name]
+        ).first.flatMap { LSN($0) }
+        guard let row, row <= start else {
+          throw ConvoyError(
+            "way.slot-beyond", "slot \(name) stands at \(row?.description ?? "nothing"), beyond \(start)",
+            hint: "run the playbook again")
+        }
       }
-      await session.close()
     } catch {
-      await session.close()
       throw placed(error, database)
     }
   }

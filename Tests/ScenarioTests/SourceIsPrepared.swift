@@ -15,6 +15,14 @@ extension Scenarios {
         let hba = "\(scenario.source.dataDirectory)/pg_hba.conf"
         let before = try readText(hba)
         let playbook = try scenario.playbook(steps: ["prepare_source", "set_replica_identity"])
+        func expectTakenBack() async throws {
+          #expect(try readText(hba) == before)
+          #expect(try await identities(scenario) == "dnd")
+          #expect(
+            try await scenario.value(
+              .source,
+              "SELECT setting FROM pg_file_settings WHERE name = 'wal_level' ORDER BY seqno DESC LIMIT 1") == "replica")
+        }
 
         // Without leave to restart it does what it can and says what is left.
         let refused = try await scenario.play(playbook, expecting: 1)
@@ -50,12 +58,7 @@ extension Scenarios {
           """
         }
         try await scenario.play(failing, expecting: 1)
-        #expect(try readText(hba) == before)
-        #expect(try await identities(scenario) == "dnd")
-        #expect(
-          try await scenario.value(
-            .source,
-            "SELECT setting FROM pg_file_settings WHERE name = 'wal_level' ORDER BY seqno DESC LIMIT 1") == "replica")
+        try await expectTakenBack()
 
         // They are enough for a migration, whose end takes them back as well.
         try writeFile(
@@ -67,12 +70,7 @@ extension Scenarios {
         try await scenario.play("migrate")
         try await scenario.drained()
         try await scenario.play("finish")
-        #expect(try readText(hba) == before)
-        #expect(try await identities(scenario) == "dnd")
-        #expect(
-          try await scenario.value(
-            .source,
-            "SELECT setting FROM pg_file_settings WHERE name = 'wal_level' ORDER BY seqno DESC LIMIT 1") == "replica")
+        try await expectTakenBack()
       }
     }
 

@@ -103,13 +103,12 @@ enum DDLFreeze {
     _ context: MigrationContext, _ side: Side, _ database: String,
     _ statements: (PostgresSession) async throws -> [String]
   ) async throws {
-    let session = try await context.newSession(side, database: database)
     do {
-      let statements = try await statements(session)
-      if !statements.isEmpty { try await session.script(script(statements)) }
-      await session.close()
+      try await context.withNewSession(side, database: database) { session in
+        let statements = try await statements(session)
+        if !statements.isEmpty { try await session.script(script(statements)) }
+      }
     } catch {
-      await session.close()
       throw (error as? PostgresError)?.convoyError(
         at: .database(migration: context.migrationName, name: database)) ?? error
     }

@@ -165,21 +165,10 @@ struct SchemaObject: Sendable, Equatable {
 extension MigrationContext {
   /// With sessions of its own, since kept ones would add up.
   func schemaDrift(of database: String) async throws -> SchemaDrift {
-    let source = try await newSession(.source, database: database)
-    do {
-      let target = try await newSession(.target, database: database)
-      do {
-        let drift = try await SchemaDrift.between(source: source, target: target)
-        await target.close()
-        await source.close()
-        return drift
-      } catch {
-        await target.close()
-        throw error
+    try await withNewSession(.source, database: database) { source in
+      try await withNewSession(.target, database: database) { target in
+        try await SchemaDrift.between(source: source, target: target)
       }
-    } catch {
-      await source.close()
-      throw error
     }
   }
 

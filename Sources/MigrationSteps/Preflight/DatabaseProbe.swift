@@ -5,15 +5,10 @@ import PostgresClient
 extension PreflightReader {
   func database(_ name: String) async -> Reading<DatabaseFacts> {
     await reading(.source) {
-      let session = try await context.newSession(.source, database: name)
-      do {
-        let result = try await session.query(
-          Self.databaseStatement, [String(Preflight.largeObjectLimit)], within: Self.deadline)
-        await session.close()
-        return DatabaseFacts(result)
-      } catch {
-        await session.close()
-        throw error
+      try await context.withNewSession(.source, database: name) { session in
+        DatabaseFacts(
+          try await session.query(
+            Self.databaseStatement, [String(Preflight.largeObjectLimit)], within: Self.deadline))
       }
     }
   }

@@ -210,17 +210,13 @@ extension PreflightReader {
 
   /// Loads the plugin into a session that ends at once.
   private func outputPluginError() async throws -> String? {
-    let session = try await context.newSession(.source)
     do {
-      try await session.script("LOAD \(quotedLiteral(migration.plugin.rawValue))", within: Self.deadline)
-      await session.close()
+      try await context.withNewSession(.source) { session in
+        _ = try await session.script("LOAD \(quotedLiteral(migration.plugin.rawValue))", within: Self.deadline)
+      }
       return nil
     } catch let error as PostgresError where error.reason == .server {
-      await session.close()
       return error.message
-    } catch {
-      await session.close()
-      throw error
     }
   }
 
