@@ -36,6 +36,12 @@ struct PreflightChecksTests {
     for finding in report.findings where finding.severity != .note { #expect(finding.remedy != nil) }
   }
 
+  /// Nine tenths of what is free. A limit of nothing would lose every slot at once.
+  @Test func theLimitThatMendsAFullDiskLeavesSlotsTheirWAL() throws {
+    let report = Preflight.evaluate(try soundFacts { $0.cluster.change { $0.walRate = 2 << 20 } })
+    #expect(report.findings.first?.remedy?.hasSuffix("max_slot_wal_keep_size = '92160MB'") == true)
+  }
+
   static let hostCases = [
     Case("WrongUser", ["error preflight.os-user commands for postgres run as admin"]) {
       $0.target.account.change { $0.name = "admin" }

@@ -97,7 +97,7 @@ enum ReplicationChecks {
           + "\(hours < 1 ? "\(Int(hours * 60)) minutes" : PreflightText.counted(Int(hours), "hour"))",
         consequence: "slots keep WAL from the base backup until it is applied; a full disk stops the source",
         remedy: "make room there, or let slots be lost first: ALTER SYSTEM SET max_slot_wal_keep_size = "
-          + "'\(place.freeBytes / 10 * 9 >> 20)MB'")
+          + "'\((place.freeBytes / 10 * 9) >> 20)MB'")
     ]
   }
 
