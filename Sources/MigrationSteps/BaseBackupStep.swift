@@ -28,7 +28,7 @@ struct BaseBackupStep: Step {
     }
     // What an attempt before this one has left has its nonce; the new one gets its own.
     let slot = HandOffNames(nonce: "NONCE").physicalSlot
-    actions.append(.init(host: host, removal(target)))
+    actions.append(.init(host: host, target.copyRemoval(places: try await context.copyPlaces())))
     for deed in try await OldData(context: context, target: target).makingRoom() {
       actions.append(try await deed.announcement(on: target))
     }
@@ -42,9 +42,9 @@ struct BaseBackupStep: Step {
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
-    guard let record = try await context.record(), let handOff = record.handOff else { return false }
+    guard let record = try await context.record(), record.handOff != nil else { return false }
     if ![.none, .prepared, .copying].contains(record.state) { return true }
-    return try await context.fact(FactKey.backupComplete, as: String.self) == handOff.names.nonce
+    return try await context.hasWholeCopy()
   }
 
   func run(_ context: MigrationContext) async throws -> StepResult {
@@ -56,10 +56,11 @@ struct BaseBackupStep: Step {
     try await context.setFact(
       FactKey.targetDirectories,
       ServerDirectories(data: target.dataDirectory, programs: target.binDirectory, configFile: target.configFile))
-    try await context.setFact(FactKey.targetWasRunning, try await target.isRunning())
-    try await context.setState(.copying)
     let oldData = OldData(context: context, target: target)
+    try await context.setFact(FactKey.targetWasRunning, try await oldData.ranBefore())
+    try await context.setState(.copying)
     try await makeRoom(context, oldData)
+    try await claimPlaces(context, target)
     try await writePassfile(context, target)
     let watcher = BackupProgress(report: context.progress)
     let began = ContinuousClock.now
@@ -82,8 +83,13 @@ struct BaseBackupStep: Step {
 
   func destruction(_ context: MigrationContext) async throws -> String? {
     let target = try await context.server(.target)
-    guard try await !OldData(context: context, target: target).makingRoom().isEmpty else { return nil }
-    return "removes the target's old data before its copy is made, since there is no room for both"
+    let oldData = OldData(context: context, target: target)
+    if try await !oldData.makingRoom().isEmpty {
+      return "removes the target's old data before its copy is made, since there is no room for both"
+    }
+    // Room may have gone by the time of the copy.
+    guard context.migration.oldData == .replace, try await oldData.isWhole(target.dataDirectory) else { return nil }
+    return "removes the target's old data before its copy is made, should there be no room for both by then"
   }
 
   func undo(_ context: MigrationContext) async throws -> UndoResult {
@@ -103,8 +109,23 @@ struct BaseBackupStep: Step {
         await context.closeSessions(.target)
       }
       if case .run(let command) = deed, let label = command.label { context.progress(label) }
-      try await deed.perform(on: oldData.target)
+      do {
+        try await deed.perform(on: oldData.target)
+      } catch {
+        try await startAgain(context, oldData)
+        throw error
+      }
     }
+  }
+
+  /// The old server, where it was stopped for nothing.
+  private func startAgain(_ context: MigrationContext, _ oldData: OldData) async throws {
+    let target = oldData.target
+    guard try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false,
+      try await oldData.isWhole(target.dataDirectory)
+    else { return }
+    // A play that is interrupted does not leave it down either.
+    try await Task { try await target.start() }.value
   }
 
   private func backupCommand(_ context: MigrationContext, _ target: ServerControl, slot: String) -> RemoteCommand {
@@ -116,10 +137,15 @@ struct BaseBackupStep: Step {
     return command
   }
 
-  private func removal(_ target: ServerControl) -> RemoteCommand {
-    target.command(
-      "rm -rf -- \"$1\" \"$2\"", [target.copyDirectory, target.passfile], label: "removing an unfinished copy",
-      deadline: .seconds(600))
+  /// Directories for tablespaces and WAL are remembered while they are still empty: what is in them later is the copy's.
+  private func claimPlaces(_ context: MigrationContext, _ target: ServerControl) async throws {
+    let places = try await PreflightReader(context: context).places(target)
+    if let filled = places.first(where: \.isFilled) {
+      throw ConvoyError(
+        "base-backup.place-not-empty", "\(filled.path) is not empty", at: context.place("base_backup", .target),
+        hint: "tablespaces and WAL need directories of their own: see base_backup.tablespace_mapping and wal_directory")
+    }
+    try await context.setFact(FactKey.copyPlaces, places.map(\.path))
   }
 
   private func passfileLine(_ source: Inventory.Host, password: String) -> String {
@@ -185,13 +211,39 @@ struct BaseBackupStep: Step {
     if let record = try await context.record()?.handOff {
       try await dropSlots(context, .source, names: [record.names.physicalSlot], cuttingOff: true)
     }
-    try await target.remote.runChecked(removal(target))
+    try await target.remote.runChecked(target.copyRemoval(places: try await context.copyPlaces()))
   }
+}
+
+extension MigrationContext {
+  /// Whether the base backup of the hand-off in hand is complete.
+  func hasWholeCopy() async throws -> Bool {
+    guard let names = try await record()?.handOff?.names else { return false }
+    return try await fact(FactKey.backupComplete, as: String.self) == names.nonce
+  }
+
+  /// Directories outside the copy's own that the copy fills, or has filled.
+  func copyPlaces() async throws -> [String] { try await fact(FactKey.copyPlaces) ?? [] }
 }
 
 extension ServerControl {
   /// Where the copy grows, next to the data directory so that a rename puts it in place.
   var copyDirectory: String { dataDirectory + ".pgconvoy-copy" }
+
+  /// Takes the copy away while it is not in the target's place, and the password file.
+  ///
+  /// - Parameter places: what the copy has filled besides. They go first: without a copy nothing in them is known to be its.
+  func copyRemoval(places: [String]) -> RemoteCommand {
+    command(
+      """
+      set -e; copy=$1; passfile=$2; shift 2
+      if [ -e "$copy" ]; then
+        for p in "$@"; do if [ -d "$p" ]; then find "$p/" -mindepth 1 -maxdepth 1 -exec rm -rf -- {} +; fi; done
+      fi
+      rm -rf -- "$copy" "$passfile"
+      """, [copyDirectory, passfile] + places, label: "removing an unfinished copy", deadline: .seconds(3600))
+  }
+
   var passfile: String { dataDirectory + ".pgconvoy-passfile" }
   var passfileRemoval: RemoteCommand {
     command("rm -f -- \"$1\"", [passfile], label: "removing the password file")

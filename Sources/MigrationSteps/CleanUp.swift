@@ -116,23 +116,42 @@ struct CleanUp {
     return actions
   }
 
-  private func givingBack() async throws -> [PlannedAction] {
-    let target = try await context.server(.target)
-    var actions: [PlannedAction] = []
-    if let names = handOffs.last?.names, try await !OldData(context: context, target: target).isRemoved(names) {
-      actions = try await StandbyStep().puttingBack(context, target, names)
-    } else if try await isLeftCopy() {
-      actions = [
-        .init(host: target.host.name, target.stopCommand()), .init(host: target.host.name, moveAside(target)),
-      ]
-    }
-    return actions + [.init(host: target.host.name, target.passfileRemoval)]
+  /// What becomes of a target that is given up.
+  private enum GivingBack {
+    /// The old data directory comes back into its place.
+    case oldData(HandOffNames)
+    /// The old data is gone; the copy is stopped and moved aside.
+    case moveAside
+    /// That is done.
+    case nothing
   }
 
-  /// Whether the server is a copy, and the target's old data is gone.
-  private func isLeftCopy() async throws -> Bool {
-    guard context.migration.oldData == .replace, let session = try? await context.session(.target) else { return false }
-    return try await isCopy(session)
+  private func wayToGiveBack(_ target: ServerControl) async throws -> GivingBack {
+    let oldData = OldData(context: context, target: target)
+    guard let names = handOffs.last?.names else { return .nothing }
+    if try await !oldData.isRemoved(names) { return .oldData(names) }
+    // By what is on record and in the files: the copy need not run.
+    let state = try await context.state()
+    var isInPlace = ![.none, .prepared, .copying].contains(state)
+    if !isInPlace { isInPlace = try await target.exists(target.oldDirectory(names)) }
+    guard isInPlace, try await oldData.isWhole(target.dataDirectory) else { return .nothing }
+    let identifier = try await target.controlData().systemIdentifier
+    return handOffs.contains { $0.sourceSystemIdentifier == identifier } ? .moveAside : .nothing
+  }
+
+  private func givingBack() async throws -> [PlannedAction] {
+    let target = try await context.server(.target)
+    let host = target.host.name
+    var actions: [PlannedAction] = []
+    switch try await wayToGiveBack(target) {
+    case .oldData(let names): actions = try await StandbyStep().puttingBack(context, target, names)
+    case .moveAside:
+      if try await target.isRunning() { actions.append(.init(host: host, target.stopCommand())) }
+      actions += try await StandbyStep().liftingOutsideFence(target)
+      actions.append(.init(host: host, moveAside(target)))
+    case .nothing: break
+    }
+    return actions + [.init(host: host, target.passfileRemoval)]
   }
 
   private func moveAside(_ target: ServerControl) -> RemoteCommand {
@@ -186,14 +205,18 @@ struct CleanUp {
   /// The migration is given up: the target gets its old data directory back, and with it everything of ours is gone.
   private func giveBack() async throws -> String {
     let target = try await context.server(.target)
-    var done = "put the target's old data directory back"
-    if let names = handOffs.last?.names, try await !OldData(context: context, target: target).isRemoved(names) {
+    let done: String
+    switch try await wayToGiveBack(target) {
+    case .oldData(let names):
       try await StandbyStep().putBack(context, target, names)
-    } else if try await isLeftCopy() {
+      done = "put the target's old data directory back"
+    case .moveAside:
       await context.closeSessions(.target)
       try await target.stop()
+      try await StandbyStep().liftOutsideFence(target)
       try await target.remote.runChecked(moveAside(target))
       done = "stopped the copy and moved it to \(target.copyDirectory); the target's old data is gone"
+    case .nothing: done = "the target is given back"
     }
     try await target.remote.runChecked(target.passfileRemoval)
     return done
@@ -210,15 +233,30 @@ struct CleanUp {
     return found
   }
 
-  static func removal(of path: String, _ target: ServerControl) -> RemoteCommand {
-    target.command("rm -rf -- \"$1\"", [path], label: "removing kept data", deadline: .seconds(3600))
+  /// What `keptData` will find when `run` is over.
+  func keptDataAfterwards() async throws -> [String] {
+    var paths = try await keptData()
+    guard isGivenUp else { return paths }
+    let target = try await context.server(.target)
+    let way = try await wayToGiveBack(target)
+    if case .oldData(let names) = way { paths.removeAll { $0 == target.oldDirectory(names) } }
+    if case .nothing = way { return paths }
+    if !paths.contains(target.copyDirectory), try await target.exists(target.dataDirectory) {
+      paths.insert(target.copyDirectory, at: 0)
+    }
+    return paths
+  }
+
+  func removal(of path: String, _ target: ServerControl) async throws -> RemoteCommand {
+    if path == target.copyDirectory { return target.copyRemoval(places: try await context.copyPlaces()) }
+    return target.command("rm -rf -- \"$1\"", [path], label: "removing kept data", deadline: .seconds(3600))
   }
 
   func remove(_ paths: [String]) async throws {
     let target = try await context.server(.target)
     for path in paths {
       context.progress("removing \(path)")
-      try await target.remote.runChecked(Self.removal(of: path, target))
+      try await target.remote.runChecked(removal(of: path, target))
     }
   }
 

@@ -42,6 +42,14 @@ struct ConfigurationFiles: Equatable {
       guard try await server.exists(path) else { continue }
       let found = add(path)
       if setting == "hba_file" { hba = found }
+      guard ["hba_file", "ident_file"].contains(setting) else { continue }
+      var seen: Set<String> = []
+      for path in try await referencedFiles(server, from: path, seen: &seen) { _ = add(path) }
+    }
+    // From version 14 on.
+    if let value = try? await server.configuredValues(["ssl_crl_dir"])["ssl_crl_dir"], !value.isEmpty {
+      let path = value.hasPrefix("/") ? value : server.dataDirectory + "/" + value
+      for file in try await files(in: path, matching: "*", server) { _ = add(file) }
     }
     var seen: Set<String> = []
     for path in try await includedFiles(server, from: configFile, seen: &seen) { _ = add(path) }
@@ -59,17 +67,42 @@ struct ConfigurationFiles: Equatable {
     for include in parsed.includes {
       let full = include.path.hasPrefix("/") ? include.path : directory + "/" + include.path
       var files = [full]
-      if include.isDirectory {
-        let listing = try await server.remote.run(
-          server.shell("for f in \"$1\"/*.conf; do [ -f \"$f\" ] && printf '%s\\n' \"$f\"; done; true", [full]).asking)
-        files = listing.text.split(separator: "\n").map(String.init)
-      }
+      if include.isDirectory { files = try await self.files(in: full, matching: "*.conf", server) }
       for file in files {
         if try await server.exists(file) { found.append(file) }
         found += try await includedFiles(server, from: file, seen: &seen)
       }
     }
     return found
+  }
+
+  /// Every file that a pg_hba.conf or pg_ident.conf points to, directly or not.
+  private static func referencedFiles(
+    _ server: ServerControl, from path: String, seen: inout Set<String>
+  ) async throws -> [String] {
+    guard seen.insert(path).inserted else { return [] }
+    let directory = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
+    var found: [String] = []
+    for reference in HostBasedAuthentication(try await server.download(path)).references {
+      let full = reference.path.hasPrefix("/") ? reference.path : directory + "/" + reference.path
+      let files = reference.isDirectory ? try await self.files(in: full, matching: "*.conf", server) : [full]
+      for file in files where try await server.exists(file) {
+        found.append(file)
+        found += try await referencedFiles(server, from: file, seen: &seen)
+      }
+    }
+    return found
+  }
+
+  /// - Parameter pattern: of the shell.
+  private static func files(
+    in directory: String, matching pattern: String, _ server: ServerControl
+  ) async throws -> [String] {
+    let listing = try await server.remote.run(
+      server.shell(
+        "for f in \"$1\"/\(pattern); do [ -f \"$f\" ] && printf '%s\\n' \"$f\"; done; true", [directory]
+      ).asking)
+    return listing.text.split(separator: "\n").map(String.init)
   }
 
   static func relativePath(_ path: String, to directory: String) -> String? {

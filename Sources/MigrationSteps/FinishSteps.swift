@@ -62,10 +62,10 @@ struct CleanUpStep: Step {
     let cleanUp = try await CleanUp(context, side)
     let host = context.host(side).name
     var actions = try await cleanUp.actions()
-    for path in try await cleanUp.keptData() {
+    for path in try await cleanUp.keptDataAfterwards() {
       actions.append(
         oldData == .remove
-          ? .init(host: host, CleanUp.removal(of: path, try await context.server(side)))
+          ? .init(host: host, try await cleanUp.removal(of: path, try await context.server(side)))
           : .init(host: host, .note, "keep \(path)"))
     }
     return actions

@@ -229,10 +229,7 @@ struct HandOffStep: Step {
     await context.closeSessions(.target)
     try await target.stop()
     // Asked of the files: it went on replaying until it had stopped.
-    let control = try await target.ask(
-      "LC_ALL=C \"$1\" -D \"$2\"", [target.program("pg_controldata"), target.dataDirectory],
-      label: "reading the control file")
-    let end = ControlData(control).minimumRecoveryEnd
+    let end = try await target.controlData().minimumRecoveryEnd
     guard let end, end <= handOff else {
       throw ConvoyError(
         "handoff.standby-beyond",
@@ -270,6 +267,15 @@ func currentTimeline(_ session: PostgresSession) async throws -> String {
   ).first ?? ""
 }
 
+extension ServerControl {
+  /// Of the data directory, whether its server runs or not.
+  func controlData() async throws -> ControlData {
+    ControlData(
+      try await ask(
+        "LC_ALL=C \"$1\" -D \"$2\"", [program("pg_controldata"), dataDirectory], label: "reading the control file"))
+  }
+}
+
 /// What pg_controldata prints in the C locale.
 struct ControlData {
   let text: String
@@ -278,6 +284,9 @@ struct ControlData {
 
   /// Recovery of a standby cannot end before it; 0/0 for a server that was no standby.
   var minimumRecoveryEnd: LSN? { value("Minimum recovery ending location").flatMap { LSN($0) } }
+
+  /// The cluster's, which a physical copy has in common with what it was copied from.
+  var systemIdentifier: UInt64? { value("Database system identifier").flatMap { UInt64($0) } }
 
   private func value(_ name: String) -> String? {
     for line in text.split(separator: "\n") where line.hasPrefix(name + ":") {

@@ -41,6 +41,30 @@ struct HostBasedAuthentication: Equatable {
     }
   }
 
+  /// A file that this one points to.
+  struct Reference: Equatable {
+    /// As it stands; a relative path counts from the directory of the file that names it.
+    var path: String
+    /// All of a directory's `*.conf` files.
+    var isDirectory = false
+  }
+
+  /// Lists of names (`@file`) and included files, of this file or of one that such a reference leads to.
+  /// <https://www.postgresql.org/docs/16/auth-pg-hba-conf.html>
+  var references: [Reference] {
+    logicalLines.flatMap { line -> [Reference] in
+      let fields = Self.fields(of: line)
+      if fields.count == 2, ["include", "include_if_exists", "include_dir"].contains(fields[0]) {
+        return [Reference(path: Self.unquoted(fields[1]), isDirectory: fields[0] == "include_dir")]
+      }
+      return fields.flatMap(Self.list).filter { $0.hasPrefix("@") }.map { .init(path: Self.unquoted($0.dropFirst())) }
+    }
+  }
+
+  private static func unquoted(_ word: some StringProtocol) -> String {
+    word.count > 1 && word.hasPrefix("\"") && word.hasSuffix("\"") ? String(word.dropFirst().dropLast()) : String(word)
+  }
+
   private static let types: Set<String> = ["local", "host", "hostssl", "hostnossl", "hostgssenc", "hostnogssenc"]
 
   var isFenced: Bool { text.contains(Self.beginMark) }

@@ -14,6 +14,8 @@ enum FactKey {
   static let oldDataDirectory = "old_data_directory"
   /// String: the nonce whose base backup is complete.
   static let backupComplete = "backup_complete"
+  /// [String]: directories outside the copy's own that a base backup fills, on the target; they were empty before.
+  static let copyPlaces = "copy_places"
   /// [SourcePreparation.Change]: settings of the source that were changed for the migration.
   static let sourceSettings = "source_settings"
   /// SourceRole.Change: pgconvoy's own role, which was made or given its rights for the migration.

@@ -27,6 +27,15 @@ struct OldData {
 
   /// Where the configuration lies while the rest is removed.
   private var kept: String { target.dataDirectory + ".pgconvoy-kept" }
+  /// The rest, while it is removed.
+  private var going: String { target.dataDirectory + ".pgconvoy-going" }
+
+  /// Whether the target's own server runs, or did so when an earlier run stopped it to make room.
+  func ranBefore() async throws -> Bool {
+    if try await target.isRunning() { return true }
+    guard context.migration.oldData == .replace, try await context.state() == .copying else { return false }
+    return try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false
+  }
 
   /// What frees the room for the copy, in order; nothing where it has room, or where the old data stays.
   ///
@@ -34,7 +43,8 @@ struct OldData {
   func makingRoom() async throws -> [HostDeed] {
     guard context.migration.oldData == .replace else { return [] }
     // An earlier run may have been killed halfway through.
-    let isBegun = try await target.exists(kept)
+    var isBegun = try await target.exists(kept)
+    if !isBegun { isBegun = try await target.exists(going) }
     let isDue = try await isWhole(target.dataDirectory) ? await goesFirst() : isBegun
     guard isDue else { return [] }
     var files = try await ConfigurationFiles.find(target)?.inside ?? []
@@ -46,19 +56,24 @@ struct OldData {
     return (isRunning ? [.stop] : []) + [
       .run(
         target.command(
-          Self.emptying, [target.dataDirectory, kept, Self.heart] + files, label: "removing the target's old data",
+          Self.emptying, [target.dataDirectory, kept, going, Self.heart] + files, label: "removing the target's old data",
           deadline: .seconds(3600)))
     ]
   }
 
+  /// Killed anywhere it goes on when it is run again; until both renames are over the configuration is in one of the two.
   private static let emptying = """
-    set -e; data=$1; kept=$2; heart=$3; shift 3
+    set -e; data=$1; kept=$2; going=$3; heart=$4; shift 4
     if [ -e "$data/$heart" ]; then
-      rm -rf -- "$kept"; mkdir -m 700 -- "$kept"
-      cd -- "$data"; for f in "$@"; do cp -a --parents -- "$f" "$kept"; done; cd /
+      rm -rf -- "$kept" "$going"; mkdir -m 700 -- "$kept"
+      cd -- "$data"; for f in "$@"; do cp -a --parents -- "$f" "$kept" || { rm -rf -- "$kept"; exit 1; }; done; cd /
       rm -f -- "$data/$heart"
     fi
-    if [ -d "$kept" ]; then rm -rf -- "$data"; mv -T -- "$kept" "$data"; fi
+    if [ -d "$kept" ]; then
+      if [ -e "$data" ]; then mv -T -- "$data" "$going"; fi
+      mv -T -- "$kept" "$data"
+    fi
+    rm -rf -- "$going"
     """
 
   private func goesFirst() async throws -> Bool {
@@ -89,6 +104,14 @@ struct OldData {
   }
 }
 
+/// Room on the target that becomes free before the copy is made.
+struct TakenRoom: Sendable, Equatable {
+  /// Of the target's data directory, where `old_data: replace` lets it go; else 0.
+  var oldBytes: UInt64 = 0
+  /// Of an unfinished copy and what it has filled besides, by device.
+  var copyBytes: [String: UInt64] = [:]
+}
+
 /// What a copy needs on the target, by file system, and what is free there.
 struct CopyRoom: Sendable {
   struct Shortfall: Equatable {
@@ -102,17 +125,17 @@ struct CopyRoom: Sendable {
   }
 
   private var needed: [(place: PathFacts, bytes: UInt64)] = []
-  /// What the old data directory takes up, bytes, and on which device.
-  private let old: (bytes: UInt64, device: String)
+  private let taken: TakenRoom
+  /// Where the data directory is.
+  private let device: String
 
-  /// - Parameters:
-  ///   - oldBytes: of the target's data directory, where it may go; else 0.
-  ///   - wal: where WAL goes; nil: into the data directory.
+  /// - Parameter wal: where WAL goes; nil: into the data directory.
   init(
     _ cluster: ClusterFacts, directory: TargetDirectory, wal: PathFacts?, tablespaces: [TablespacePlace],
-    oldBytes: UInt64
+    taken: TakenRoom
   ) {
-    old = (oldBytes, directory.parent.device)
+    self.taken = taken
+    device = directory.parent.device
     add(directory.parent, cluster.tablespaces.filter(\.location.isEmpty).reduce(0) { $0 + $1.bytes })
     add(wal ?? directory.parent, cluster.walBytes)
     for place in tablespaces { add(place.destination, place.bytes) }
@@ -130,7 +153,8 @@ struct CopyRoom: Sendable {
   func shortfalls(withoutOldData: Bool) -> [Shortfall] {
     needed.compactMap { place, bytes in
       let wanted = bytes + bytes / 10
-      let free = place.freeBytes + (withoutOldData && place.device == old.device ? old.bytes : 0)
+      var free = place.freeBytes + (taken.copyBytes[place.device] ?? 0)
+      if withoutOldData, place.device == device { free += taken.oldBytes }
       return free < wanted ? Shortfall(place: place, wanted: wanted, free: free) : nil
     }
   }

@@ -244,10 +244,7 @@ struct StandbyStep: Step {
     var actions: [PlannedAction] = []
     if try await target.isRunning() { actions.append(.init(host: host, target.stopCommand())) }
     actions.append(.init(host: host, Self.swapBack(target, old)))
-    if let files = try await ConfigurationFiles.find(target), files.hba.hasPrefix("/") {
-      let text = try await HBAFile(server: target, path: files.hba).read()
-      if text.isFenced { actions.append(.init(host: host, .file(old: text.text, new: text.unfenced.text), files.hba)) }
-    }
+    actions += try await liftingOutsideFence(target)
     if try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false,
       try await OldData(context: context, target: target).isWhole(old)
     {
@@ -272,9 +269,17 @@ struct StandbyStep: Step {
   }
 
   /// A pg_hba.conf outside the data directory is fenced before the directories are swapped, and is the old server's too.
-  private func liftOutsideFence(_ target: ServerControl) async throws {
+  func liftOutsideFence(_ target: ServerControl) async throws {
     guard let files = try await ConfigurationFiles.find(target), files.hba.hasPrefix("/") else { return }
     try await HBAFile(server: target, path: files.hba).lift()
+  }
+
+  /// What `liftOutsideFence` would do.
+  func liftingOutsideFence(_ target: ServerControl) async throws -> [PlannedAction] {
+    guard let files = try await ConfigurationFiles.find(target), files.hba.hasPrefix("/") else { return [] }
+    let text = try await HBAFile(server: target, path: files.hba).read()
+    guard text.isFenced else { return [] }
+    return [.init(host: target.host.name, .file(old: text.text, new: text.unfenced.text), files.hba)]
   }
 
   /// Waits until the standby has what the source had when this was called.

@@ -95,6 +95,22 @@ struct HostBasedAuthenticationTests {
     #expect(all.unfenced.note == nil)
   }
 
+  @Test func filesThatItPointsTo() {
+    let text = """
+      # include commented
+      include extra.conf
+      include_if_exists "with space.conf"
+      include_dir hba.d
+      local @databases all,@"more people",me peer
+      host all all samehost scram-sha-256 # @comment
+      """
+    #expect(
+      HostBasedAuthentication(text).references == [
+        .init(path: "extra.conf"), .init(path: "with space.conf"), .init(path: "hba.d", isDirectory: true),
+        .init(path: "databases"), .init(path: "more people"),
+      ])
+  }
+
   @Test func aRoleNamedAllIsOneRole() throws {
     let fenced = try HostBasedAuthentication("local all \"all\" peer\nhost all bob all md5").fenced(
       for: "all", note: "note")

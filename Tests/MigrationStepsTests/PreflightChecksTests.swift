@@ -298,7 +298,7 @@ struct PreflightChecksTests {
       "NoRoomForBoth", ["warning preflight.old-data-first 12.0 GB free at /pg, 12.1 GB needed"]
     ) {
       $0.migration.oldData = .replace
-      $0.oldBytes = .value(1 << 30)
+      $0.taken = .value(TakenRoom(oldBytes: 1 << 30))
       $0.directory.change { $0.parent.freeBytes = 12 << 30 }
     },
     Case(
@@ -306,12 +306,12 @@ struct PreflightChecksTests {
       ["error preflight.disk-space 11.5 GB free at /pg, 12.1 GB needed, the old data not counted"]
     ) {
       $0.migration.oldData = .replace
-      $0.oldBytes = .value(1 << 29)
+      $0.taken = .value(TakenRoom(oldBytes: 1 << 29))
       $0.directory.change { $0.parent.freeBytes = 11 << 30 }
     },
     Case("RoomForBoth", []) {
       $0.migration.oldData = .replace
-      $0.oldBytes = .value(1 << 30)
+      $0.taken = .value(TakenRoom(oldBytes: 1 << 30))
     },
     // The old data is on another file system than the WAL that does not fit.
     Case(
@@ -319,8 +319,22 @@ struct PreflightChecksTests {
       ["error preflight.disk-space 1.0 GB free at /wal, 1.1 GB needed, the old data not counted"]
     ) {
       $0.migration.oldData = .replace
-      $0.oldBytes = .value(9 << 30)
+      $0.taken = .value(TakenRoom(oldBytes: 9 << 30))
       $0.walDirectory = .value(path("/wal/x", .missing, ancestor: "/wal", device: "2", free: 1 << 30))
+    },
+    // An unfinished copy of an earlier run goes first.
+    Case("RoomWithoutTheUnfinishedCopy", []) {
+      $0.taken = .value(TakenRoom(copyBytes: [$0.directory.value?.parent.device ?? "": 1 << 30]))
+      $0.directory.change { $0.parent.freeBytes = 12 << 30 }
+    },
+    Case("TheCopyIsMade", []) {
+      $0.hasCopy = .value(true)
+      $0.directory.change { $0.parent.freeBytes = 1 << 30 }
+      $0.walDirectory = .value(path("/wal/x", isFilled: true, ancestor: "/wal", device: "2", free: 1 << 30))
+    },
+    Case("LinkIsNotReplaced", ["error preflight.linked-directory /pg/data is a symbolic link"]) {
+      $0.migration.oldData = .replace
+      $0.directory.change { $0.data.kind = .link }
     },
     Case("DiskLargeEnough", []) { $0.directory.change { $0.parent.freeBytes = 13 << 30 } },
     Case(
@@ -434,7 +448,7 @@ struct PreflightChecksTests {
         facts.directory = .notAsked(reason)
         facts.tablespaces = .notAsked(reason)
         facts.walDirectory = .notAsked(reason)
-        facts.oldBytes = .notAsked(reason)
+        facts.taken = .notAsked(reason)
         facts.replication = .notAsked(reason)
         facts.libraries = .notAsked(reason)
       })

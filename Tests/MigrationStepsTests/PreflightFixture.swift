@@ -30,7 +30,7 @@ func soundFacts(_ change: (inout PreflightFacts) -> Void = { _ in }) throws -> P
         walBytes: 1 << 30)),
     directory: .value(TargetDirectory(data: path("/pg/data", isFilled: true), parent: path("/pg"))),
     tablespaces: .value([]), walDirectory: .value(nil),
-    oldBytes: .value(0), replication: .value(.identified(systemIdentifier: "source-id")),
+    taken: .value(TakenRoom()), hasCopy: .value(false), replication: .value(.identified(systemIdentifier: "source-id")),
     sourceWAL: .value(path("/pg/data/pg_wal", isFilled: true)), libraries: .value(LibraryFacts(directory: "/pg/lib")),
     databases: [("postgres", .value(DatabaseFacts())), ("shop", .value(DatabaseFacts()))])
   change(&facts)

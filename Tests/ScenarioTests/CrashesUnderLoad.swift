@@ -176,15 +176,22 @@ private struct CrashRun {
       try await cutPower(scenario.source)
       try await scenario.startServer(scenario.source)
     case .puller:
-      try await killWorker()
-      try await makeBacklog()
-      sync = try scenario.start("sync")
-      try await kill(
-        .source,
-        """
-        SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'
-           AND query LIKE '%pg_logical_slot_get_binary_changes%' AND state = 'active'
-        """, after: 0...150)
+      // A pull may be over before the moment has passed.
+      for _ in 0..<10 {
+        try await killWorker()
+        let end = try await makeBacklog()
+        sync = try scenario.start("sync")
+        let scenario = scenario
+        let isKilled = try await kill(
+          .source,
+          """
+          SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'
+             AND query LIKE '%pg_logical_slot_get_binary_changes%' AND state = 'active'
+          """, after: 0...150
+        ) { try await Self.progress(scenario, ["alpha"]).values.allSatisfy { $0 >= end } }
+        if isKilled { return }
+      }
+      Issue.record("no pull lasted long enough to be killed")
     }
   }
 
@@ -199,14 +206,21 @@ private struct CrashRun {
   }
 
   /// Kills one of the processes that a query names, as soon as there is one and a moment has passed.
+  ///
+  /// - Parameter isOver: there will be none any more.
+  /// - Returns: whether one was killed before that.
+  @discardableResult
   private mutating func kill(
-    _ role: Scenario.Role, _ query: String, after pause: ClosedRange<Int> = 0...700
-  ) async throws {
+    _ role: Scenario.Role, _ query: String, after pause: ClosedRange<Int> = 0...700,
+    unless isOver: () async throws -> Bool = { false }
+  ) async throws -> Bool {
     let checkpointer = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"
     var before = ""
     var isKilled = false
     try await eventually("a process to kill: \(query)", within: Self.patience) {
-      guard let found = try? await scenario.sql(role, query), !found.isEmpty else { return false }
+      guard let found = try? await scenario.sql(role, query), !found.isEmpty else {
+        return (try? await isOver()) ?? false
+      }
       try await moment(pause)
       // It may be gone by now, and another one there.
       guard let again = try? await scenario.sql(role, query), let pid = again.randomElement(using: &random)?.first
@@ -217,11 +231,13 @@ private struct CrashRun {
       isKilled = pid_t(pid).map { Glibc.kill($0, SIGKILL) == 0 } ?? false
       return isKilled
     }
+    guard isKilled else { return false }
     // The postmaster ends all the others when one of its processes was killed.
     try await eventually("the end of recovery", within: Self.patience) {
       guard let now = try? await scenario.value(role, checkpointer) else { return false }
       return !now.isEmpty && now != before
     }
+    return true
   }
 
   private func cutPower(_ host: LabHost) async throws { try await scenario.control(host, "stop", "-m", "immediate") }
@@ -242,27 +258,30 @@ private struct CrashRun {
     }
   }
 
-  private func progress() async throws -> [String: LSN] {
+  private static func progress(_ scenario: Scenario, _ databases: [String] = databases) async throws -> [String: LSN] {
     let rows = try await scenario.sql(
       .target,
       """
       SELECT o.external_id, o.remote_lsn FROM pg_replication_origin_status o
-        JOIN pg_database d ON o.external_id LIKE 'pgconvoy%\\_' || d.oid WHERE d.datname IN ('alpha', 'beta')
-      """)
+        JOIN pg_database d ON o.external_id LIKE 'pgconvoy%\\_' || d.oid WHERE d.datname = ANY ($1::text[])
+      """, ["{" + databases.joined(separator: ",") + "}"])
     return Dictionary(uniqueKeysWithValues: try rows.map { ($0[0], try #require(LSN($0[1]))) })
   }
 
   private func streamMovesOn() async throws {
-    let before = try await progress()
+    let before = try await Self.progress(scenario)
     #expect(before.count == Self.databases.count)
     try await eventually("progress of both databases", within: Self.patience) {
-      guard let now = try? await progress() else { return false }
+      guard let now = try? await Self.progress(scenario) else { return false }
       return before.allSatisfy { (now[$0.key] ?? .invalid) > $0.value }
     }
   }
 
   /// Lets so much WAL of narrow rows build up behind alpha's slot that a worker begins by pulling.
-  private func makeBacklog() async throws {
+  ///
+  /// - Returns: where it ends.
+  private func makeBacklog() async throws -> LSN {
+    var goal = LSN.invalid
     try await eventually("a backlog", within: Self.patience) {
       // The source may be recovering from the kill before.
       let rows = try? await scenario.sql(
@@ -273,13 +292,17 @@ private struct CrashRun {
         """
       )
       guard let row = rows?.first, let confirmed = LSN(row[0]), let end = LSN(row[1]) else { return false }
-      if end > confirmed + UInt64(Self.deepBacklog) { return true }
+      if end > confirmed + UInt64(Self.deepBacklog) {
+        goal = end
+        return true
+      }
       _ = try? await scenario.sql(
         .source,
         "INSERT INTO killed_heap SELECT 0, nextval('killed_backlog'), 'narrow' FROM generate_series(1, 60000)",
         in: "alpha")
       return false
     }
+    return goal
   }
 }
 

@@ -32,10 +32,13 @@ enum DirectoryChecks {
           consequence: "the copy cannot be put in its place", remedy: "correct postgres.data_directory of \(host)"))
     }
     if data.kind == .link {
+      let replaces = facts.migration.oldData == .replace
       findings.append(
         Finding(
-          .warning, "preflight.linked-directory", host: host, object: data.path, "\(data.path) is a symbolic link",
-          consequence: "the copy goes to the link's own place, \(parent.path), not to where it leads",
+          replaces ? .error : .warning, "preflight.linked-directory", host: host, object: data.path,
+          "\(data.path) is a symbolic link",
+          consequence: "the copy goes to the link's own place, \(parent.path), not to where it leads"
+            + (replaces ? ", and old_data: replace would remove the link alone" : ""),
           remedy: "set postgres.data_directory to the directory itself"))
     }
     if !parent.ancestorIsWritable {
@@ -64,6 +67,7 @@ enum DirectoryChecks {
 
   @Sendable static func tablespaces(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
     let host = facts.name(.target)
+    if facts.hasCopy.value == true { return [] }
     if let error = facts.tablespaces.error {
       return [Finding(error, host: host, consequence: "nobody knows whether the tablespaces have a place")]
     }
@@ -111,6 +115,7 @@ enum DirectoryChecks {
 
   @Sendable static func walDirectory(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
     let host = facts.name(.target)
+    if facts.hasCopy.value == true { return [] }
     if let error = facts.walDirectory.error {
       return [Finding(error, host: host, consequence: "nobody knows whether the WAL has a place")]
     }
@@ -135,12 +140,13 @@ enum DirectoryChecks {
   /// By file system: the data directory's, and those that tablespaces and WAL go to.
   @Sendable static func space(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
     let host = facts.name(.target)
-    if let error = facts.oldBytes.error {
+    if facts.hasCopy.value == true { return [] }
+    if let error = facts.taken.error {
       return [Finding(error, host: host, consequence: "nobody knows how much room the old data takes up")]
     }
     let room = CopyRoom(
       try facts.cluster.get(), directory: try facts.directory.get(), wal: try facts.walDirectory.get(),
-      tablespaces: try facts.tablespaces.get(), oldBytes: try facts.oldBytes.get())
+      tablespaces: try facts.tablespaces.get(), taken: try facts.taken.get())
     let lacks = room.shortfalls(withoutOldData: false)
     let replaces = facts.migration.oldData == .replace
     let stillLacks = replaces ? room.shortfalls(withoutOldData: true) : lacks

@@ -124,7 +124,7 @@ extension PreflightReader {
       let tablespaces = try cluster.get().tablespaces.filter { !$0.location.isEmpty }
       guard !tablespaces.isEmpty else { return [] }
       let mapping = migration.baseBackup.tablespaceMapping
-      let found = try await paths(tablespaces.map { mapping[$0.location] ?? $0.location }, control)
+      let found = try await ownPlaces(tablespaces.map { mapping[$0.location] ?? $0.location }, control)
       return zip(tablespaces, found).map { tablespace, path in
         TablespacePlace(
           name: tablespace.name, location: tablespace.location, bytes: tablespace.bytes, destination: path,
@@ -137,20 +137,46 @@ extension PreflightReader {
     await reading(.target) {
       let control = try control.get()
       guard let path = migration.baseBackup.walDirectory else { return nil }
-      return try await paths([path], control)[0]
+      return try await ownPlaces([path], control)[0]
     }
   }
 
-  func oldBytes(_ control: Reading<ServerControl>) async -> Reading<UInt64> {
+  /// What an earlier attempt's copy has filled is cleared before the next one.
+  private func ownPlaces(_ wanted: [String], _ control: ServerControl) async throws -> [PathFacts] {
+    let own = Set(try await context.copyPlaces())
+    let hasCopy = try await control.exists(control.copyDirectory)
+    return try await paths(wanted, control).map { facts in
+      var facts = facts
+      if hasCopy, own.contains(facts.path) { facts.isFilled = false }
+      return facts
+    }
+  }
+
+  /// What becomes free before the copy is made.
+  func taken(_ control: Reading<ServerControl>) async -> Reading<TakenRoom> {
     await reading(.target) {
       let control = try control.get()
-      guard migration.oldData == .replace else { return 0 }
+      var paths = [control.dataDirectory, control.copyDirectory]
+      if try await !context.hasWholeCopy() { paths += try await context.copyPlaces() }
       var command = control.shell(
-        "if [ -d \"$1\" ]; then du -skx -- \"$1\" | cut -f 1; fi", [control.dataDirectory],
-        environment: ["LC_ALL": "C"], deadline: .seconds(300))
-      command.label = "measuring the old data directory"
-      let text = try await control.remote.runChecked(command.asking).text
-      return (UInt64(trimmed(text)) ?? 0) << 10
+        """
+        for p in "$@"; do
+          if [ -d "$p" ]; then printf '%s\t%s\t%s\n' "$(stat -L -c %d -- "$p")" "$(du -skx -- "$p/" | cut -f 1)" "$p"; fi
+        done
+        """, migration.oldData == .replace ? paths : Array(paths.dropFirst()), environment: ["LC_ALL": "C"],
+        deadline: .seconds(300))
+      command.label = "measuring what goes before the copy is made"
+      var taken = TakenRoom()
+      for line in try await control.remote.runChecked(command.asking).text.split(separator: "\n") {
+        let fields = line.split(separator: "\t", maxSplits: 2)
+        guard fields.count == 3, let kilobytes = UInt64(fields[1]) else { continue }
+        if fields[2] == control.dataDirectory {
+          taken.oldBytes = kilobytes << 10
+        } else {
+          taken.copyBytes[String(fields[0]), default: 0] += kilobytes << 10
+        }
+      }
+      return taken
     }
   }
 
@@ -161,10 +187,24 @@ extension PreflightReader {
     do throws(CheckNotMade) {
       return CopyRoom(
         try cluster.get(), directory: try await directory(control).get(), wal: try await walDirectory(control).get(),
-        tablespaces: try await tablespaces(control, cluster).get(), oldBytes: try await oldBytes(control).get())
+        tablespaces: try await tablespaces(control, cluster).get(), taken: try await taken(control).get())
     } catch {
       throw ConvoyError(
         "base-backup.unknown-room", "how much room the copy needs is not known: \(error.reason)",
+        at: context.place("base_backup", .target))
+    }
+  }
+
+  /// Directories outside its own that the copy will fill.
+  func places(_ target: ServerControl) async throws -> [PathFacts] {
+    let control = Reading.value(target)
+    let cluster = await self.cluster(await role(.source, control))
+    do throws(CheckNotMade) {
+      let tablespaces = try await tablespaces(control, cluster).get().map(\.destination)
+      return try await tablespaces + [walDirectory(control).get()].compactMap(\.self)
+    } catch {
+      throw ConvoyError(
+        "base-backup.unknown-places", "where tablespaces and WAL go is not known: \(error.reason)",
         at: context.place("base_backup", .target))
     }
   }

@@ -42,8 +42,9 @@ struct PreflightFacts: Sendable {
   var tablespaces: Reading<[TablespacePlace]>
   /// Where the target's WAL is to go; nil: inside the data directory.
   var walDirectory: Reading<PathFacts?>
-  /// What the target's old data takes up; 0 where it is kept.
-  var oldBytes: Reading<UInt64>
+  var taken: Reading<TakenRoom>
+  /// Whether an earlier run has made the copy, so that none is made any more.
+  var hasCopy: Reading<Bool>
   var replication: Reading<ReplicationAnswer>
   /// The file system that holds the source's WAL.
   var sourceWAL: Reading<PathFacts>

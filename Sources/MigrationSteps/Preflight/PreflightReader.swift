@@ -21,13 +21,14 @@ struct PreflightReader: Sendable {
     async let directory = self.directory(control)
     async let tablespaces = self.tablespaces(control, cluster)
     async let walDirectory = self.walDirectory(control)
-    async let oldBytes = self.oldBytes(control)
+    async let taken = self.taken(control)
+    async let hasCopy = reading(.target) { try await context.hasWholeCopy() }
     async let replication = self.replication(control, source.role)
     async let sourceWAL = self.sourceWAL(sourceControl)
     let found = await databases
     return PreflightFacts(
       migration: migration, source: source, target: target, cluster: cluster, directory: await directory,
-      tablespaces: await tablespaces, walDirectory: await walDirectory, oldBytes: await oldBytes,
+      tablespaces: await tablespaces, walDirectory: await walDirectory, taken: await taken, hasCopy: await hasCopy,
       replication: await replication,
       sourceWAL: await sourceWAL, libraries: await libraries(control, found.compactMap(\.facts.value)),
       databases: found)
