@@ -56,8 +56,8 @@ struct OldData {
     return (isRunning ? [.stop] : []) + [
       .run(
         target.command(
-          Self.emptying, [target.dataDirectory, kept, going, Self.heart] + files, label: "removing the target's old data",
-          deadline: .seconds(3600)))
+          Self.emptying, [target.dataDirectory, kept, going, Self.heart] + files,
+          label: "removing the target's old data", deadline: .seconds(3600)))
     ]
   }
 
