@@ -43,8 +43,8 @@ struct VerifyStep: Step {
     try await context.refuseDrift(record, direction)
     var verification = Verification(context, mode: mode)
     verification.budget = context.migration.cutover.verifyBudget
-    let comparisons = await verification.narrowDown(
-      try await verification.run(record.databases.map(\.name)), direction, within: Self.narrowingTime)
+    let (found, records) = try await verification.timedRun(record.databases.map(\.name))
+    let comparisons = await verification.narrowDown(found, direction, within: Self.narrowingTime)
     let servers = try await ServerDrift.between(context)
     try await context.updateReport { report in
       report.note(comparisons, direction, mode: mode)
@@ -61,7 +61,8 @@ struct VerifyStep: Step {
       case .off: "tables were not compared (cutover.verify is off)"
       }
     return StepResult(
-      changed: false, summary, figures: [.init("tables", UInt64(tables)), .init("rows", UInt64(rows))])
+      changed: false, summary, figures: [.init("tables", UInt64(tables)), .init("rows", UInt64(rows))],
+      databases: records)
   }
 }
 

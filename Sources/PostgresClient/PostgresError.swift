@@ -77,7 +77,8 @@ extension PostgresError {
       if message.contains("no pg_hba.conf entry") {
         return (
           "postgres.no-hba-entry",
-          "add a line for this user, database and address to pg_hba.conf on that host and reload the server"
+          "add a line for this user, database and address to pg_hba.conf on that host and reload the server; "
+            + "or reach it through SSH (via: ssh)"
         )
       }
       if message.contains("pg_hba.conf rejects") {

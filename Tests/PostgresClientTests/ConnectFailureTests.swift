@@ -63,7 +63,7 @@ extension WithServer {
         error?.convoyError().description == """
           error: \(server.place): no pg_hba.conf entry for host "127.0.0.1", user "stranger", database "postgres", \
           no encryption (SQLSTATE 28000) [postgres.no-hba-entry]
-          hint: add a line for this user, database and address to pg_hba.conf on that host and reload the server
+          hint: add a line for this user, database and address to pg_hba.conf on that host and reload the server; or reach it through SSH (via: ssh)
           """)
     }
 

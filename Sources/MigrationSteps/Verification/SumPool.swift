@@ -178,11 +178,15 @@ struct SideSums: Sendable {
 
   private func read(_ unit: SumUnit, _ session: PostgresSession) async throws -> Part {
     let queries = SumQueries(session: session, isInSnapshot: isInSnapshot)
+    let began = ContinuousClock.now
+    func isDone() {
+      progress(.done(unit.database, tables: unit.tables.count, bytes: unit.bytes, time: began.duration(to: .now)))
+    }
     var part = Part()
     if unit.largeObjectBytes != nil { part.largeObjects = try await queries.largeObjects() }
     if let end, end <= .now {
       part.unread = unit.tables
-      progress(.done(tables: unit.tables.count, bytes: unit.bytes))
+      isDone()
       return part
     }
     do {
@@ -191,14 +195,14 @@ struct SideSums: Sendable {
     } catch let error as PostgresError where error.reason == .deadline && end != nil {
       part.unread = unit.tables
     }
-    progress(.done(tables: unit.tables.count, bytes: unit.bytes))
+    isDone()
     return part
   }
 }
 
 enum SumProgress: Sendable {
   case toCome(tables: Int, bytes: UInt64)
-  case done(tables: Int, bytes: UInt64)
+  case done(_ database: String, tables: Int, bytes: UInt64, time: Duration)
 }
 
 /// Applies the body to every item, at most `limit` at a time, and keeps the items' order. The first error ends it all.

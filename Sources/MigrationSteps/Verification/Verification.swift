@@ -1,5 +1,6 @@
 import BlockingIO
 public import Inventory
+import Playbook
 public import PostgresClient
 import ReplicationModel
 
@@ -67,14 +68,17 @@ public struct Verification: Sendable {
 
   /// - Returns: in the order of `databases`.
   /// - Throws: `PostgresError` as a `ConvoyError`.
-  public func run(_ databases: [String]) async throws -> [Comparison] {
+  public func run(_ databases: [String]) async throws -> [Comparison] { try await timedRun(databases).comparisons }
+
+  /// As `run`, with what was read of each database and how long its busier side read, pauses between pieces left out.
+  func timedRun(_ databases: [String]) async throws -> (comparisons: [Comparison], records: [DatabaseRecord]) {
     let meter = ProgressMeter(report: progress)
     let end = mode == .full ? budget.map { ContinuousClock.now + $0 } : nil
     async let source = sums(.source, databases, meter, end)
     async let target = sums(.target, databases, meter, end)
     let comparisons = try await zip(source, target).map { Comparison(source: $0, target: $1) }
     do {
-      return try await sampleUnread(comparisons)
+      return (try await sampleUnread(comparisons), databases.map(meter.record))
     } catch let error as PostgresError {
       throw error.convoyError()
     }
@@ -151,7 +155,7 @@ public struct Verification: Sendable {
     let sums = SideSums(mode: mode, lanes: lanes, isInSnapshot: isInSnapshot, end: end) { database in
       try await open(side, database)
     } progress: {
-      meter.note($0)
+      meter.note($0, side)
     }
     do {
       return try await sums.run(databases)
@@ -169,18 +173,30 @@ private final class ProgressMeter: @unchecked Sendable {
   private var tables = (done: 0, all: 0)
   private var bytes: (done: UInt64, all: UInt64) = (0, 0)
   private var last = ContinuousClock.now
+  private var read: [Inventory.Side: [String: (bytes: UInt64, time: Duration)]] = [:]
 
   init(report: @escaping @Sendable (String) -> Void) { self.report = report }
 
-  func note(_ progress: SumProgress) {
+  func record(_ database: String) -> DatabaseRecord {
+    lock.withLock {
+      let sides = Inventory.Side.allCases.compactMap { read[$0]?[database] }
+      return DatabaseRecord(
+        database, duration: sides.map(\.time).max(), bytes: sides.isEmpty ? nil : sides.reduce(0) { $0 + $1.bytes })
+    }
+  }
+
+  func note(_ progress: SumProgress, _ side: Inventory.Side) {
     let line: String? = lock.withLock {
       switch progress {
       case .toCome(let count, let size):
         tables.all += count
         bytes.all += size
-      case .done(let count, let size):
+      case .done(let database, let count, let size, let time):
         tables.done += count
         bytes.done += size
+        var sum = read[side]?[database] ?? (0, .zero)
+        sum = (sum.bytes + size, sum.time + time)
+        read[side, default: [:]][database] = sum
       }
       guard ContinuousClock.now - last > .seconds(2), tables.all > 0 else { return nil }
       last = .now
