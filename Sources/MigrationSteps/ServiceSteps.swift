@@ -106,10 +106,13 @@ struct StopServicesStep: Step {
   func run(_ context: MigrationContext) async throws -> StepResult {
     let name = context.migrationName
     let controls = try await context.serviceControls(side)
-    try await context.setFact(FactKey.downtimeBegan, millisecondsSince1970())
+    let isServing = try await (context.record()?.direction.from ?? .source) == side
+    if isServing { try await context.setFact(FactKey.downtimeBegan, millisecondsSince1970()) }
     var stopped: [String] = []
     for control in controls {
       let running = try await control.isRunning()
+      // What was down on a side that does not serve says nothing of whether it is wanted once that side does.
+      if !running, !isServing { continue }
       let (host, service, manager) = (control.host.name, control.service.name, control.service.manager.rawValue)
       try await context.journal.perform { file throws(ConvoyError) in
         try file.serviceStopping(migration: name, host: host, name: service, manager: manager, wasRunning: running)
@@ -148,7 +151,9 @@ struct StopServicesStep: Step {
       }
       started.append(record.name)
     }
-    try await context.removeFact(FactKey.downtimeBegan)
+    if try await (context.record()?.direction.from ?? .source) == side {
+      try await context.removeFact(FactKey.downtimeBegan)
+    }
     return started.isEmpty ? .nothingToUndo : .undone("started " + started.joined(separator: ", ") + " again")
   }
 }

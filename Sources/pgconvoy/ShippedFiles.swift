@@ -126,13 +126,17 @@ enum ShippedFiles {
       #"""
       # As migrate.yml, for sources whose long transactions never let a logical slot be made: the source's services are
       # stopped while the slots are made, for some seconds. The base backup still runs with the services up.
+
+      # The receiving side. Services that run on the target stop before its server is replaced; the cutover starts them.
       - name: copy
         steps:
           - preflight
           - base_backup
+          - stop_services: { on: target }
           - start_standby
 
-      # A play of its own: when the hand-off fails, the services are started again, and the copy stays for the next try.
+      # The sending side. A play of its own: when the hand-off fails, the services are started again, and the copy stays for
+      # the next try.
       - name: hand off, quiesced
         on_failure: undo
         steps:
