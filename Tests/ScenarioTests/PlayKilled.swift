@@ -94,8 +94,9 @@ extension Scenarios {
       #expect(beside.count == kept && beside.allSatisfy { $0.hasPrefix("data.pgconvoy-old-") }, "\(beside)")
     }
 
-    /// The copy goes; there is no old data to put back.
+    /// The copy goes, also while its server is down; there is no old data to put back.
     private func giveUp(_ scenario: Scenario) async throws {
+      try await scenario.control(scenario.target, "stop", "-m", "fast")
       let finish = try await scenario.play("finish")
       #expect(finish.text.contains("the target's old data is gone"), "\(finish.text)")
       let left = directoryEntries(scenario.target.postgresDirectory)
