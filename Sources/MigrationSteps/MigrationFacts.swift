@@ -106,7 +106,9 @@ extension MigrationContext {
       [.handedOff, .fenced, .drained, .cutOver, .rolledBack].contains(state)
     else {
       throw ConvoyError(
-        "migration.not-handed-off", "migration \(migrationName) is \(state.rawValue), not handed off",
+        "migration.not-handed-off",
+        "migration \(migrationName) "
+          + (state == .none ? "has not begun" : "is at '\(state.rawValue)', not handed off yet"),
         hint: "run playbooks/migrate.yml first")
     }
     return (record, lsn)

@@ -29,6 +29,13 @@ struct SyncCommand: AsyncParsableCommand {
     defer { lock.release() }
     let logger = options.log.logger
     logger.info("sync process started", metadata: ["migrations": "\(migrations.map(\.name).joined(separator: ","))"])
+    let isWanted = try await journal.perform { file throws(ConvoyError) in
+      for migration in migrations {
+        if let record = try file.migration(migration.name), record.desiredSync != .stopped { return true }
+      }
+      return false
+    }
+    if !isWanted { logger.info("no migration wants workers yet: waiting for the step start_sync of a play") }
     let supervisor = SyncSupervisor(
       migrations: migrations, journal: journal, environment: options.environment, logger: logger)
     try await supervisor.run(exitWhenDone: exitWhenDone)
