@@ -76,7 +76,8 @@ struct PathRules {
     return Self.normal(text.hasPrefix("/") ? text : "\(base)/\(text)")
   }
 
-  /// A path on a host: absolute, since nothing says what it would be relative to.
+  /// A path on a host: absolute, since nothing says what it would be relative to. Without a slash at its end: names are
+  /// made of it.
   func remote(_ entry: YAMLEntry, _ problems: YAMLProblems) -> String? {
     guard let text = problems.string(entry) else { return nil }
     guard text.hasPrefix("/") else {
@@ -85,7 +86,7 @@ struct PathRules {
         hint: "write the whole path, from /")
       return nil
     }
-    return text
+    return Self.normal(text)
   }
 
   /// The path without `.` components and doubled slashes; `..` stays, since links may stand before it.

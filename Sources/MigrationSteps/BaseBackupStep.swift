@@ -59,8 +59,10 @@ struct BaseBackupStep: Step {
     let oldData = OldData(context: context, target: target)
     try await context.setFact(FactKey.targetWasRunning, try await oldData.ranBefore())
     try await context.setState(.copying)
-    try await makeRoom(context, oldData)
     try await claimPlaces(context, target)
+    try await makeRoom(context, oldData)
+    // One that pg_basebackup finds, it empties when it fails, and leaves.
+    try await target.check("mkdir -m 700 -- \"$1\"", [target.copyDirectory], label: "making the copy's directory")
     try await writePassfile(context, target)
     let watcher = BackupProgress(report: context.progress)
     let began = ContinuousClock.now
@@ -93,8 +95,8 @@ struct BaseBackupStep: Step {
   }
 
   func undo(_ context: MigrationContext) async throws -> UndoResult {
-    // The copy has taken the target's place for good, and still needs its slot.
-    if try await context.state() == .standby { return .nothingToUndo }
+    // A copy that has taken the target's place still needs its slot; from the hand-off on there is more than a copy.
+    guard [.none, .prepared, .copying].contains(try await context.state()) else { return .nothingToUndo }
     try await context.removeFact(FactKey.backupComplete)
     try await removeLeftovers(context, try await context.server(.target))
     return .undone("removed the copy, its password file and its slot")
@@ -120,12 +122,14 @@ struct BaseBackupStep: Step {
 
   /// The old server, where it was stopped for nothing.
   private func startAgain(_ context: MigrationContext, _ oldData: OldData) async throws {
-    let target = oldData.target
-    guard try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false,
-      try await oldData.isWhole(target.dataDirectory)
-    else { return }
     // A play that is interrupted does not leave it down either.
-    try await Task { try await target.start() }.value
+    try await Task {
+      let target = oldData.target
+      guard try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false,
+        try await oldData.isWhole(target.dataDirectory)
+      else { return }
+      try await target.start()
+    }.value
   }
 
   private func backupCommand(_ context: MigrationContext, _ target: ServerControl, slot: String) -> RemoteCommand {
@@ -216,10 +220,15 @@ struct BaseBackupStep: Step {
 }
 
 extension MigrationContext {
-  /// Whether the base backup of the hand-off in hand is complete.
+  /// Whether the base backup of the hand-off in hand is complete, and the copy still there.
   func hasWholeCopy() async throws -> Bool {
-    guard let names = try await record()?.handOff?.names else { return false }
-    return try await fact(FactKey.backupComplete, as: String.self) == names.nonce
+    guard let names = try await record()?.handOff?.names,
+      try await fact(FactKey.backupComplete, as: String.self) == names.nonce
+    else { return false }
+    let target = try await server(.target)
+    if try await target.exists(target.copyDirectory + "/PG_VERSION") { return true }
+    // Or on its way into the target's place.
+    return try await target.exists(target.oldDirectory(names))
   }
 
   /// Directories outside the copy's own that the copy fills, or has filled.

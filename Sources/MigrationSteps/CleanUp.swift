@@ -216,9 +216,20 @@ struct CleanUp {
       try await StandbyStep().liftOutsideFence(target)
       try await target.remote.runChecked(moveAside(target))
       done = "stopped the copy and moved it to \(target.copyDirectory); the target's old data is gone"
-    case .nothing: done = "the target is given back"
+    case .nothing:
+      // Cut off behind the old data directory's return, its server is still to be started.
+      if let names = handOffs.last?.names, try await context.state() == .copying {
+        try await StandbyStep().putBack(context, target, names)
+      }
+      done = "the target is given back"
     }
     try await target.remote.runChecked(target.passfileRemoval)
+    // A target that was open has had services of its own, which are not to run beside the source's.
+    if try await context.fact(FactKey.opened, as: UInt64.self) == nil,
+      case .undone(let services) = try await StopServicesStep(side: .target).undo(context)
+    {
+      return done + ", " + services
+    }
     return done
   }
 

@@ -7,7 +7,7 @@ import ReplicationModel
 /// The configuration files of a cluster that live inside its data directory: they must be carried over to the copy.
 /// Those outside (as Debian has them) stay where they are.
 struct ConfigurationFiles: Equatable {
-  /// Relative to the data directory, sorted.
+  /// Files, and whole directories, relative to the data directory, sorted.
   var inside: [String]
   /// Absolute when it lies outside, relative when inside.
   var hba: String
@@ -49,14 +49,14 @@ struct ConfigurationFiles: Equatable {
     // From version 14 on.
     if let value = try? await server.configuredValues(["ssl_crl_dir"])["ssl_crl_dir"], !value.isEmpty {
       let path = value.hasPrefix("/") ? value : server.dataDirectory + "/" + value
-      for file in try await files(in: path, matching: "*", server) { _ = add(file) }
+      if try await server.exists(path) { _ = add(path) }
     }
     var seen: Set<String> = []
     for path in try await includedFiles(server, from: configFile, seen: &seen) { _ = add(path) }
     return ConfigurationFiles(inside: inside.sorted(), hba: hba)
   }
 
-  /// Every file that the configuration includes, directly or not. Relative paths count from the including file.
+  /// Every file and directory that the configuration includes, directly or not. Relative paths count from the including file.
   private static func includedFiles(
     _ server: ServerControl, from path: String, seen: inout Set<String>
   ) async throws -> [String] {
@@ -66,17 +66,14 @@ struct ConfigurationFiles: Equatable {
     var found: [String] = []
     for include in parsed.includes {
       let full = include.path.hasPrefix("/") ? include.path : directory + "/" + include.path
-      var files = [full]
-      if include.isDirectory { files = try await self.files(in: full, matching: "*.conf", server) }
-      for file in files {
-        if try await server.exists(file) { found.append(file) }
-        found += try await includedFiles(server, from: file, seen: &seen)
-      }
+      if try await server.exists(full) { found.append(full) }
+      let files = include.isDirectory ? try await self.files(in: full, server) : [full]
+      for file in files { found += try await includedFiles(server, from: file, seen: &seen) }
     }
     return found
   }
 
-  /// Every file that a pg_hba.conf or pg_ident.conf points to, directly or not.
+  /// Every file and directory that a pg_hba.conf or pg_ident.conf points to, directly or not.
   private static func referencedFiles(
     _ server: ServerControl, from path: String, seen: inout Set<String>
   ) async throws -> [String] {
@@ -85,29 +82,34 @@ struct ConfigurationFiles: Equatable {
     var found: [String] = []
     for reference in HostBasedAuthentication(try await server.download(path)).references {
       let full = reference.path.hasPrefix("/") ? reference.path : directory + "/" + reference.path
-      let files = reference.isDirectory ? try await self.files(in: full, matching: "*.conf", server) : [full]
-      for file in files where try await server.exists(file) {
-        found.append(file)
-        found += try await referencedFiles(server, from: file, seen: &seen)
-      }
+      guard try await server.exists(full) else { continue }
+      found.append(full)
+      let files = reference.isDirectory ? try await self.files(in: full, server) : [full]
+      for file in files { found += try await referencedFiles(server, from: file, seen: &seen) }
     }
     return found
   }
 
-  /// - Parameter pattern: of the shell.
-  private static func files(
-    in directory: String, matching pattern: String, _ server: ServerControl
-  ) async throws -> [String] {
+  /// Those of an included directory that count.
+  private static func files(in directory: String, _ server: ServerControl) async throws -> [String] {
     let listing = try await server.remote.run(
       server.shell(
-        "for f in \"$1\"/\(pattern); do [ -f \"$f\" ] && printf '%s\\n' \"$f\"; done; true", [directory]
+        "for f in \"$1\"/*.conf; do [ -f \"$f\" ] && printf '%s\\n' \"$f\"; done; true", [directory]
       ).asking)
     return listing.text.split(separator: "\n").map(String.init)
   }
 
   static func relativePath(_ path: String, to directory: String) -> String? {
-    let prefix = directory.hasSuffix("/") ? directory : directory + "/"
-    return path.hasPrefix(prefix) ? String(path.dropFirst(prefix.count)) : nil
+    let (path, directory) = (resolved(path), resolved(directory))
+    guard path.count > directory.count, path.starts(with: directory) else { return nil }
+    return path[directory.count...].joined(separator: "/")
+  }
+
+  /// The components of a path, `.` and `..` resolved as far as that can be done without looking.
+  private static func resolved(_ path: String) -> [Substring] {
+    path.split(separator: "/").reduce(into: []) { parts, part in
+      if part == ".." { _ = parts.popLast() } else if part != "." { parts.append(part) }
+    }
   }
 }
 

@@ -72,6 +72,8 @@ struct PrepareSourceStep: Step {
   }
 
   func undo(_ context: MigrationContext) async throws -> UndoResult {
+    // Slots and the copy need what it has set, wherever they are.
+    guard [.none, .prepared, .copying].contains(try await context.state()) else { return .nothingToUndo }
     var undone = try await SourceRole.lacking(context) == nil ? await SourcePreparation.takeBack(context) : []
     if let role = try await SourceRole.takeBack(context) { undone.append(role) }
     return undone.isEmpty ? .nothingToUndo : .undone(undone.joined(separator: ", "))

@@ -181,8 +181,18 @@ struct StartServicesStep: Step {
     }
   }
 
+  /// What decides which services are wanted: what ran on the side when it was closed, and on the other side where this
+  /// one takes over from it.
+  private func deciding(_ context: MigrationContext, _ side: Side) async throws -> [ServiceRecord] {
+    var found = try await records(context, side)
+    var takesOver = side == .target
+    if !takesOver { takesOver = try await hasTakenOver(side, context) }
+    if takesOver { found += try await records(context, side == .source ? .target : .source) }
+    return found
+  }
+
   private func wanted(_ context: MigrationContext, _ side: Side) async throws -> [ServiceControl] {
-    let records = try await records(context, .source) + records(context, .target)
+    let records = try await deciding(context, side)
     return try await context.serviceControls(side).reversed().filter { control in
       let latest = records.filter { $0.name == control.service.name }.max { $0.stopBegan < $1.stopBegan }
       if let latest { return latest.wasRunning }
@@ -194,7 +204,7 @@ struct StartServicesStep: Step {
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
     let side = try await side.resolved(context)
     var actions: [PlannedAction] = []
-    let stopped = try await records(context, .source) + records(context, .target)
+    let stopped = try await deciding(context, side)
     for control in try await context.serviceControls(side).reversed() {
       let isWanted =
         if let latest = stopped.filter({ $0.name == control.service.name }).max(by: { $0.stopBegan < $1.stopBegan }) {
@@ -219,6 +229,8 @@ struct StartServicesStep: Step {
   func isDone(_ context: MigrationContext) async throws -> Bool {
     let side = try await side.resolved(context)
     if side == .target, try await !hasTakenOver(.target, context) { return false }
+    // Nothing starts on a source that the target has taken over from.
+    if side == .source, try await hasTakenOver(.target, context) { return true }
     for control in try await wanted(context, side) where try await !control.isRunning() { return false }
     return true
   }

@@ -61,16 +61,24 @@ struct StandbyStep: Step {
           "migration.copy-missing", "the copy at \(target.copyDirectory) is gone",
           at: context.place("start_standby", .target), hint: "run the playbook again with --start-at base_backup")
       }
-      try await install(context, target, names)
     }
-    await context.closeSessions(.target)
     let oldData = OldData(context: context, target: target)
     do {
+      if !wasInPlace { try await install(context, target, names) }
+      await context.closeSessions(.target)
       try await target.start()
     } catch {
-      // A copy that has run in its place stays there, and stays closed, where there is no old data to come back.
-      let stays = wasInPlace ? try await oldData.isRemoved(names) : false
-      if !stays { try await putBack(context, target, names) }
+      // A copy that has run in its place stays there, and stays closed, where there is no old data to come back. A play
+      // that is interrupted puts it back as well.
+      let takingBack = Task {
+        let stays = wasInPlace ? try await oldData.isRemoved(names) : false
+        if !stays { try await putBack(context, target, names) }
+      }
+      do {
+        try await takingBack.value
+      } catch {
+        context.progress("the target is not as it was: \(error)")
+      }
       throw await oldData.explained(error)
     }
     try await context.setState(.standby)
@@ -85,6 +93,8 @@ struct StandbyStep: Step {
   }
 
   func undo(_ context: MigrationContext) async throws -> UndoResult {
+    // From the hand-off on the copy is a server of its own, with slots that wait for it.
+    guard [.none, .prepared, .copying, .standby].contains(try await context.state()) else { return .nothingToUndo }
     let target = try await context.server(.target)
     let names = try await context.handOff().names
     if try await context.state() == .standby, try await OldData(context: context, target: target).isRemoved(names) {
@@ -143,7 +153,7 @@ struct StandbyStep: Step {
     var deeds: [HostDeed] = (files?.inside ?? []).map { file in
       .run(
         target.command(
-          "mkdir -p -- \"$(dirname -- \"$1\")\" && cp -a -- \"$2\" \"$1\"",
+          "rm -rf -- \"$1\" && mkdir -p -- \"$(dirname -- \"$1\")\" && cp -a -- \"$2\" \"$1\"",
           ["\(copy)/\(file)", "\(target.dataDirectory)/\(file)"],
           label: "keeping \(file)"))
     }
@@ -253,15 +263,22 @@ struct StandbyStep: Step {
     return actions
   }
 
+  /// Safe to repeat: killed anywhere in it, the next call goes on.
   func putBack(_ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames) async throws {
     let old = target.oldDirectory(names)
-    guard try await target.exists(old) else { return try await liftOutsideFence(target) }
-    context.progress("putting the old data directory back")
-    await context.closeSessions(.target)
-    try await target.stop()
-    try await target.remote.runChecked(Self.swapBack(target, old))
+    if try await target.exists(old) {
+      context.progress("putting the old data directory back")
+      await context.closeSessions(.target)
+      try await target.stop()
+      try await context.setState(.copying)
+      try await target.remote.runChecked(Self.swapBack(target, old))
+    }
     try await liftOutsideFence(target)
-    try await context.setState(.copying)
+    try await startOldServer(context, target)
+  }
+
+  /// Starts the target's own server where it ran before its copy was made.
+  private func startOldServer(_ context: MigrationContext, _ target: ServerControl) async throws {
     guard try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false,
       try await OldData(context: context, target: target).isWhole(target.dataDirectory)
     else { return }

@@ -133,6 +133,7 @@ enum ShippedFiles {
           - preflight
           - base_backup
           - stop_services: { on: target }
+            when: state != cut_over # behind a cutover they serve
           - start_standby
 
       # The sending side. A play of its own: when the hand-off fails, the services are started again, and the copy stays for

@@ -23,7 +23,21 @@ extension Scenarios {
         _ = try await play.result()
         #expect(try await scenario.value(.target, "SHOW data_directory") == scenario.target.dataDirectory)
 
-        // What the killed one has left is no obstacle, and what a run would take away is announced.
+        // One that fails by itself takes away what it has filled, and the target serves on.
+        let failing = try scenario.start("play", Scenario.shipped("migrate"), "--yes")
+        #expect(try await failing.says("base_backup: base backup"))
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_progress_basebackup"
+        #expect(try await scenario.value(.source, end) == "t")
+        let failed = try await failing.result()
+        #expect(failed.status == 1 && failed.text.contains("base_backup: failed"), "\(failed.text)")
+        #expect(directoryEntries(places.target).isEmpty && directoryEntries(places.wal).isEmpty)
+        #expect(try await scenario.value(.target, "SHOW data_directory") == scenario.target.dataDirectory)
+
+        // Killed again: what that has left is no obstacle, and what a run would take away is announced.
+        let killed = try scenario.start("play", Scenario.shipped("migrate"), "--yes")
+        try await eventually("the tablespace begins to be copied") { !directoryEntries(places.target).isEmpty }
+        killed.signal(SIGKILL)
+        _ = try await killed.result()
         try inventory(scenario, "max_rate: 200MB", places)
         let announced = try await scenario.start("play", Scenario.shipped("migrate"), "--check").result()
         #expect(announced.status == 0 && announced.text.contains(places.target), "\(announced.text)")

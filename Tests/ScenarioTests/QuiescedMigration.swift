@@ -16,6 +16,8 @@ extension Scenarios {
         let other = try await scenario.session(.sourceApp, "alpha")
         try await other.script("BEGIN; INSERT INTO nightly VALUES (1)")
 
+        // The target has services of its own, until its server is replaced.
+        try await scenario.application("start", on: scenario.target)
         // Somebody whom no service's stop ends: the services come back, and the copy stays.
         let batch = Task { try await nightly(scenario, service) }
         try await eventually("the long transaction") { fileExists(service + ".running") }
@@ -24,6 +26,7 @@ extension Scenarios {
         try await batch.value
         #expect(fileExists(service + ".started"))
         #expect(try scenario.service("app", on: scenario.source) == "run")
+        #expect(try scenario.service("app", on: scenario.target) == "down")
         #expect(try await scenario.status().migrations.first?.state == .standby)
         try await scenario.applicationGoesOn(by: 5)
         try await other.script("COMMIT")
