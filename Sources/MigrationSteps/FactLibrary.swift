@@ -10,7 +10,7 @@ extension FactDefinition where Context == MigrationContext {
       FactDefinition("migration", .text, "the migration's name in the inventory") { .text($0.migrationName) },
       FactDefinition("source", .text, "the source host's name in the inventory") { .text($0.migration.source.name) },
       FactDefinition("target", .text, "the target host's name in the inventory") { .text($0.migration.target.name) },
-      FactDefinition("state", .text, "how far the migration has come: none, copying, standby, handed_off, cut_over, …") {
+      FactDefinition("state", .text, "how far the migration has come: copying, handed_off, cut_over, …") {
         .text(try await $0.state().rawValue)
       },
       FactDefinition("services", .number, "how many services the inventory has for the migration") {
