@@ -21,7 +21,16 @@ extension Scenarios {
         #expect(try await scenario.refusal(.targetApp) == nil)
         #expect(try await scenario.sql(.target, "SELECT FROM pg_database WHERE datname = 'alpha'").isEmpty)
 
-        // Removed by hand, it is made anew.
+        // Ctrl-C behind the old server's stop.
+        let play = try scenario.start("play", Scenario.shipped("migrate"), "--yes")
+        #expect(try await play.says("start_standby: stopping the target's old server"))
+        play.signal(SIGINT)
+        let interrupted = try await play.result()
+        #expect(interrupted.status == 3, "\(interrupted.text)")
+        #expect(try readText(etc + "/pg_hba.conf") == before)
+        #expect(try await scenario.refusal(.targetApp) == nil)
+
+        // Removed by hand, the copy is made anew.
         try scenario.asServer(["/usr/bin/rm", "-rf", scenario.target.dataDirectory + ".pgconvoy-copy"])
         let announced = try await scenario.start("play", Scenario.shipped("migrate"), "--check").result()
         #expect(announced.output.contains(etc + "/pg_hba.conf"), "\(announced.text)")
