@@ -25,8 +25,11 @@ final class DatabasePair {
   let target: PostgresConnection
   let start: LSN
   var origin: String { name }
+  /// The source's table of statements, where there is one.
+  private(set) var statements: RelationName?
 
-  init(_ schema: String, encoding: String = "UTF8") throws {
+  /// - Parameter carriesDDL: whether the source writes its statements down.
+  init(_ schema: String, encoding: String = "UTF8", carriesDDL: Bool = false) throws {
     cluster = try #require(Cluster.current)
     let admin = try PostgresConnection.connect(cluster.parameters("postgres"))
     try admin.script(
@@ -40,6 +43,11 @@ final class DatabasePair {
     source = try PostgresConnection.connect(parameters)
     parameters.database = name + "_target"
     target = try PostgresConnection.connect(parameters)
+    if carriesDDL {
+      let schema = HandOffNames.random().statementSchema
+      statements = StatementRecorder.table(schema)
+      for statement in StatementRecorder.statements(schema) { try source.script(statement) }
+    }
     let slot = try source.query("SELECT lsn FROM pg_create_logical_replication_slot($1, 'test_decoding')", [name])
     start = try #require(slot.first.flatMap { LSN($0) })
     try admin.query("SELECT pg_replication_origin_create($1)", [origin])
@@ -60,11 +68,12 @@ final class DatabasePair {
   }
 
   func applier(
-    from start: LSN? = nil, limits: BatchLimits = BatchLimits(), strictUntil: LSN = .invalid
+    from start: LSN? = nil, limits: BatchLimits = BatchLimits(), strictUntil: LSN = .invalid,
+    leavingOut: Set<LSN> = []
   ) throws -> ChangeApplier<TestDecodingParser> {
     try ChangeApplier(
       session: try openSession(), parser: TestDecodingParser(), start: start ?? self.start, identity: "test",
-      limits: limits, strictUntil: strictUntil)
+      limits: limits, strictUntil: strictUntil, statements: statements, leavingOut: leavingOut)
   }
 
   /// A session that has just been left may hold the origin for a moment.
@@ -104,7 +113,7 @@ final class DatabasePair {
   }
 
   /// What a walsender sends from there: transactions that end behind it.
-  private func remaining(_ records: [Record], after progress: LSN) -> [Record] {
+  func remaining(_ records: [Record], after progress: LSN) -> [Record] {
     var result: [Record] = []
     var transaction: [Record] = []
     for record in records {
