@@ -16,6 +16,12 @@ final class DatabasePair {
       bytes = Array(text.utf8)
     }
 
+    init(_ lsn: LSN, hexadecimal: String) {
+      self.lsn = lsn
+      let digits = hexadecimal.utf8.compactMap { Character(UnicodeScalar($0)).hexDigitValue }
+      bytes = stride(from: 0, to: digits.count - 1, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
+    }
+
     var text: String { String(decoding: bytes, as: UTF8.self) }
   }
 
@@ -54,17 +60,17 @@ final class DatabasePair {
     try admin.query("SELECT pg_replication_origin_advance($1, $2::pg_lsn)", [origin, start.description])
   }
 
-  /// What the source has committed since the last call, as a walsender would send it.
+  /// What the source has committed since the last call, as a walsender would send it: in the database's encoding.
   func changes() throws -> [Record] {
     var parameters = source.parameters
     parameters.settings = canonicalTextSettings.merging(["client_encoding": "UTF8"]) { $1 }
     let reader = try PostgresConnection.connect(parameters)
     let result = try reader.query(
       """
-      SELECT lsn, data FROM pg_logical_slot_get_changes($1, NULL, NULL, 'include-xids', 'on',
+      SELECT lsn, encode(data, 'hex') FROM pg_logical_slot_get_binary_changes($1, NULL, NULL, 'include-xids', 'on',
         'include-timestamp', 'on')
       """, [name])
-    return try result.rows.map { Record(try #require(LSN($0.string(0))), $0.string(1)) }
+    return try result.rows.map { Record(try #require(LSN($0.string(0))), hexadecimal: $0.string(1)) }
   }
 
   func applier(
