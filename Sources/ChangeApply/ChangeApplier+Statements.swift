@@ -66,7 +66,11 @@ extension ChangeApplier {
       }
       try runInTransaction(statement, statement.command ?? [])
     }
-    if statement.event == .start { startedStatement = statement.command } else { carriedOut.append(statement.description) }
+    if statement.event == .start {
+      startedStatement = statement.command
+    } else {
+      carriedOut.append(statement.description)
+    }
   }
 
   private func refusal(_ reason: String) -> ApplyFailure {
@@ -78,12 +82,17 @@ extension ChangeApplier {
     try sendPending()
     openGroupIfNeeded()
     try useSession()
-    let isDone = try pipeline.outsidePipeline { connection throws(PostgresError) in
-      if try runner.areIndexesGone(connection) { return true }
+    let before = try pipeline.outsidePipeline { connection throws(PostgresError) in
+      if try runner.areIndexesGone(connection) { return nil as [(key: String, words: String)]? }
+      let before = try runner.calledByRows(connection)
       try runner.run(command, connection)
-      return false
+      return before
     }
-    if !isDone { try pipeline.renew() }
+    if let before {
+      try pipeline.renew()
+      let now = try pipeline.outsidePipeline { connection throws(PostgresError) in try runner.calledByRows(connection) }
+      if let addition = StatementRunner.addition(to: before, in: now) { throw refusal(addition) }
+    }
     forgetRelations()
     groupChanges += 1
     endsGroup = true

@@ -38,7 +38,9 @@ struct CleanUp {
     var found = try await names(session, slots: true).map { "replication slot \($0)" }
     found += try await names(session, slots: false).map { "replication origin \($0)" }
     found += try await objects(publications).map { "publication \($0.name) in database \($0.database)" }
-    found += try await objects(DDLTriggers.present).map { "the event triggers of \($0.name) in database \($0.database)" }
+    found += try await objects(DDLTriggers.present).map {
+      "the event triggers of \($0.name) in database \($0.database)"
+    }
     if try await Fence(context: context, side: side).isUp() { found.append("pgconvoy's block in pg_hba.conf") }
     if side == .source {
       found += try await SourcePreparation.left(context) + ReplicaIdentityStep.left(context)

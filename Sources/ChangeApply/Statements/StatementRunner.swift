@@ -27,7 +27,8 @@ struct StatementRunner {
   }
 
   /// What takes away everything that a statement's functions can leave in a session, within its transaction.
-  static let cleaning = "CLOSE ALL; RESET ALL; DEALLOCATE ALL; UNLISTEN *; DISCARD TEMP; SELECT pg_catalog.pg_advisory_unlock_all()"
+  static let cleaning =
+    "CLOSE ALL; RESET ALL; DEALLOCATE ALL; UNLISTEN *; DISCARD TEMP; SELECT pg_catalog.pg_advisory_unlock_all()"
 
   private static let functions = """
     CREATE FUNCTION pg_temp.pgconvoy_run(command text, settings jsonb) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
@@ -98,6 +99,73 @@ struct StatementRunner {
     ).first == "t"
   }
 
+  // MARK: functions that rows call
+
+  /// What applied rows call, as the superuser who applies them: functions of other roles in constraints, indexes,
+  /// generated columns, types and ENABLE ALWAYS triggers. A statement of anyone else must not add to it, by its
+  /// text or by what its functions do on the target. What came with the copy is what it was.
+  ///
+  /// - Parameter index: asks about indexes of these names only.
+  func calledByRows(
+    _ connection: PostgresConnection, index: Bool = false
+  ) throws(PostgresError) -> [(key: String, words: String)] {
+    guard !statement.isSuperuser else { return [] }
+    let filter =
+      index
+      ? """
+      WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objid IN (
+        SELECT pg_catalog.to_regclass(name)
+          FROM unnest(pg_catalog.convert_from($1::bytea, pg_catalog.getdatabaseencoding())::text[]) AS name)
+      """ : ""
+    let names = index ? [hexadecimalBytea(statement.relations ?? Array("{}".utf8))] : []
+    return try connection.query("\(Self.calls) \(filter)", names).rows.map { ($0.string(0), $0.string(1)) }
+  }
+
+  private static let calls = """
+    WITH code AS (
+      SELECT p.oid, pg_catalog.md5(p.prosrc) AS body
+        FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_roles r ON r.oid = p.proowner
+       WHERE p.oid >= 16384 AND NOT r.rolsuper
+    ), uses AS (
+      SELECT d.classid, d.objid, code.oid, code.body
+        FROM code JOIN pg_catalog.pg_depend d
+          ON d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.refobjid = code.oid
+       UNION
+      SELECT d.classid, d.objid, code.oid, code.body
+        FROM code JOIN pg_catalog.pg_operator o ON o.oprcode = code.oid
+        JOIN pg_catalog.pg_depend d
+          ON d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND d.refobjid = o.oid
+    )
+    SELECT key, words FROM (
+      SELECT u.classid, u.objid, pg_catalog.concat_ws(' ', u.classid, u.objid, u.oid, u.body, t.tgenabled) AS key,
+             pg_catalog.pg_describe_object(u.classid, u.objid, 0) || ' calls ' || u.oid::pg_catalog.regprocedure AS words
+        FROM uses u
+        LEFT JOIN pg_catalog.pg_trigger t
+          ON u.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND t.oid = u.objid
+        LEFT JOIN pg_catalog.pg_attrdef d
+          ON u.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.oid = u.objid
+        LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+       WHERE u.classid IN ('pg_catalog.pg_constraint'::pg_catalog.regclass, 'pg_catalog.pg_class'::pg_catalog.regclass,
+                           'pg_catalog.pg_type'::pg_catalog.regclass)
+          OR t.tgenabled IN ('A', 'R') OR a.attgenerated <> ''
+       UNION ALL
+      SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass, r.oid, 'rule ' || r.oid,
+             pg_catalog.pg_describe_object('pg_catalog.pg_rewrite'::pg_catalog.regclass, r.oid, 0) || ' is enabled'
+        FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
+        JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
+       WHERE r.ev_enabled IN ('A', 'R') AND NOT o.rolsuper) AS called
+    """
+
+  /// Words for what is called now and was not before.
+  static func addition(
+    to before: [(key: String, words: String)], in now: [(key: String, words: String)]
+  ) -> String? {
+    let known = Set(before.map(\.key))
+    let added = now.filter { !known.contains($0.key) }.map(\.words)
+    guard let first = added.first else { return nil }
+    return "rows that are applied would run a function of its owner's as a superuser: \(first)"
+  }
+
   // MARK: CONCURRENTLY
 
   /// Runs what may not be in a transaction, in sessions of its own. Safe to do again when it was cut off: an index that
@@ -124,7 +192,7 @@ struct StatementRunner {
           JOIN pg_catalog.pg_index i ON i.indexrelid = pg_catalog.to_regclass(name)
         """, [hexadecimalBytea(statement.relations ?? Array("{}".utf8))])
       for row in present.rows {
-        if row.bool(1) { return try difference(inspector) }
+        if row.bool(1) { return try indexTrouble(inspector) }
         try inspector.script("DROP INDEX CONCURRENTLY \(row.string(0))")
       }
     }
@@ -151,6 +219,11 @@ struct StatementRunner {
        ORDER BY key = 'search_path'
       """, [texts.string(1)])
     try worker.script(texts.string(0))
-    return try difference(inspector)
+    return try indexTrouble(inspector)
+  }
+
+  private func indexTrouble(_ inspector: PostgresConnection) throws(PostgresError) -> String? {
+    if let difference = try difference(inspector) { return difference }
+    return Self.addition(to: [], in: try calledByRows(inspector, index: true))
   }
 }

@@ -202,7 +202,9 @@ extension MigrationContext {
   }
 
   /// Whether the streams of a direction carry DDL.
-  nonisolated func carriesDDL(_ direction: StreamDirection) -> Bool { direction == .forward && migration.ddl == .replicate }
+  nonisolated func carriesDDL(_ direction: StreamDirection) -> Bool {
+    direction == .forward && migration.ddl == .replicate
+  }
 
   /// Behind everything that the source has committed so far.
   func sourceEnd(_ database: String) async throws -> LSN {
@@ -222,7 +224,8 @@ extension MigrationContext {
       "cutover.schema-drift",
       "the schemas differ in \(count) object\(count == 1 ? "" : "s"): \(few(first.differences, separator: "; "))",
       at: .database(migration: migrationName, name: first.database),
-      hint: (carriesDDL(direction) ? "no statement in the stream brings it" : "DDL is not replicated") + ": make the same change on the \(direction.toName), then run the "
+      hint: (carriesDDL(direction) ? "no statement in the stream brings it" : "DDL is not replicated")
+        + ": make the same change on the \(direction.toName), then run the "
         + "\(direction.noun) again")
   }
 }

@@ -9,9 +9,11 @@ import Testing
   }
 
   @Test(arguments: [
-    ("CREATE TABLE", "create table t (a int, b text default ';')"), ("CREATE TABLE", "/* x */ CREATE UNLOGGED TABLE t ();;"),
+    ("CREATE TABLE", "create table t (a int, b text default ';')"),
+    ("CREATE TABLE", "/* x */ CREATE UNLOGGED TABLE t ();;"),
     ("ALTER TABLE", "ALTER TABLE t ADD c text"), ("DROP TABLE", "DROP TABLE IF EXISTS t -- ; x"),
-    ("CREATE INDEX", "CREATE UNIQUE INDEX i ON t (a)"), ("CREATE VIEW", "CREATE OR REPLACE RECURSIVE VIEW v (a) AS SELECT 1"),
+    ("CREATE INDEX", "CREATE UNIQUE INDEX i ON t (a)"),
+    ("CREATE VIEW", "CREATE OR REPLACE RECURSIVE VIEW v (a) AS SELECT 1"),
     ("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS $$SELECT 1; SELECT 2$$"),
     ("CREATE TRIGGER", "CREATE CONSTRAINT TRIGGER t AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()"),
     ("CREATE TYPE", "CREATE TYPE t AS ENUM ('a;b')"), ("GRANT", "GRANT SELECT ON t TO alice"),
@@ -24,8 +26,10 @@ import Testing
     ("CREATE EXTENSION", "CREATE EXTENSION hstore", "not on the list"),
     ("CREATE TABLE", "CREATE TABLE a (); CREATE TABLE b ()", "not the only statement"),
     ("CREATE TABLE", "CREATE TABLE a (); RESET ROLE; DROP TABLE b", "not the only statement"),
-    ("CREATE TABLE", "SELECT f()", "inside a function"), ("CREATE TABLE", "DO $$ CREATE TABLE t () $$", "inside a function"),
-    ("DROP TABLE", "CREATE TABLE t ()", "inside a function"), ("CREATE TABLE", "CREATE TABLESPACE t", "inside a function"),
+    ("CREATE TABLE", "SELECT f()", "inside a function"),
+    ("CREATE TABLE", "DO $$ CREATE TABLE t () $$", "inside a function"),
+    ("DROP TABLE", "CREATE TABLE t ()", "inside a function"),
+    ("CREATE TABLE", "CREATE TABLESPACE t", "inside a function"),
     ("ALTER TABLE", "ALTER", "inside a function"), ("CREATE VIEW", "CREATE VIEW v AS SELECT 'a", "cannot be read"),
     ("ALTER TABLE", "ALTER TABLE t ENABLE ALWAYS TRIGGER x", "superuser"),
     ("ALTER TABLE", "ALTER TABLE t DISABLE TRIGGER x, enable /* */ replica rule y", "superuser"),
@@ -51,7 +55,8 @@ import Testing
   func passesOverTemporaryTables(_ text: String) { #expect(judge("CREATE TABLE AS", text) == .passOver) }
 
   @Test(arguments: [
-    ("CREATE INDEX", "CREATE INDEX CONCURRENTLY ON t (a)"), ("CREATE INDEX", "CREATE UNIQUE INDEX concurrently i ON t (a)"),
+    ("CREATE INDEX", "CREATE INDEX CONCURRENTLY ON t (a)"),
+    ("CREATE INDEX", "CREATE UNIQUE INDEX concurrently i ON t (a)"),
     ("DROP INDEX", "DROP INDEX CONCURRENTLY i"),
   ])
   func runsAlone(_ tag: String, _ text: String) { #expect(judge(tag, text) == .runConcurrently) }

@@ -32,12 +32,14 @@ import Testing
       "CREATE MATERIALIZED VIEW m AS SELECT 1 AS a", "CREATE UNIQUE INDEX ON m (a)", "REFRESH MATERIALIZED VIEW m",
       "CREATE TYPE mood AS ENUM ('sad')", "ALTER TYPE mood ADD VALUE 'happy' BEFORE 'sad'",
       "ALTER TABLE t ADD m mood DEFAULT 'happy'", "INSERT INTO t VALUES (1, 'a', 'happy')",
-      "CREATE DOMAIN positive AS int CHECK (VALUE > 0)", "CREATE SEQUENCE s INCREMENT 5", "CREATE SCHEMA x CREATE TABLE y ()",
+      "CREATE DOMAIN positive AS int CHECK (VALUE > 0)", "CREATE SEQUENCE s INCREMENT 5",
+      "CREATE SCHEMA x CREATE TABLE y ()",
       "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.v := 'by trigger; '; RETURN NEW; END $$",
       "CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()", "INSERT INTO t VALUES (2, 'b')",
       "GRANT SELECT ON t TO \(role)", "COMMENT ON TABLE t IS 'it''s'",
       "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO \(role)", "CREATE TABLE granted ()",
-      "ALTER TABLE granted OWNER TO \(role)", "CREATE POLICY p ON t USING (id > 1)", "CREATE STATISTICS st ON id, v FROM t",
+      "ALTER TABLE granted OWNER TO \(role)", "CREATE POLICY p ON t USING (id > 1)",
+      "CREATE STATISTICS st ON id, v FROM t",
       "DROP DOMAIN positive", "DROP VIEW w", "DROP INDEX j", "REINDEX TABLE t", "DROP SCHEMA x CASCADE")
     try test.apply()
     try test.expectSameSchemas()
@@ -107,7 +109,8 @@ import Testing
   /// None of these may come out otherwise and go unseen.
   @Test(arguments: [
     "ALTER TABLE t ADD c timestamptz DEFAULT now()", "ALTER TABLE t ADD c float DEFAULT random()",
-    "ALTER TABLE t ALTER v TYPE float USING random()", "ALTER TABLE t ADD c text DEFAULT session_user || pg_backend_pid()",
+    "ALTER TABLE t ALTER v TYPE float USING random()",
+    "ALTER TABLE t ADD c text DEFAULT session_user || pg_backend_pid()",
     "ALTER TABLE lone SET LOGGED",
   ])
   func whatComesOutOtherwiseIsParked(_ statement: String) throws {
@@ -119,7 +122,8 @@ import Testing
     try test.run("INSERT INTO lone VALUES (1)", statement)
     let failure = try test.failure()
     #expect(failure.isStatement, "\(failure)")
-    #expect(failure.description.contains("something else") || failure.description.contains("session_user"), "\(failure)")
+    #expect(
+      failure.description.contains("something else") || failure.description.contains("session_user"), "\(failure)")
     try test.target.script("ROLLBACK")
     #expect(try test.value(test.target, "SELECT count(*) FROM pg_attribute WHERE attname = 'c'") == "0")
   }
@@ -152,11 +156,13 @@ import Testing
   @Test func temporaryObjectsAreNobodysBusiness() throws {
     let test = try StatementPair("CREATE TABLE t (id int PRIMARY KEY)")
     try test.run(
-      "CREATE TEMP TABLE a (id serial PRIMARY KEY, v text)", "CREATE INDEX ON a (v)", "ALTER TABLE a ADD w int DEFAULT random()",
+      "CREATE TEMP TABLE a (id serial PRIMARY KEY, v text)", "CREATE INDEX ON a (v)",
+      "ALTER TABLE a ADD w int DEFAULT random()",
       "CREATE TEMP TABLE b AS SELECT 1 AS x", "SELECT 1 AS y INTO TEMP c", "CREATE TEMP VIEW d AS SELECT * FROM a",
       "DO $$ BEGIN CREATE TEMP TABLE e AS SELECT 2 AS z; DROP TABLE e; END $$", "CREATE TEMP TABLE f (); DROP TABLE f",
       "CREATE TRIGGER tr BEFORE UPDATE ON a FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
-      "DROP TABLE a CASCADE", "SET search_path = pg_temp", "CREATE TABLE g AS SELECT 1 AS one", "INSERT INTO public.t VALUES (1)")
+      "DROP TABLE a CASCADE", "SET search_path = pg_temp", "CREATE TABLE g AS SELECT 1 AS one",
+      "INSERT INTO public.t VALUES (1)")
     try test.apply()
     try test.expectSameRows("t", 1)
     try test.expectSameSchemas()
@@ -172,7 +178,8 @@ import Testing
   @Test func failuresNameTheStatementAndLeaveNothingBehind() throws {
     let test = try StatementPair("CREATE TABLE t (id int PRIMARY KEY)")
     try test.target.script("CREATE TABLE u (id int)")
-    try test.run("BEGIN", "INSERT INTO t VALUES (1)", "CREATE TABLE u (id int, v text)", "INSERT INTO u VALUES (1)", "COMMIT")
+    try test.run(
+      "BEGIN", "INSERT INTO t VALUES (1)", "CREATE TABLE u (id int, v text)", "INSERT INTO u VALUES (1)", "COMMIT")
     let failure = try test.failure()
     #expect(failure.isStatement && failure.lsn != nil && failure.xid != nil)
     let text = failure.description
@@ -219,7 +226,8 @@ import Testing
     let test = try StatementPair("CREATE SCHEMA \"a b\"; CREATE SCHEMA c; CREATE TYPE c.n AS ENUM ('x')")
     try test.run(
       "SET search_path = \"a b\", c", "CREATE TABLE t (v n DEFAULT 'x')", "SET standard_conforming_strings = off",
-      "SET escape_string_warning = off", "CREATE TABLE u (v text DEFAULT 'it\\'s; ')", "SET check_function_bodies = off",
+      "SET escape_string_warning = off", "CREATE TABLE u (v text DEFAULT 'it\\'s; ')",
+      "SET check_function_bodies = off",
       "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT nothing FROM nowhere'")
     let kept = try test.session()
     try kept.script("SET search_path = c")

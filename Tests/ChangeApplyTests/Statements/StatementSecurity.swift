@@ -11,7 +11,9 @@ import Testing
     return (test, try test.role(), "prize_" + HandOffNames.random().nonce)
   }
 
-  private func expectNo(_ prize: String, _ test: StatementPair, sourceLocation: SourceLocation = #_sourceLocation) throws {
+  private func expectNo(_ prize: String, _ test: StatementPair, sourceLocation: SourceLocation = #_sourceLocation)
+    throws
+  {
     let count = try test.target.query("SELECT count(*) FROM pg_roles WHERE rolname = $1", [prize]).first
     #expect(count == "0", sourceLocation: sourceLocation)
     #expect(try test.value(test.target, "SELECT count(*) FROM t") == "1", sourceLocation: sourceLocation)
@@ -125,7 +127,7 @@ import Testing
     "PERFORM set_config('search_path', '%, pg_catalog', true)",
     "CREATE DOMAIN pg_temp.pg_lsn AS text CHECK (%.evil() IS NOT NULL); CREATE DOMAIN pg_temp.timestamptz AS text CHECK (%.evil() IS NOT NULL)",
     "CREATE FUNCTION pg_temp.pgconvoy_outcome(text[], text[], text[]) RETURNS text LANGUAGE sql AS 'SELECT %.evil()::text'",
-    "INSERT INTO %.deferred VALUES (1)",
+    "ALTER TABLE %.deferred ENABLE ALWAYS TRIGGER c; INSERT INTO %.deferred VALUES (1)",
     "CREATE OR REPLACE FUNCTION pg_temp.pgconvoy_run(command text, settings jsonb) RETURNS void LANGUAGE sql AS 'SELECT %.evil()'",
   ])
   func aFunctionLeavesNothingBehind(_ trick: String) throws {
@@ -172,7 +174,6 @@ import Testing
       CREATE FUNCTION \(role).f(v text) RETURNS text LANGUAGE plpgsql AS $$
       BEGIN
         IF current_database() LIKE '%_target' THEN
-          ALTER TABLE \(role).deferred ENABLE ALWAYS TRIGGER c;
           BEGIN \(steps) EXCEPTION WHEN insufficient_privilege OR duplicate_function THEN NULL; END;
         END IF;
         RETURN v;
@@ -183,9 +184,81 @@ import Testing
       "BEGIN", "ALTER TABLE \(role).own ALTER v TYPE text COLLATE \"C\" USING \(role).f(v)",
       "INSERT INTO \(role).own VALUES (2, 'b')", "UPDATE \(role).own SET id = 3 WHERE id = 1", "COMMIT", as: role)
     try test.run("UPDATE \(role).own SET v = 'c'", "CREATE TABLE \(role).other (id int)", as: role)
-    try test.apply()
+    do {
+      try test.apply()
+      try test.expectSameRows("\(role).own", 2)
+    } catch let failure as ApplyFailure where failure.isStatement {
+      #expect(trick.contains("ENABLE ALWAYS") && failure.description.contains("as a superuser"), "\(failure)")
+    }
     try expectNo(prize, test)
-    try test.expectSameRows("\(role).own", 2)
+  }
+
+  /// Rows are applied by a superuser: no statement of anyone else adds to the functions that they call.
+  @Test(arguments: [
+    ["CREATE TABLE %.n (v text CHECK (%.evil(v) IS NOT NULL))"],
+    ["ALTER TABLE %.own ADD CHECK (%.evil(v) IS NOT NULL)"],
+    ["CREATE INDEX ON %.own (%.evil(v))"], ["CREATE INDEX CONCURRENTLY ON %.own (%.evil(v))"],
+    ["ALTER TABLE %.own ADD g text GENERATED ALWAYS AS (%.evil(v)) STORED"],
+    ["CREATE DOMAIN %.d AS text CHECK (%.evil(VALUE) IS NOT NULL)", "ALTER TABLE %.own ADD d %.d DEFAULT 'd'"],
+    ["CREATE TABLE %.p (v text) PARTITION BY RANGE (%.evil(v))"],
+    [
+      """
+      CREATE FUNCTION %.enable(v text) RETURNS text LANGUAGE plpgsql AS $$
+      BEGIN
+        IF current_database() LIKE '%%_target' THEN ALTER TABLE %.own ENABLE ALWAYS TRIGGER tr; END IF;
+        RETURN v;
+      END $$
+      """, "CREATE TABLE %.n (v text)", "INSERT INTO %.n VALUES ('a')",
+      "ALTER TABLE %.n ALTER v TYPE text COLLATE \"C\" USING %.enable(v)",
+    ],
+    // A function that rows called before, with another body.
+    [
+      """
+      CREATE OR REPLACE FUNCTION %.harmless(v text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$
+      BEGIN RETURN %.evil(v); END $$
+      """
+    ],
+  ])
+  func rowsCallNoNewFunctionsOfOthers(_ statements: [String]) throws {
+    let (test, role, prize) = try begin()
+    func filled(_ text: String) -> String {
+      text.replacing("%%", with: "\u{1}").replacing("%", with: role).replacing("\u{1}", with: "%")
+    }
+    for side in [test.source, test.target] {
+      try side.script(
+        filled(
+          """
+          SET session_replication_role = replica;
+          CREATE FUNCTION %.harmless(v text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN v; END';
+          CREATE TABLE %.own (id int PRIMARY KEY, v text CHECK (%.harmless(v) IS NOT NULL));
+          ALTER FUNCTION %.harmless OWNER TO %; ALTER TABLE %.own OWNER TO %;
+          SET session_replication_role = origin
+          """))
+    }
+    try test.run(
+      filled(
+        """
+        CREATE FUNCTION %.evil(v text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$
+        BEGIN
+          IF current_database() LIKE '%%_target' AND (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
+            EXECUTE 'CREATE ROLE \(prize)';
+          END IF;
+          RETURN v;
+        END $$
+        """),
+      filled(
+        """
+        CREATE FUNCTION %.fire() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM %.evil('x'); RETURN NEW; END $$
+        """), filled("CREATE TRIGGER tr BEFORE INSERT ON %.own FOR EACH ROW EXECUTE FUNCTION %.fire()"),
+      filled("INSERT INTO %.own VALUES (1, 'a')"), as: role)
+    try test.apply()
+    for statement in statements { try test.run(filled(statement), as: role) }
+    try test.run(filled("INSERT INTO %.own VALUES (2, 'b')"), as: role)
+    try test.expectRefusal("as a superuser")
+    // Again, as a worker does.
+    try test.expectRefusal("as a superuser")
+    try expectNo(prize, test)
   }
 
   /// The text is the caller's, whoever owns the function that runs DDL inside of it.
@@ -217,7 +290,8 @@ import Testing
     #expect(failure.isStatement && failure.description.contains("inside a function"), "\(failure)")
     try expectNo(prize, test)
     #expect(
-      try test.value(test.source, "SELECT string_agg(DISTINCT role, ',') FROM \(test.schema).statement WHERE tag = 'ALTER TABLE'")
+      try test.value(
+        test.source, "SELECT string_agg(DISTINCT role, ',') FROM \(test.schema).statement WHERE tag = 'ALTER TABLE'")
         == role, "the session's role, not the function's")
   }
 
@@ -253,7 +327,8 @@ import Testing
       """)
     for (name, arguments, type, last) in [
       ("current_setting", "text", "text", "'none'::text"), ("set_config", "text, text, boolean", "text", "''::text"),
-      ("current_schema", "", "name", "''::name"), ("strpos", "text, text", "int", "0"), ("chr", "int", "text", "''::text"),
+      ("current_schema", "", "name", "''::name"), ("strpos", "text, text", "int", "0"),
+      ("chr", "int", "text", "''::text"),
       ("concat_ws", "text, text, text", "text", "''::text"), ("current_query", "", "text", "'DROP TABLE t'::text"),
       ("starts_with", "text, text", "boolean", "false"), ("pg_my_temp_schema", "", "oid", "0::oid"),
       ("format", "text, name", "text", "''::text"), ("age", "xid", "int", "0"), ("lower", "text", "text", "''::text"),
@@ -285,10 +360,12 @@ import Testing
     try hijacked.script("SELECT pg_catalog.set_config('search_path', '\(full)', false)")
     try hijacked.script("CREATE TABLE \(role).made (id pg_catalog.int4)")
     hijacked.close()
-    let caught = try test.source.query("SELECT DISTINCT who FROM \(role).caught WHERE who NOT LIKE '% as ' || $1", [role])
+    let caught = try test.source.query(
+      "SELECT DISTINCT who FROM \(role).caught WHERE who NOT LIKE '% as ' || $1", [role])
     #expect(caught.rowCount == 0, "\(caught.rows.map { $0.string(0) })")
     #expect(
-      try test.source.query("SELECT command FROM \(test.schema).statement WHERE command LIKE 'CREATE TABLE%made%'").rowCount
+      try test.source.query("SELECT command FROM \(test.schema).statement WHERE command LIKE 'CREATE TABLE%made%'")
+        .rowCount
         == 1)
   }
 
@@ -325,7 +402,8 @@ import Testing
 
   @Test func theRoleIsThatOfSetRole() throws {
     let (test, role, _) = try begin()
-    try test.run("SET ROLE \(role)", "CREATE TABLE \(role).own (id int)", "RESET ROLE", "CREATE TABLE \(role).by_postgres ()")
+    try test.run(
+      "SET ROLE \(role)", "CREATE TABLE \(role).own (id int)", "RESET ROLE", "CREATE TABLE \(role).by_postgres ()")
     try test.run("SET SESSION AUTHORIZATION \(role)", "CREATE TABLE \(role).also (id int)")
     try test.apply()
     try test.expectSameSchemas()
