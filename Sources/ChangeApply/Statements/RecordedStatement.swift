@@ -66,14 +66,15 @@ struct RecordedStatement {
     return verdict
   }
 
-  /// `CREATE INDEX of index public.i by alice: CREATE INDEX i ON t (a)`. A text that may hold several statements is not
-  /// shown, nor one that is not on the list: there may be passwords in it.
+  /// `CREATE INDEX of index public.i by alice: CREATE INDEX i ON t (a)`. Constants are not
+  /// shown, nor a text that is refused: there may be passwords in it.
   var description: String {
     var words = tag
     if !objects.isEmpty { words += " of \(objects)" }
     words += " by \(String(decoding: role, as: UTF8.self))"
-    guard let command, verdict.isReadable else { return words }
-    let text = String(decoding: command, as: UTF8.self).split(whereSeparator: \.isWhitespace).joined(separator: " ")
+    guard let command, verdict.isReadable,
+      let text = StatementText(command, standardStrings: hasStandardStrings)?.shown
+    else { return words }
     return words + ": " + (text.count > 200 ? text.prefix(199) + "…" : text)
   }
 }

@@ -43,6 +43,16 @@ public struct StatementText: Sendable, Equatable {
     guard scan() else { return nil }
   }
 
+  /// The text in one line, with `'…'` for every constant: what is shown to people may hold no secret.
+  var shown: String {
+    var text = ""
+    for (index, token) in tokens.enumerated() {
+      let next = index + 1 < starts.count ? starts[index + 1] : end
+      text += token == .string ? "'…' " : String(decoding: bytes[starts[index]..<next], as: UTF8.self)
+    }
+    return text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+  }
+
   private func byte(_ distance: Int = 0) -> UInt8? {
     let place = offset + distance
     return place < bytes.count ? bytes[place] : nil

@@ -29,6 +29,12 @@ import Testing
     #expect(StatementText(text, standardStrings: true) == nil)
   }
 
+  @Test func showsNoConstants() throws {
+    let text = "CREATE TABLE t (\n  a text DEFAULT 'secret', b text DEFAULT $$secret$$) -- secret"
+    let shown = try #require(StatementText(Array(text.utf8))).shown
+    #expect(shown == "CREATE TABLE t ( a text DEFAULT '…' , b text DEFAULT '…' )")
+  }
+
   @Test func keepsWordsAndNames() {
     let text = StatementText(Array("create Table \"My \"\"t\" (a$1 int)".utf8))
     #expect(
