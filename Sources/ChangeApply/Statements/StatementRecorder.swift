@@ -39,6 +39,8 @@ public enum StatementRecorder {
         event text NOT NULL, tag text NOT NULL, command text, objects text, problem text, role text NOT NULL,
         superuser boolean NOT NULL, settings text NOT NULL, relations text, columns text, rewritten text, outcome text)
       """,
+      // No update or delete of a superuser's is refused for a publication's sake.
+      "ALTER TABLE \(name).statement REPLICA IDENTITY FULL",
       // Never in a stream: what was rewritten is told with its statement.
       "CREATE UNLOGGED TABLE \(name).rewritten (xact xid8, relation oid, PRIMARY KEY (xact, relation))",
       StatementOutcome.function("\(name).outcome"),
@@ -134,7 +136,9 @@ public enum StatementRecorder {
           SELECT string_agg(DISTINCT concat_ws(' ', lower(c.object_type), c.object_identity), ', ') AS objects,
                  array_agg(DISTINCT c.objid::regclass::text) FILTER (WHERE c.classid = 'pg_class'::regclass) AS relations
             INTO told FROM pg_event_trigger_ddl_commands() AS c
-           WHERE NOT c.in_extension AND c.schema_name IS DISTINCT FROM 'pg_temp'
+           -- The cutover copies large objects, with owners and privileges.
+           WHERE NOT c.in_extension AND lower(c.object_type) IS DISTINCT FROM 'large object'
+             AND c.schema_name IS DISTINCT FROM 'pg_temp'
              AND NOT EXISTS (
                SELECT FROM pg_class t WHERE t.relpersistence = 't' AND t.oid = CASE c.classid
                  WHEN 'pg_class'::regclass THEN c.objid
