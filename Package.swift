@@ -60,8 +60,8 @@ let package = Package(
     room(
       "MigrationSteps",
       [
-        "ReplicationModel", "BlockingIO", "PostgresClient", "DatabaseSync", "RemoteHost", "Inventory", "Playbook",
-        "Journal", "StatusReport", logging,
+        "ReplicationModel", "BlockingIO", "PostgresClient", "ChangeApply", "DatabaseSync", "RemoteHost", "Inventory",
+        "Playbook", "Journal", "StatusReport", logging,
       ]),
     room("Lab", ["ReplicationModel", "BlockingIO", "PostgresClient"]),
     .executableTarget(

@@ -13,6 +13,8 @@ public struct ApplyFailure: Error, Sendable, Equatable {
     /// A set-based statement did not hit just the rows that it was made for: the same changes have to be applied one
     /// at a time.
     case batchMismatch
+    /// A statement of `ddl: replicate` that is not carried over.
+    case refused
     /// The stream said something outside its grammar or out of order.
     case unreadable
   }
@@ -26,6 +28,8 @@ public struct ApplyFailure: Error, Sendable, Equatable {
   public var lsn: LSN?
   /// The source's transaction.
   public var xid: UInt32?
+  /// Whether the record is a statement of `ddl: replicate`, which can be left out by itself.
+  public var isStatement = false
 
   public init(_ reason: Reason, _ message: String) {
     self.reason = reason
@@ -58,7 +62,7 @@ extension ApplyFailure: CustomStringConvertible {
   /// `insert into public.users, xid 743, lsn 0/1A2B3C: duplicate key … (SQLSTATE 23505)`
   public var description: String {
     var parts: [String] = []
-    if let operation { parts.append(relation.map { "\(operation) of \($0)" } ?? operation) }
+    if let operation { parts.append((isStatement ? nil : relation).map { "\(operation) of \($0)" } ?? operation) }
     if let xid { parts.append("xid \(xid)") }
     if let lsn { parts.append("lsn \(lsn)") }
     return parts.isEmpty ? message : parts.joined(separator: ", ") + ": " + message

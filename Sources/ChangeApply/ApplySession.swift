@@ -43,17 +43,24 @@ public struct ApplySession {
     parameters.settings.merge(canonicalTextSettings) { _, canonical in canonical }
     parameters.settings.merge(pinnedSettings) { _, pinned in pinned }
     let connection = try PostgresConnection.connect(parameters)
+    let session = ApplySession(connection: connection)
+    try session.pin()
+    try connection.query(
+      "SELECT pg_catalog.pg_replication_origin_session_setup($1)", [origin], until: .after(.seconds(30)))
+    try connection.enterPipeline()
+    return session
+  }
+
+  /// What RESET ALL does not bring back.
+  func pin() throws(PostgresError) {
     let deadline = Deadline.after(.seconds(30))
     // The stream's bytes are in the database's encoding and must arrive as they are.
     try connection.query(
       "SELECT pg_catalog.set_config('client_encoding', pg_catalog.current_setting('server_encoding'), false)",
       until: deadline)
-    for (setting, value, since) in versionedSettings where connection.serverVersion >= since {
+    for (setting, value, since) in Self.versionedSettings where connection.serverVersion >= since {
       try connection.query("SELECT pg_catalog.set_config($1, $2, false)", [setting, value], until: deadline)
     }
-    try connection.query("SELECT pg_catalog.pg_replication_origin_session_setup($1)", [origin], until: deadline)
-    try connection.enterPipeline()
-    return ApplySession(connection: connection)
   }
 
   private static let pinnedSettings: [String: String] = [

@@ -39,6 +39,9 @@ final class BatchWriter {
 
   init(_ pipeline: TargetPipeline) { self.pipeline = pipeline }
 
+  /// The session does not know them any more, or the tables are others.
+  func forgetStatements() { statements.removeAll() }
+
   /// All tables' sets first: they wait for nothing, and a COPY has to wait for all before it. The order of tables does
   /// not matter, for no trigger fires that could look into another.
   ///

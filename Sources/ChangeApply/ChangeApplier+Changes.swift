@@ -185,6 +185,11 @@ extension ChangeApplier {
     try lane.writer.carryOut(BatchJob(tables: [table], lsn: lsn))
   }
 
+  /// Sends what waits in batches, where there is any.
+  func sendPending() throws(ApplyFailure) {
+    if !pendingBatches.isEmpty { try flushBatches() }
+  }
+
   private func flushBatches() throws(ApplyFailure) {
     try handOver(BatchJob(tables: takePending(), lsn: position))
   }

@@ -99,6 +99,23 @@ public final class ChangeApplier<Parser: RecordParser> {
   var gate: (any CommitGate)?
   /// Whether the gate has been told that nothing is open.
   var isGateAsked = false
+  /// The source's protected table of statements; nil where none are carried over.
+  let statementTable: RelationName?
+  /// Statements to leave out, named by their records.
+  let orderedStatements: Set<LSN>
+  var statementNumber: RelationNumber?
+  /// How many relations have been looked at to find it.
+  var namedRelations = 0
+  /// The beginning of a statement that is on the target; its rows come now.
+  var startedStatement: [UInt8]?
+  /// Statements that the transaction in hand leaves out, and those that are past.
+  var leavingOut: [SteppedOver] = []
+  var leftOut: [SteppedOver] = []
+  var carriedOut: [String] = []
+  /// Whether the group ends with the transaction in hand: what follows may not share a transaction with its statement.
+  var endsGroup = false
+  /// What had been seen when the transaction in hand began.
+  var changesBefore: UInt64 = 0
   /// Relations with changes that wait in their batches, in the order of their first one.
   var pendingBatches: [RelationNumber] = []
   /// What waits in all of them: bounded, however many tables there are.
@@ -110,10 +127,15 @@ public final class ChangeApplier<Parser: RecordParser> {
   ///   - identity: unique for this applier.
   ///   - strictUntil: no set-based statements before this position.
   ///   - steppingOver: a transaction to leave out. It is an error if it does not hold the record that is named.
+  ///   - statements: the source's table of statements, which are carried out where they stand.
+  ///   - leavingOut: records of statements to leave out, and nothing else of their transactions.
   public init(
     session: ApplySession, parser: Parser, start: LSN, identity: String, limits: BatchLimits = BatchLimits(),
-    strictUntil: LSN = .invalid, steppingOver: SteppedOver? = nil
+    strictUntil: LSN = .invalid, steppingOver: SteppedOver? = nil, statements: RelationName? = nil,
+    leavingOut orderedStatements: Set<LSN> = []
   ) throws(ApplyFailure) {
+    statementTable = statements
+    self.orderedStatements = orderedStatements
     self.strictUntil = strictUntil
     steppedOver = steppingOver
     self.parser = parser
@@ -168,6 +190,7 @@ public final class ChangeApplier<Parser: RecordParser> {
     case .insert, .update, .delete, .truncate:
       guard isInTransaction else { throw ApplyFailure(.unreadable, "a change outside a transaction") }
       if isSteppingOver { return leaveOut(decoded, lsn: lsn) }
+      if isStatement(decoded) { return try takeStatement(decoded, lsn: lsn, record: record) }
       try applyChange(decoded, lsn: lsn, record: record)
     case .begin(let xid):
       guard !isInTransaction else { throw ApplyFailure(.unreadable, "BEGIN inside a transaction") }
@@ -175,11 +198,19 @@ public final class ChangeApplier<Parser: RecordParser> {
       sourceTransaction = xid
       isSteppingOver = xid == steppedOver?.xid && steppedOver?.commit == nil
       hasSeenNamedRecord = false
+      changesBefore = seenChanges
     case .commit(_, let timestamp):
       guard isInTransaction else { throw ApplyFailure(.unreadable, "COMMIT without its BEGIN") }
       isInTransaction = false
       if let timestamp { commitTime.note(parser.commitTime(timestamp, of: record), of: record) }
-      if isSteppingOver { try endSteppingOver(lsn: lsn) } else { try endTransaction(lsn: lsn) }
+      if isSteppingOver {
+        try endSteppingOver(lsn: lsn)
+      } else if !leavingOut.isEmpty {
+        try endLeavingOut(lsn: lsn)
+      } else {
+        try endTransaction(lsn: lsn)
+      }
+      startedStatement = nil
       sourceTransaction = nil
     case .message(let transactional, let prefix, let content):
       guard transactional, isInTransaction, let nonce = markerNonce(prefix, content, record) else { return }
@@ -259,7 +290,7 @@ public final class ChangeApplier<Parser: RecordParser> {
     isBatching = hasBacklog && gate == nil && position >= strictUntil && pipeline.session.encodingSwitch == nil
   }
 
-  private func endTransaction(lsn: LSN) throws(ApplyFailure) {
+  func endTransaction(lsn: LSN) throws(ApplyFailure) {
     try askBefore(lsn)
     position = max(position, lsn)
     groupTransactions += 1
@@ -272,7 +303,8 @@ public final class ChangeApplier<Parser: RecordParser> {
     let isFull =
       groupChanges >= limits.changes || groupBytes >= limits.bytes
       || isBatching && groupChanges >= limits.least && lane.isIdle
-    if hasMarker || isFull || (position < strictUntil || gate != nil) && isGroupOpen { try closeGroup() }
+    if hasMarker || isFull || endsGroup || (position < strictUntil || gate != nil) && isGroupOpen { try closeGroup() }
+    endsGroup = false
     if gate != nil {
       try drainLane()
       askBetween()
@@ -301,6 +333,12 @@ public final class ChangeApplier<Parser: RecordParser> {
     groupBytes = 0
     groupTransactions = 0
     groupMarkers.removeAll()
+  }
+
+  /// Commits what is before the transaction in hand, and waits for it.
+  func commitOpenGroup() throws(ApplyFailure) {
+    if isGroupOpen { try closeGroup() }
+    try drainLane()
   }
 
   private func noteCommitted(

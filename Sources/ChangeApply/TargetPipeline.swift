@@ -24,6 +24,10 @@ final class TargetPipeline {
 
   init(_ session: ApplySession) throws(ApplyFailure) {
     self.session = session
+    try prepareOwn()
+  }
+
+  private func prepareOwn() throws(ApplyFailure) {
     let transactionID = session.connection.serverVersion >= 130000 ? "pg_current_xact_id()" : "txid_current()"
     for (name, sql) in [
       ("begin", "BEGIN"), ("commit", "COMMIT"),
@@ -159,6 +163,17 @@ final class TargetPipeline {
     } catch {
       throw ApplyFailure(error)
     }
+  }
+
+  /// Makes the session what it was at its beginning, whatever the functions of a statement have left in it, and within
+  /// the open transaction. Nothing that was prepared before is there any more.
+  func renew() throws(ApplyFailure) {
+    let session = self.session
+    try outsidePipeline { connection throws(PostgresError) in
+      try connection.script(StatementRunner.cleaning)
+      try session.pin()
+    }
+    try prepareOwn()
   }
 
   // MARK: answers

@@ -116,7 +116,13 @@ public final class DatabaseWorker: Sendable {
           $0.restarts += 1
         }
         life.pause(pause)
-      case .parked(let message, let lsn, let xid, let mayBeStale):
+      case .parked(let message, let lsn, _, let mayBeStale, isStatement: true):
+        steppingOver = nil
+        // The next attempt is given the order.
+        if let lsn, orders.withLock({ $0.due.contains(lsn) }) { continue }
+        if mayBeStale, secondLook.isDue(after: lsn) { continue }
+        park(message, lsn)
+      case .parked(let message, let lsn, let xid, let mayBeStale, _):
         if let lsn, let xid, orders.withLock({ $0.due.contains(lsn) }), steppingOver?.lsn != lsn {
           logger.warning(
             "stepping over a transaction, as ordered",
@@ -126,15 +132,7 @@ public final class DatabaseWorker: Sendable {
         }
         steppingOver = nil
         if mayBeStale, secondLook.isDue(after: lsn) { continue }
-        logger.error("parked", metadata: ["reason": "\(message)"])
-        status.withLock {
-          $0.phase = .parked
-          $0.lastError = message
-          $0.parkedAt = lsn
-          $0.hasCaughtUp = false
-          $0.changesPerSecond = 0
-        }
-        life.pause(Self.parkedRetry)
+        park(message, lsn)
       }
     }
     status.withLock {
@@ -144,12 +142,24 @@ public final class DatabaseWorker: Sendable {
     life.end()
   }
 
+  private func park(_ message: String, _ lsn: LSN?) {
+    logger.error("parked", metadata: ["reason": "\(message)"])
+    status.withLock {
+      $0.phase = .parked
+      $0.lastError = message
+      $0.parkedAt = lsn
+      $0.hasCaughtUp = false
+      $0.changesPerSecond = 0
+    }
+    life.pause(Self.parkedRetry)
+  }
+
   private enum Outcome {
     case stopped
     case transient(String)
     /// A batch failed; the stream is read again, up to here change by change.
     case replayStrictly(String, until: LSN)
-    case parked(String, LSN?, xid: UInt32?, mayBeStale: Bool)
+    case parked(String, LSN?, xid: UInt32?, mayBeStale: Bool, isStatement: Bool = false)
   }
 
   private func attempt(
@@ -165,7 +175,7 @@ public final class DatabaseWorker: Sendable {
     } catch let error as ApplyFailure {
       if case .postgres(let cause) = error.reason, cause.reason == .cancelled, life.isStopRequested { return .stopped }
       if error.isTransient { return .transient("\(error)") }
-      return .parked("\(error)", error.lsn, xid: error.xid, mayBeStale: true)
+      return .parked("\(error)", error.lsn, xid: error.xid, mayBeStale: true, isStatement: error.isStatement)
     } catch let error as PostgresError {
       if error.reason == .cancelled && life.isStopRequested { return .stopped }
       let text = "\(error.server): \(error)"
@@ -224,7 +234,8 @@ public final class DatabaseWorker: Sendable {
     defer { feed.stop() }
     let applier = try ChangeApplier(
       session: session, parser: parser, start: start,
-      identity: HandOffNames.random().nonce, strictUntil: strictUntil, steppingOver: steppingOver)
+      identity: HandOffNames.random().nonce, strictUntil: strictUntil, steppingOver: steppingOver,
+      statements: assignment.statements, leavingOut: orders.withLock { $0.due })
     defer { applier.end() }
     logger.info("streaming", metadata: ["from": "\(start)"])
     status.withLock {
@@ -240,7 +251,10 @@ public final class DatabaseWorker: Sendable {
       let more: Bool
       do {
         // Before anything else is said of this turn, and also when it fails behind the transaction.
-        defer { take(&steppingOver, done: applier.steppedOver) }
+        defer {
+          take(&steppingOver, done: applier.steppedOver)
+          takeStatements(applier.takeLeftOut(), carriedOut: applier.takeCarriedOut())
+        }
         more = try turn(&loop, exports, applier)
       }
       if loop.hasApplied { onProgress() }
@@ -263,6 +277,16 @@ public final class DatabaseWorker: Sendable {
       $0.due.remove(done.lsn)
     }
     steppingOver = nil
+  }
+
+  private func takeStatements(_ leftOut: [SteppedOver], carriedOut: [String]) {
+    for statement in carriedOut { logger.info("carried out", metadata: ["statement": "\(statement)"]) }
+    guard !leftOut.isEmpty else { return }
+    for left in leftOut { logger.warning("left a statement out, as ordered", metadata: ["statement": "\(left)"]) }
+    orders.withLock { orders in
+      orders.done += leftOut
+      orders.due.subtract(leftOut.map(\.lsn))
+    }
   }
 
   /// A batch's failure names no change; anything but a passing trouble has to be replayed to find it.

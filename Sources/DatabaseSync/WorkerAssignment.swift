@@ -18,6 +18,8 @@ public struct WorkerAssignment: Sendable {
   /// Of all tables; where the slot's plugin is pgoutput.
   public var publication: String
   public var origin: String
+  /// The source's table of statements, where DDL is carried over.
+  public var statements: RelationName?
   public var handOff: LSN
   /// Both servers have the same one: the target is a physical copy.
   public var systemIdentifier: String
@@ -28,7 +30,8 @@ public struct WorkerAssignment: Sendable {
   public init(
     migration: String, database: String, databaseOID: UInt32, direction: StreamDirection = .forward,
     source: ConnectionParameters, target: ConnectionParameters, slot: String, publication: String? = nil,
-    origin: String, handOff: LSN, systemIdentifier: String, sourceTimeline: Int, targetTimeline: Int
+    origin: String, statements: RelationName? = nil, handOff: LSN, systemIdentifier: String, sourceTimeline: Int,
+    targetTimeline: Int
   ) {
     self.migration = migration
     self.database = database
@@ -39,6 +42,7 @@ public struct WorkerAssignment: Sendable {
     self.slot = slot
     self.publication = publication ?? slot
     self.origin = origin
+    self.statements = statements
     self.handOff = handOff
     self.systemIdentifier = systemIdentifier
     self.sourceTimeline = sourceTimeline

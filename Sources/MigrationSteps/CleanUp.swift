@@ -38,7 +38,9 @@ struct CleanUp {
     var found = try await names(session, slots: true).map { "replication slot \($0)" }
     found += try await names(session, slots: false).map { "replication origin \($0)" }
     found += try await objects(publications).map { "publication \($0.name) in database \($0.database)" }
-    found += try await objects(DDLFreeze.present).map { "the refusal of DDL \($0.name) in database \($0.database)" }
+    found += try await objects(DDLTriggers.present).map {
+      "the event triggers of \($0.name) in database \($0.database)"
+    }
     if try await Fence(context: context, side: side).isUp() { found.append("pgconvoy's block in pg_hba.conf") }
     if side == .source {
       found += try await SourcePreparation.left(context) + ReplicaIdentityStep.left(context)
@@ -102,8 +104,8 @@ struct CleanUp {
     actions += try await objects(publications).map {
       PlannedAction(host: host.name, database: $0.database, HandOffSQL.dropPublication($0.name))
     }
-    actions += try await objects(DDLFreeze.present).map {
-      PlannedAction(host: host.name, database: $0.database, DDLFreeze.script(DDLFreeze.removal($0.name)))
+    actions += try await objects(DDLTriggers.present).map {
+      PlannedAction(host: host.name, database: $0.database, DDLTriggers.script(DDLTriggers.removal($0.name)))
     }
     let fence = Fence(context: context, side: side)
     if try await fence.isUp() { actions += try await fence.lifting(enablingSubscriptions: side == serving) }
@@ -176,8 +178,8 @@ struct CleanUp {
     for publication in try await objects(publications) {
       try await dropPublication(context, side, publication.name, in: publication.database)
     }
-    for freeze in try await objects(DDLFreeze.present) {
-      try await DDLFreeze.remove(context, side, freeze.name, in: freeze.database)
+    for triggers in try await objects(DDLTriggers.present) {
+      try await DDLTriggers.remove(context, side, triggers.name, in: triggers.database)
     }
     let fence = Fence(context: context, side: side)
     if try await fence.isUp() {

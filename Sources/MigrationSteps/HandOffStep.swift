@@ -41,12 +41,10 @@ struct HandOffStep: Step {
   ) -> [PlannedAction] {
     let source = context.migration.source
     let maintenance = source.postgres.maintenanceDatabase
-    let freeze =
-      context.migration.ddl == .freeze
-      ? DDLFreeze.statements(DDLFreeze.name(names), role: source.postgres.user) : []
+    let triggers = DDLTriggers.statements(context.migration.ddl, names, role: source.postgres.user)
     return [.init(host: target.host.name, target.stopCommand())]
       + databases.flatMap { database in
-        freeze.map { PlannedAction(host: source.name, database: database.name, $0) }
+        triggers.map { PlannedAction(host: source.name, database: database.name, $0) }
       }
       + databases.flatMap { database in
         let slot = names.slot(databaseOID: database.oid)
@@ -131,9 +129,9 @@ struct HandOffStep: Step {
         actions.append(.init(host: host, database: database.name, statement))
       }
     }
-    if context.migration.ddl == .freeze {
+    if let schema = DDLTriggers.schema(context.migration.ddl, names) {
       for database in databases {
-        actions += DDLFreeze.removal(DDLFreeze.name(names))
+        actions += DDLTriggers.removal(schema)
           .map { PlannedAction(host: host, database: database.name, $0) }
       }
     }
@@ -166,7 +164,7 @@ struct HandOffStep: Step {
         let failed = record
         let databases = record.databases
         let cleanUp = Task {
-          try? await DDLFreeze.lift(context, .source, failed)
+          try? await DDLTriggers.lift(context, .source, failed)
           try? await dropSlots(context, .source, names: databases.map(\.slotName))
           try? await dropPublications(context, .source, of: databases)
           try? await target.start()

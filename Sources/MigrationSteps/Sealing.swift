@@ -21,7 +21,7 @@ struct Sealing {
     try await dropSlots(context, .source, names: [record.names.physicalSlot])
     try await target.remote.runChecked(target.passfileRemoval)
     try await dropPublications(context, .target, of: record.databases)
-    try await DDLFreeze.lift(context, .target, record)
+    try await DDLTriggers.lift(context, .target, record)
     try await makeReverseSlots()
     try await context.setState(.handedOff)
   }

@@ -16,7 +16,7 @@ struct SlotCreation {
     // Left over from an attempt that ended before its restore point: such a slot has no hand-off and is made anew.
     try await dropSlots(context, .source, names: record.databases.map(\.slotName))
     // Before the slots, whose making waits for the end of every transaction that may have run DDL so far.
-    try await DDLFreeze.set(context, record)
+    try await DDLTriggers.set(context, record)
     let times = try await createSlots()
     // A name of its own for every attempt: with two restore points of one name recovery stops at the first.
     let restorePoint = "\(record.names.restorePoint)_\(HandOffNames.random().nonce)"

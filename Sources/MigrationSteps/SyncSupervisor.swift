@@ -1,4 +1,5 @@
 import BlockingIO
+import ChangeApply
 public import DatabaseSync
 public import Inventory
 public import Journal
@@ -150,7 +151,9 @@ public actor SyncSupervisor {
         WorkerAssignment(
           migration: migration.name, database: database.name, databaseOID: database.oid,
           direction: direction, source: from.database(database.name), target: to.database(database.name),
-          slot: handOff.slot(database, direction), origin: handOff.origin(database, direction), handOff: start,
+          slot: handOff.slot(database, direction), origin: handOff.origin(database, direction),
+          statements: direction == .forward ? StatementRecorder.table(handOff.names.statementSchema) : nil,
+          handOff: start,
           systemIdentifier: String(handOff.sourceSystemIdentifier),
           sourceTimeline: direction == .forward ? sourceTimeline : targetTimeline,
           targetTimeline: direction == .forward ? targetTimeline : sourceTimeline),
@@ -172,9 +175,15 @@ public actor SyncSupervisor {
     }
     let name = migration.name
     let driftWatch = Task { [logger] in
-      await DriftWatch(context: context, databases: handOff.databases.map(\.name), logger: logger) { database, drift in
-        await self.note(drift, of: database, in: name)
-      }.run()
+      await DriftWatch(
+        context: context, databases: handOff.databases.map(\.name), logger: logger,
+        progress: { database in
+          guard context.carriesDDL(direction) else { return nil }
+          return workers.first { $0.assignment.database == database }
+            .flatMap { $0.snapshot.phase == .parked ? nil : $0.snapshot.position }
+        },
+        report: { database, drift in await self.note(drift, of: database, in: name) }
+      ).run()
     }
     running[migration.name] = Convoy(
       nonce: handOff.names.nonce, direction: direction, start: start, workers: workers, keeper: keeper,

@@ -89,6 +89,10 @@ public struct HandOffNames: Hashable, Sendable, Codable {
   public var physicalSlot: String { "pgconvoy_\(nonce)_physical" }
   /// The restore point that recovery stops at.
   public var restorePoint: String { "pgconvoy_\(nonce)" }
+  /// The schema that holds what refuses DDL on the source.
+  public var freezeSchema: String { "pgconvoy_\(nonce)_freeze" }
+  /// The schema of what writes statements down on the source, for `ddl: replicate`.
+  public var statementSchema: String { "pgconvoy_\(nonce)_ddl" }
   /// The logical slot of one database on the source.
   public func slot(databaseOID: UInt32) -> String { "pgconvoy_\(nonce)_\(databaseOID)" }
   /// The replication origin of one database on the target.

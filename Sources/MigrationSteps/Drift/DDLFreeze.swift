@@ -1,24 +1,18 @@
-import Inventory
-import Journal
-import PostgresClient
 import ReplicationModel
 
 /// `ddl: freeze`: while a migration lasts, the source refuses DDL in its databases, with words that say why.
 ///
-/// Three event triggers, made before the slots: a transaction that ran DDL before they were there has ended before the
-/// slots are made, and is in the copy. Temporary tables, comments, REINDEX and REFRESH MATERIALIZED VIEW go on. The copy
-/// inherits the triggers and loses them when it is promoted.
+/// Temporary tables, comments, REINDEX and REFRESH MATERIALIZED VIEW go on.
 enum DDLFreeze {
-  /// The schema that holds the function, and the prefix of the triggers.
-  static func name(_ names: HandOffNames) -> String { "pgconvoy_\(names.nonce)_freeze" }
-
-  /// - Parameter role: whose sessions may go on, ours.
+  /// - Parameters:
+  ///   - name: of the schema that holds the function, and the prefix of the triggers.
+  ///   - role: whose sessions may go on, ours.
   static func statements(_ name: String, role: String) -> [String] {
     let (schema, start, end, drop) = (
       quotedIdentifier(name), quotedIdentifier(name + "_start"), quotedIdentifier(name + "_end"),
       quotedIdentifier(name + "_drop")
     )
-    return removal(name) + [
+    return [
       "CREATE SCHEMA \(schema)",
       """
       CREATE FUNCTION \(schema).refuse() RETURNS event_trigger LANGUAGE plpgsql SET search_path = '' AS $refuse$
@@ -54,63 +48,5 @@ enum DDLFreeze {
       "CREATE EVENT TRIGGER \(end) ON ddl_command_end EXECUTE FUNCTION \(schema).refuse()",
       "CREATE EVENT TRIGGER \(drop) ON sql_drop EXECUTE FUNCTION \(schema).refuse()",
     ]
-  }
-
-  static func removal(_ name: String) -> [String] {
-    ["_start", "_end", "_drop"].map { "DROP EVENT TRIGGER IF EXISTS \(quotedIdentifier(name + $0))" }
-      + ["DROP SCHEMA IF EXISTS \(quotedIdentifier(name)) CASCADE"]
-  }
-
-  /// Statements of one transaction, as they are announced and run.
-  static func script(_ statements: [String]) -> String {
-    "BEGIN; " + statements.joined(separator: ";\n") + "; COMMIT"
-  }
-
-  /// Makes the source of a migration refuse DDL, if the inventory wants that.
-  static func set(_ context: MigrationContext, _ record: HandOffRecord) async throws {
-    guard context.migration.ddl == .freeze else { return }
-    for database in record.databases {
-      try await run(context, .source, database.name) { session in
-        let role = try await session.query("SELECT session_user").first ?? ""
-        return statements(name(record.names), role: role)
-      }
-    }
-  }
-
-  /// Takes it away from one side, whatever the inventory says by now.
-  static func lift(_ context: MigrationContext, _ side: Side, _ record: HandOffRecord) async throws {
-    for database in record.databases {
-      try await remove(context, side, name(record.names), in: database.name)
-    }
-  }
-
-  static func remove(
-    _ context: MigrationContext, _ side: Side, _ name: String, in database: String
-  ) async throws {
-    try await run(context, side, database) { session in
-      let schema = try await session.query("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", [name])
-      return schema.rowCount == 0 ? [] : removal(name)
-    }
-  }
-
-  /// The schemas of freezes in a database.
-  static func present(_ session: PostgresSession) async throws -> [String] {
-    try await session.query("SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname ~ '^pgconvoy_.*_freeze$'")
-      .rows.map { $0.string(0) }
-  }
-
-  private static func run(
-    _ context: MigrationContext, _ side: Side, _ database: String,
-    _ statements: (PostgresSession) async throws -> [String]
-  ) async throws {
-    do {
-      try await context.withNewSession(side, database: database) { session in
-        let statements = try await statements(session)
-        if !statements.isEmpty { try await session.script(script(statements)) }
-      }
-    } catch {
-      throw (error as? PostgresError)?.convoyError(
-        at: .database(migration: context.migrationName, name: database)) ?? error
-    }
   }
 }

@@ -184,10 +184,39 @@ extension MigrationContext {
     }
   }
 
+  /// What differs and will not come with the stream. With `ddl: replicate` a difference may be on its way: it is drift
+  /// if it is still there when the stream is past the moment when it was seen.
+  private func standingDrift(of database: String, _ direction: StreamDirection) async throws -> [String] {
+    let differences = try await settledDrift(of: database).differences
+    guard !differences.isEmpty, carriesDDL(direction) else { return differences }
+    let seen = try await sourceEnd(database)
+    let end = ContinuousClock.now + .seconds(30)
+    while ContinuousClock.now < end {
+      let status = try await recordedStatuses().map(\.status).first { $0.database == database }
+      guard let status, status.phase != .parked else { break }
+      if let applied = status.appliedLSN, applied >= seen { break }
+      try await Task.sleep(for: .milliseconds(200))
+    }
+    let again = try await settledDrift(of: database).differences
+    return differences.filter(again.contains)
+  }
+
+  /// Whether the streams of a direction carry DDL.
+  nonisolated func carriesDDL(_ direction: StreamDirection) -> Bool {
+    direction == .forward && migration.ddl == .replicate
+  }
+
+  /// Behind everything that the source has committed so far.
+  func sourceEnd(_ database: String) async throws -> LSN {
+    try await withNewSession(.source, database: database) { session in
+      try await session.query("SELECT pg_catalog.pg_current_wal_insert_lsn()").first.flatMap { LSN($0) } ?? .invalid
+    }
+  }
+
   /// - Throws: `cutover.schema-drift`, which names what differs.
   func refuseDrift(_ record: HandOffRecord, _ direction: StreamDirection) async throws {
     let found = try await mapConcurrently(record.databases.map(\.name), limit: 4) { name in
-      (database: name, differences: try await self.settledDrift(of: name).differences)
+      (database: name, differences: try await self.standingDrift(of: name, direction))
     }
     guard let first = found.first(where: { !$0.differences.isEmpty }) else { return }
     let count = first.differences.count
@@ -195,7 +224,8 @@ extension MigrationContext {
       "cutover.schema-drift",
       "the schemas differ in \(count) object\(count == 1 ? "" : "s"): \(few(first.differences, separator: "; "))",
       at: .database(migration: migrationName, name: first.database),
-      hint: "DDL is not replicated: make the same change on the \(direction.toName), then run the "
+      hint: (carriesDDL(direction) ? "no statement in the stream brings it" : "DDL is not replicated")
+        + ": make the same change on the \(direction.toName), then run the "
         + "\(direction.noun) again")
   }
 }

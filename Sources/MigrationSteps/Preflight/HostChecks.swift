@@ -25,24 +25,7 @@ enum HostChecks {
     PreflightCheck("target.port", "nothing else listens where the copy is to listen", port),
     PreflightCheck("hosts.clock", "the hosts' clocks agree", clock),
     PreflightCheck("hosts.version-check", "the inventory's version_check prints the same on both", versionCheck),
-    PreflightCheck("inventory.settings", "the inventory asks for nothing that this version cannot do", unsupported),
   ]
-
-  /// Settings that the inventory's format has and no step honours yet: better refused than passed over.
-  @Sendable static func unsupported(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
-    let migration = facts.migration
-    var findings: [Finding] = []
-    func add(_ setting: String, _ consequence: String, _ remedy: String) {
-      findings.append(
-        Finding(
-          .error, "preflight.unsupported", object: setting, "this version of pgconvoy cannot do '\(setting)'",
-          consequence: consequence, remedy: remedy))
-    }
-    if migration.ddl == .replicate {
-      add("ddl: replicate", "DDL would only be noticed, not carried over", "set ddl: report, or ddl: freeze")
-    }
-    return findings
-  }
 
   static func account(_ facts: PreflightFacts, _ side: Side) throws(CheckNotMade) -> [Finding] {
     let host = facts.migration.host(side)

@@ -64,13 +64,15 @@ struct SumQueries {
     SET lock_timeout = '10s'; SET jit = off; SET max_parallel_workers_per_gather = 4; SET statement_timeout = 0
     """
 
-  /// Ordinary tables and partitions' leaves. What initdb made (below FirstNormalObjectId) is not data.
+  /// Ordinary tables and partitions' leaves. What initdb made (below FirstNormalObjectId) is not data, nor are the source's
+  /// tables of `ddl: replicate`.
   static let listing = """
     SELECT n.nspname, c.relname, c.relpersistence,
            pg_catalog.pg_relation_size(c.oid)
              + coalesce(pg_catalog.pg_relation_size(nullif(c.reltoastrelid, 0)), 0)
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
      WHERE c.relkind = 'r' AND c.relpersistence IN ('p', 'u') AND c.oid >= 16384
+       AND NOT (n.nspname ~ '^pgconvoy_[0-9a-f]{12}_ddl$' AND c.relname IN ('statement', 'rewritten'))
      UNION ALL
     SELECT NULL, NULL, NULL, pg_catalog.pg_relation_size('pg_catalog.pg_largeobject')
     """

@@ -11,7 +11,7 @@ struct SkipCommand: AsyncParsableCommand {
     discussion: """
       'pgconvoy status' says at which LSN a database is parked, and at which change. None of that transaction's changes
       reaches the target then, also those that would have gone through: mend by hand what the verification is to find
-      equal. The order, who gave it and what was left out are in the journal and in the report.
+      equal. At a statement of 'ddl: replicate' only that statement is left out: make its change by hand first. The order, who gave it and what was left out are in the journal and in the report.
       """)
 
   @OptionGroup var options: InventoryOptions

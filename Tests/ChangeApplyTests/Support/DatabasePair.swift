@@ -16,6 +16,12 @@ final class DatabasePair {
       bytes = Array(text.utf8)
     }
 
+    init(_ lsn: LSN, hexadecimal: String) {
+      self.lsn = lsn
+      let digits = hexadecimal.utf8.compactMap { Character(UnicodeScalar($0)).hexDigitValue }
+      bytes = stride(from: 0, to: digits.count - 1, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
+    }
+
     var text: String { String(decoding: bytes, as: UTF8.self) }
   }
 
@@ -25,8 +31,11 @@ final class DatabasePair {
   let target: PostgresConnection
   let start: LSN
   var origin: String { name }
+  /// The source's table of statements, where there is one.
+  private(set) var statements: RelationName?
 
-  init(_ schema: String, encoding: String = "UTF8") throws {
+  /// - Parameter carriesDDL: whether the source writes its statements down.
+  init(_ schema: String, encoding: String = "UTF8", carriesDDL: Bool = false) throws {
     cluster = try #require(Cluster.current)
     let admin = try PostgresConnection.connect(cluster.parameters("postgres"))
     try admin.script(
@@ -40,31 +49,37 @@ final class DatabasePair {
     source = try PostgresConnection.connect(parameters)
     parameters.database = name + "_target"
     target = try PostgresConnection.connect(parameters)
+    if carriesDDL {
+      let schema = HandOffNames.random().statementSchema
+      statements = StatementRecorder.table(schema)
+      for statement in StatementRecorder.statements(schema) { try source.script(statement) }
+    }
     let slot = try source.query("SELECT lsn FROM pg_create_logical_replication_slot($1, 'test_decoding')", [name])
     start = try #require(slot.first.flatMap { LSN($0) })
     try admin.query("SELECT pg_replication_origin_create($1)", [origin])
     try admin.query("SELECT pg_replication_origin_advance($1, $2::pg_lsn)", [origin, start.description])
   }
 
-  /// What the source has committed since the last call, as a walsender would send it.
+  /// What the source has committed since the last call, as a walsender would send it: in the database's encoding.
   func changes() throws -> [Record] {
     var parameters = source.parameters
     parameters.settings = canonicalTextSettings.merging(["client_encoding": "UTF8"]) { $1 }
     let reader = try PostgresConnection.connect(parameters)
     let result = try reader.query(
       """
-      SELECT lsn, data FROM pg_logical_slot_get_changes($1, NULL, NULL, 'include-xids', 'on',
+      SELECT lsn, encode(data, 'hex') FROM pg_logical_slot_get_binary_changes($1, NULL, NULL, 'include-xids', 'on',
         'include-timestamp', 'on')
       """, [name])
-    return try result.rows.map { Record(try #require(LSN($0.string(0))), $0.string(1)) }
+    return try result.rows.map { Record(try #require(LSN($0.string(0))), hexadecimal: $0.string(1)) }
   }
 
   func applier(
-    from start: LSN? = nil, limits: BatchLimits = BatchLimits(), strictUntil: LSN = .invalid
+    from start: LSN? = nil, limits: BatchLimits = BatchLimits(), strictUntil: LSN = .invalid,
+    leavingOut: Set<LSN> = []
   ) throws -> ChangeApplier<TestDecodingParser> {
     try ChangeApplier(
       session: try openSession(), parser: TestDecodingParser(), start: start ?? self.start, identity: "test",
-      limits: limits, strictUntil: strictUntil)
+      limits: limits, strictUntil: strictUntil, statements: statements, leavingOut: leavingOut)
   }
 
   /// A session that has just been left may hold the origin for a moment.
@@ -104,7 +119,7 @@ final class DatabasePair {
   }
 
   /// What a walsender sends from there: transactions that end behind it.
-  private func remaining(_ records: [Record], after progress: LSN) -> [Record] {
+  func remaining(_ records: [Record], after progress: LSN) -> [Record] {
     var result: [Record] = []
     var transaction: [Record] = []
     for record in records {

@@ -1,0 +1,174 @@
+import LogicalDecoding
+import PostgresClient
+public import ReplicationModel
+
+/// Statements of `ddl: replicate`, each a barrier in the stream: what came before it is on the target, what comes
+/// behind it is applied to the tables as they are then.
+extension ChangeApplier {
+  /// Whether a change is of the source's protected table, whose rows are statements and never applied as rows.
+  func isStatement(_ decoded: DecodedRecord) -> Bool {
+    guard let statementTable else { return false }
+    let number: RelationNumber
+    switch decoded {
+    case .insert(let relation), .update(let relation, _), .delete(let relation): number = relation
+    case .truncate(let relations, _, _):
+      guard let first = relations.first else { return false }
+      number = first
+    default: return false
+    }
+    while namedRelations <= number {
+      if parser.relationName(namedRelations) == statementTable { statementNumber = namedRelations }
+      namedRelations += 1
+    }
+    return number == statementNumber
+  }
+
+  func takeStatement(_ decoded: DecodedRecord, lsn: LSN, record: UnsafeRawBufferPointer) throws(ApplyFailure) {
+    // Whoever deletes from the table, a superuser, changes nothing that was said.
+    guard case .insert = decoded else { return }
+    seenChanges += 1
+    guard
+      let statement = parser.newColumns.flatMap({ columns in
+        RecordedStatement(columns, names: parser.tupleNames(of: record), of: record)
+      })
+    else { throw ApplyFailure(.unreadable, "a statement that was not written down by pgconvoy's trigger") }
+    if orderedStatements.contains(lsn), let xid = sourceTransaction {
+      var left = SteppedOver(xid: xid, lsn: lsn)
+      left.statement = statement.description
+      leavingOut.append(left)
+      endsGroup = true
+      return
+    }
+    do throws(ApplyFailure) {
+      try carryOut(statement, lsn: lsn)
+    } catch {
+      throw error.ofStatement(statement)
+    }
+  }
+
+  private func carryOut(_ statement: RecordedStatement, lsn: LSN) throws(ApplyFailure) {
+    let verdict = statement.verdict
+    switch (statement.event, verdict) {
+    case (_, .passOver): return
+    case (.start, .refuse):
+      // It may be about a temporary table: its end says so, or what it is.
+      return
+    case (.start, .run): try runInTransaction(statement, statement.command ?? [])
+    case (.start, .runWithoutData(let command)): try runInTransaction(statement, command)
+    case (_, .refuse(let reason)): throw refusal(reason)
+    case (_, .runConcurrently): try runAlone(statement)
+    case (_, .runWithoutData), (_, .run):
+      if StatementList.tagsWithRows.contains(statement.tag) {
+        guard startedStatement == statement.command else { throw refusal("its beginning is not in the stream") }
+        startedStatement = nil
+        try check(statement)
+        return
+      }
+      try runInTransaction(statement, statement.command ?? [])
+    }
+    if statement.event == .start {
+      startedStatement = statement.command
+    } else {
+      carriedOut.append(statement.description)
+    }
+  }
+
+  private func refusal(_ reason: String) -> ApplyFailure {
+    ApplyFailure(.refused, "this statement is not carried over: \(reason)")
+  }
+
+  private func runInTransaction(_ statement: RecordedStatement, _ command: [UInt8]) throws(ApplyFailure) {
+    let runner = StatementRunner(statement: statement)
+    try sendPending()
+    openGroupIfNeeded()
+    try useSession()
+    let before = try pipeline.outsidePipeline { connection throws(PostgresError) in
+      if try runner.areIndexesGone(connection) { return nil as [(key: String, words: String)]? }
+      let before = try runner.calledByRows(connection)
+      try runner.run(command, connection)
+      return before
+    }
+    if let before {
+      try pipeline.renew()
+      let now = try pipeline.outsidePipeline { connection throws(PostgresError) in try runner.calledByRows(connection) }
+      if let addition = StatementRunner.addition(to: before, in: now) { throw refusal(addition) }
+    }
+    forgetRelations()
+    groupChanges += 1
+    endsGroup = true
+    try check(statement)
+  }
+
+  /// Between transactions: everything before it is committed first, and its own transaction holds nothing else.
+  private func runAlone(_ statement: RecordedStatement) throws(ApplyFailure) {
+    guard seenChanges == changesBefore + 1, let command = statement.command else {
+      throw ApplyFailure(.unreadable, "a statement that works concurrently shares its transaction")
+    }
+    try sendPending()
+    try commitOpenGroup()
+    let runner = StatementRunner(statement: statement)
+    let session = pipeline.session
+    let trouble = try pipeline.outsidePipeline { _ throws(PostgresError) in
+      try runner.runConcurrently(command, like: session)
+    }
+    if let trouble { throw refusal(trouble) }
+    forgetRelations()
+    openGroupIfNeeded()
+    groupChanges += 1
+    endsGroup = true
+  }
+
+  /// Whether it has come to what it came to on the source.
+  private func check(_ statement: RecordedStatement) throws(ApplyFailure) {
+    let runner = StatementRunner(statement: statement)
+    try useSession()
+    let difference = try pipeline.outsidePipeline { connection throws(PostgresError) in
+      try runner.difference(connection)
+    }
+    if let difference { throw refusal(difference) }
+  }
+
+  /// Nothing that was known of a table holds behind a statement.
+  private func forgetRelations() {
+    layouts.removeAll()
+    lane.writer.forgetStatements()
+  }
+
+  /// What has been carried out since the last call, to be told.
+  public func takeCarriedOut() -> [String] {
+    defer { carriedOut = [] }
+    return carriedOut
+  }
+
+  /// Statements that were left out as ordered; progress is past their transactions.
+  public func takeLeftOut() -> [SteppedOver] {
+    defer { leftOut = [] }
+    return leftOut
+  }
+
+  /// At the COMMIT of a transaction with statements that were left out: so that nothing else is said to be.
+  func endLeavingOut(lsn: LSN) throws(ApplyFailure) {
+    openGroupIfNeeded()
+    try endTransaction(lsn: lsn)
+    try commitGroup()
+    leftOut += leavingOut.map { left in
+      var done = left
+      done.commit = lsn
+      return done
+    }
+    leavingOut = []
+  }
+}
+
+extension ApplyFailure {
+  /// The failure of a statement: what it was, and the way out.
+  fileprivate func ofStatement(_ statement: RecordedStatement) -> ApplyFailure {
+    var failure = self
+    failure.isStatement = true
+    failure.operation = statement.tag
+    failure.message =
+      "\(message) (\(statement.description)); make its change on the target by hand, then 'pgconvoy skip' with this LSN "
+      + "leaves out this statement and nothing else"
+    return failure
+  }
+}
