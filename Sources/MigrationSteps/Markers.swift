@@ -37,6 +37,8 @@ struct Markers {
   /// - Returns: by database, in the order of their names.
   func run(deadline: Duration) async throws -> [Passed] {
     let end = ContinuousClock.now + deadline
+    let keeper = keepSyncAlive(context)
+    defer { keeper.cancel() }
     return try await withThrowingTaskGroup(of: Passed.self) { group in
       for database in record.databases {
         group.addTask { try await pass(database, end: end) }
