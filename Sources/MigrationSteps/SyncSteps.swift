@@ -65,7 +65,7 @@ func stopWorkers(
   ) {
     do {
       return try await way.activeSlots().isEmpty
-    } catch where mayBeDown && saysThatAConnectionBroke(error) {
+    } catch  where mayBeDown && saysThatAConnectionBroke(error) {
       return true
     }
   }

@@ -31,7 +31,7 @@ extension MigrationContext {
     while true {
       do {
         return try await body()
-      } catch where saysThatAConnectionBroke(error) {
+      } catch  where saysThatAConnectionBroke(error) {
         let deadline = end ?? .after(limit)
         if deadline.hasPassed { throw error }
         if end == nil { progress("\(what): trying again for \(limit.components.seconds) s, since \(error)".oneLine) }

@@ -124,7 +124,7 @@ struct OpenWayStep: Step {
   private func dropSlots(_ way: Way) async throws {
     do {
       try await way.dropSlots()
-    } catch where saysThatAConnectionBroke(error) {
+    } catch  where saysThatAConnectionBroke(error) {
       let host = way.context.host(way.direction.from).name
       way.context.progress("\(host) cannot be reached: the slots for the way forward stay there")
     }

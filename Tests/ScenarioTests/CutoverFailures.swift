@@ -12,7 +12,8 @@ extension Scenarios {
   /// that many rounds, those behind the first some random time into the phase.
   @Suite(.serialized) struct CutoverFailures {
     enum Phase: String, CaseIterable, Sendable {
-      case stopServices, fence, drain, sequences, largeObjects, verify, confirmFence, close, openWay, open, startServices
+      case stopServices, fence, drain, sequences, largeObjects, verify, confirmFence, close, openWay, open,
+        startServices
 
       /// The name of the step.
       func step(_ direction: StreamDirection) -> String {
