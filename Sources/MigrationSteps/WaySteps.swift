@@ -87,7 +87,9 @@ struct OpenWayStep: Step {
     }
     let began = Date()
     try await runWorkers(context, opposite)
-    try await awaitWorkers(context, laid, opposite, since: began, within: Self.deadline, at: context.place(name))
+    try await awaitWorkers(
+      context, laid, opposite, since: began, within: min(Self.deadline, context.migration.cutover.drainDeadline),
+      at: context.place(name))
     try await context.updateReport { $0.wayLSN = start }
     return StepResult(
       changed: true, "\(record.databases.count) workers stream to \(context.host(opposite.to).name) from \(start) on")

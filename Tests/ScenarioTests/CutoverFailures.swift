@@ -39,10 +39,20 @@ extension Scenarios {
       case syncKilled
       /// An immediate stop of the server that is to be opened, which comes up again.
       case serverStopped
+      /// The same, but it comes up only when the play has ended. Before the point of no return only.
+      case serverGone
       /// The sshd session processes of both hosts end.
       case sshCut
       /// The workers do not answer before the drain's deadline.
       case deadlineOver
+
+      func isMeant(in phase: Phase) -> Bool {
+        switch self {
+        case .deadlineOver: [.drain, .confirmFence].contains(phase)
+        case .serverGone: ![.open, .startServices].contains(phase)
+        default: true
+        }
+      }
     }
 
     private static let rounds = getenv("PGCONVOY_CUTOVER_FAILURES").flatMap { Int(String(cString: $0)) } ?? 0
@@ -56,7 +66,7 @@ extension Scenarios {
         }
         for round in 0..<Self.rounds {
           for phase in Phase.allCases {
-            for failure in Failure.allCases where failure != .deadlineOver || [.drain, .confirmFence].contains(phase) {
+            for failure in Failure.allCases where failure.isMeant(in: phase) {
               try await lab.go(phase, failure, late: round > 0, thenOn: true)
             }
           }
@@ -67,7 +77,7 @@ extension Scenarios {
 
     /// Of each failure one, before the point of no return and behind it.
     private static let spread: [(Phase, Failure)] = [
-      (.fence, .sshCut), (.openWay, .serverStopped), (.drain, .syncKilled), (.open, .sshCut),
+      (.fence, .sshCut), (.openWay, .serverGone), (.drain, .syncKilled), (.open, .sshCut),
     ]
   }
 }
@@ -105,6 +115,8 @@ private struct Ordeal {
     try await bring(failure, play, sync)
     let result = try await play.result()
     if failure == .deadlineOver, let sync { kill(sync, SIGCONT) }
+    // Who may come in there is asked below.
+    if failure == .serverGone { try await scenario.startServer(opening) }
     let outcome = try await outcome()
     switch result.status {
     case 0: #expect(outcome == .opened, "\(name): \(result.text)")
@@ -158,9 +170,9 @@ private struct Ordeal {
     case .deadlineOver: if let sync { kill(sync, SIGSTOP) }
     case .sshCut:
       for pid in [closing, opening].flatMap(scenario.sshdListeners).flatMap(scenario.children) { kill(pid, SIGKILL) }
-    case .serverStopped:
+    case .serverStopped, .serverGone:
       try await scenario.control(opening, "stop", "-m", "immediate")
-      try await scenario.startServer(opening)
+      if failure == .serverStopped { try await scenario.startServer(opening) }
     }
   }
 
