@@ -84,7 +84,8 @@ struct CleanUpStep: Step {
     do {
       return try await cleanUp.left()
     } catch var error as ConvoyError where side != cleanUp.serving && saysThatAConnectionBroke(error) {
-      error.hint = "if that server is gone for good, leave this step out of finish.yml, and end with "
+      error.hint =
+        "if that server is gone for good, leave this step out of finish.yml, and end with "
         + "finish: { gone: \(side.rawValue) }"
       throw error
     }
