@@ -196,6 +196,27 @@ public actor MigrationContext: StepContext {
     }
   }
 
+  /// The kept session of a database where there is one, else one for this piece of work only. Whoever uses it leaves it
+  /// as it was; when the work fails, it is closed.
+  nonisolated(nonsending) func withSession<Value>(
+    _ side: Side, database: String, _ body: nonisolated(nonsending) (PostgresSession) async throws -> Value
+  ) async throws -> Value {
+    guard let kept = await keptSession(side, database) else {
+      return try await withNewSession(side, database: database, body)
+    }
+    do {
+      return try await body(kept)
+    } catch {
+      await closeSession(side, database: database)
+      throw error
+    }
+  }
+
+  private func keptSession(_ side: Side, _ database: String) async -> PostgresSession? {
+    guard let known = sessions[SessionKey(side: side, database: database)], await known.isOpen else { return nil }
+    return known
+  }
+
   /// Ends the kept sessions of one side, before its server is stopped or its clients are swept.
   public func closeSessions(_ side: Side) async {
     for (key, session) in sessions where key.side == side {

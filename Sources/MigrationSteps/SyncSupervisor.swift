@@ -56,6 +56,7 @@ public actor SyncSupervisor {
   /// How often the journal is looked at; what a play waits for at most before a worker starts to stop.
   private static let pollInterval = Duration.milliseconds(50)
   private static let statusInterval = Duration.milliseconds(500)
+  private static let driftWatchDelay = Duration.seconds(3)
   /// How long nothing may have been wanted before a process that was started for a migration ends by itself.
   private static let idleGrace = Duration.seconds(20)
 
@@ -172,6 +173,8 @@ public actor SyncSupervisor {
     }
     let name = migration.name
     let driftWatch = Task { [logger] in
+      // Both schemas have been compared by whoever made the workers start; for now these need the servers themselves.
+      try? await Task.sleep(for: Self.driftWatchDelay)
       await DriftWatch(context: context, databases: handOff.databases.map(\.name), logger: logger) { database, drift in
         await self.note(drift, of: database, in: name)
       }.run()

@@ -145,7 +145,7 @@ struct Way {
   private func advance(_ database: HandOffDatabase, to start: LSN) async throws {
     let name = record.slot(database, direction)
     do {
-      try await context.withNewSession(direction.from, database: database.name) { session in
+      try await context.withSession(direction.from, database: database.name) { session in
         try await whenFree(session, name, CutoverSQL.advanceSlot, [name, start.description])
         let row = try await session.query(
           "SELECT confirmed_flush_lsn FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [name]
