@@ -81,8 +81,11 @@ public actor MigrationContext: StepContext {
 
   /// Does beforehand what a cutover would have to do while applications are held up: connections to hosts and
   /// databases, the settings of a target whose quarantine is lifted, and most of what the slots for the way back have to
-  /// be moved. Once in a play.
+  /// be moved. Once in a play. Where there is nothing yet to cut over, nothing is done.
   func makeReady(_ direction: StreamDirection) async throws {
+    guard let record = try await record(), record.direction == direction,
+      [.handedOff, .fenced, .drained, .cutOver, .rolledBack].contains(record.state)
+    else { return }
     guard ready.insert(direction).inserted else { return }
     do {
       async let closing = server(direction.from)
