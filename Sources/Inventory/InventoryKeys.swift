@@ -22,7 +22,9 @@ public enum InventoryKeys {
   /// Of `postgres.service`.
   public static let postgresService = service.filter { $0 != "on" }
   public static let handOff = ["lock_timeout", "deadline"]
-  public static let cutover = ["max_lag_bytes", "max_lag_seconds", "drain_deadline", "verify", "verify_budget"]
+  public static let cutover = [
+    "max_lag_bytes", "max_lag_seconds", "drain_deadline", "verify", "verify_budget", "copy_unlogged",
+  ]
   public static let baseBackup = ["max_rate", "checkpoint", "compress", "tablespace_mapping", "wal_directory"]
   public static let defaults = ["ssh", "postgres", "service_directory", "except"] + sharedMigration
 

@@ -93,7 +93,8 @@ extension InventoryReader {
         maxLag: cutover.value("max_lag_seconds", default: .seconds(10), problems.duration),
         drainDeadline: cutover.value("drain_deadline", default: .seconds(120), problems.duration),
         verify: cutover.value("verify", default: .full) { problems.choice($0) },
-        verifyBudget: cutover.optional("verify_budget", problems.duration)),
+        verifyBudget: cutover.optional("verify_budget", problems.duration),
+        copyUnlogged: cutover.value("copy_unlogged", default: false, problems.boolean)),
       baseBackup: baseBackup(layers),
       allowRestart: layers.value("allow_restart", default: [], sides))
   }

@@ -61,6 +61,7 @@ public enum InventoryText {
       ("cutover.drain_deadline", Quantities.text(cutover.drainDeadline)),
       ("cutover.verify", cutover.verify.rawValue),
       ("cutover.verify_budget", cutover.verifyBudget.map { Quantities.text($0) }),
+      ("cutover.copy_unlogged", cutover.copyUnlogged ? "true" : "false"),
       ("base_backup.max_rate", backup.maxRate.map { Quantities.text(bytes: $0) }),
       ("base_backup.checkpoint", backup.checkpoint.rawValue),
       ("base_backup.compress", backup.compress),

@@ -103,6 +103,8 @@ public struct CutoverSettings: Sendable, Equatable {
   public var verify: VerifyMode
   /// How long tables are compared in full; those left over are compared by samples. Nil: all in full.
   public var verifyBudget: Duration?
+  /// Whether the rows of unlogged tables, which no stream carries, are copied while applications are held up.
+  public var copyUnlogged: Bool
 }
 
 /// How the physical copy is made.

@@ -85,7 +85,8 @@ struct SSHServer: Sendable {
     PrintMotd no
     PrintLastLog no
     Subsystem sftp internal-sftp
-    SetEnv \(ProcessTable.marker)=\(lab.id) PGCONVOY_LAB_HOST=\(host.directory)
+    # With a home of its own no shell reads what the account's owner has in theirs, which may take a second each time.
+    SetEnv \(ProcessTable.marker)=\(lab.id) PGCONVOY_LAB_HOST=\(host.directory) HOME=\(host.directory)
 
     """
   }

@@ -69,14 +69,14 @@ extension MigrationContext {
   }
 
   /// Works on both sides of one database: the fenced side's kept session, which the markers have opened already, and
-  /// one to the other for this work only. Errors of PostgreSQL get the database as their place.
+  /// the other's, where there was room to keep one. Errors of PostgreSQL get the database as their place.
   nonisolated func withPair<Value: Sendable>(
     of database: String, _ direction: StreamDirection,
     _ body: @Sendable (PostgresSession, PostgresSession) async throws -> Value
   ) async throws -> Value {
     let source = try await session(direction.from, database: database)
     do {
-      return try await withNewSession(direction.to, database: database) { try await body(source, $0) }
+      return try await withSession(direction.to, database: database) { try await body(source, $0) }
     } catch {
       throw (error as? PostgresError)?.convoyError(at: place(ofDatabase: database)) ?? error
     }

@@ -27,7 +27,7 @@ struct Fence {
       try await disableSubscriptions(file)
       try await sweep(server, session, deadline: deadline)
     } catch {
-      let cleanUp = Task { try await lift() }
+      let cleanUp = Task { try await context.holdingOn("lifting the fence") { try await lift() } }
       _ = try? await cleanUp.value
       throw error
     }

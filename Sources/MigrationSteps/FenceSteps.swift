@@ -24,6 +24,7 @@ struct FenceStep: Step {
 
   func run(_ context: MigrationContext) async throws -> StepResult {
     _ = try await context.travelling(direction)
+    try await context.makeReady(direction)
     if try await context.fact(FactKey.downtimeBegan, as: UInt64.self) == nil {
       try await context.setFact(FactKey.downtimeBegan, millisecondsSince1970())
     }
@@ -37,7 +38,7 @@ struct FenceStep: Step {
     guard try await !context.isOver(direction) else { return .nothingToUndo }
     let isHeldUp = try await context.isHeldUp(direction)
     if isHeldUp { try await OpenWayStep(direction: direction).takeAway(context) }
-    try await Fence(context: context, side: side).lift()
+    try await context.holdingOn("lifting the fence") { try await Fence(context: context, side: side).lift() }
     if isHeldUp { try await context.setState(context.handOff().restState(direction)) }
     try await context.removeFact(FactKey.downtimeBegan)
     return .undone("lifted the fence")

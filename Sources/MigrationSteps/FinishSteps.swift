@@ -74,9 +74,21 @@ struct CleanUpStep: Step {
   func isDone(_ context: MigrationContext) async throws -> Bool {
     if try await context.isFinished() { return true }
     let cleanUp = try await CleanUp(context, side)
-    guard !cleanUp.isGivenUp, try await cleanUp.left().isEmpty else { return false }
+    guard !cleanUp.isGivenUp, try await left(cleanUp).isEmpty else { return false }
     guard oldData == .remove else { return true }
     return try await cleanUp.keptData().isEmpty
+  }
+
+  /// Says what to do where the side that serves nobody is out of reach.
+  private func left(_ cleanUp: CleanUp) async throws -> [String] {
+    do {
+      return try await cleanUp.left()
+    } catch var error as ConvoyError where side != cleanUp.serving && saysThatAConnectionBroke(error) {
+      error.hint =
+        "if that server is gone for good, leave this step out of finish.yml, and end with "
+        + "finish: { gone: \(side.rawValue) }"
+      throw error
+    }
   }
 
   func run(_ context: MigrationContext) async throws -> StepResult {

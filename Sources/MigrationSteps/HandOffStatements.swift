@@ -8,6 +8,12 @@ enum CutoverSQL {
     SELECT pg_catalog.pg_replication_slot_advance(slot_name, $2::pg_lsn) FROM pg_catalog.pg_replication_slots
      WHERE slot_name = $1 AND confirmed_flush_lsn < $2::pg_lsn
     """
+  /// As far as there is anything.
+  static let advanceSlotToEnd = """
+    SELECT pg_catalog.pg_replication_slot_advance(slot_name, pg_catalog.pg_current_wal_flush_lsn())
+      FROM pg_catalog.pg_replication_slots
+     WHERE slot_name = $1 AND NOT active AND confirmed_flush_lsn < pg_catalog.pg_current_wal_flush_lsn()
+    """
   static let advanceOrigin = "SELECT pg_catalog.pg_replication_origin_advance($1, $2::pg_lsn)"
   static let dropOrigin =
     "SELECT pg_catalog.pg_replication_origin_drop(roname) FROM pg_catalog.pg_replication_origin WHERE roname = $1"

@@ -37,6 +37,8 @@ struct Markers {
   /// - Returns: by database, in the order of their names.
   func run(deadline: Duration) async throws -> [Passed] {
     let end = ContinuousClock.now + deadline
+    let keeper = keepSyncAlive(context)
+    defer { keeper.cancel() }
     return try await withThrowingTaskGroup(of: Passed.self) { group in
       for database in record.databases {
         group.addTask { try await pass(database, end: end) }
@@ -50,24 +52,31 @@ struct Markers {
   private func pass(_ database: HandOffDatabase, end: ContinuousClock.Instant) async throws -> Passed {
     let began = ContinuousClock.now
     let nonce = HandOffNames.random().nonce + HandOffNames.random().nonce
-    let listener = try await context.newSession(direction.to, database: database.name)
     do {
-      try await listener.script("LISTEN pgconvoy_marker")
-      let before = try await progress(database, listener)
-      let source = try await context.session(direction.from, database: database.name)
-      try await source.query(CutoverSQL.marker, [nonce])
-      let marker = try await wait(for: nonce, database.name, listener, end: end)
-      try await checkProgress(marker, database, listener)
-      await listener.close()
-      let bytes = before.map { marker.lsn.bytes(since: min($0, marker.lsn)) }
-      return Passed(
-        marker: marker,
-        record: DatabaseRecord(database.name, duration: began.duration(to: .now), bytes: bytes))
+      return try await context.withSession(direction.to, database: database.name) { listener in
+        try await pass(database, listener, nonce, began: began, end: end)
+      }
     } catch {
-      await listener.close()
       throw (error as? PostgresError)?.convoyError(
         at: .database(migration: context.migrationName, name: database.name)) ?? error
     }
+  }
+
+  private func pass(
+    _ database: HandOffDatabase, _ listener: PostgresSession, _ nonce: String, began: ContinuousClock.Instant,
+    end: ContinuousClock.Instant
+  ) async throws -> Passed {
+    try await listener.script("LISTEN pgconvoy_marker")
+    let before = try await progress(database, listener)
+    let source = try await context.session(direction.from, database: database.name)
+    try await source.query(CutoverSQL.marker, [nonce])
+    let marker = try await wait(for: nonce, database.name, listener, end: end)
+    try await checkProgress(marker, database, listener)
+    try await listener.script("UNLISTEN pgconvoy_marker")
+    let bytes = before.map { marker.lsn.bytes(since: min($0, marker.lsn)) }
+    return Passed(
+      marker: marker,
+      record: DatabaseRecord(database.name, duration: began.duration(to: .now), bytes: bytes))
   }
 
   private func wait(

@@ -21,6 +21,9 @@ public actor MigrationContext: StepContext {
   private var passwords: [Side: String] = [:]
   private var controls: [Side: ServerControl] = [:]
   private var tunnels: [Side: PostgresTunnel] = [:]
+  /// What is ready for a cutover of these directions, and the text of a quarantined target's settings once it is open.
+  private var ready: Set<StreamDirection> = []
+  private var settingsToOpen: String??
 
   private struct SessionKey: Hashable {
     var side: Side
@@ -44,9 +47,13 @@ public actor MigrationContext: StepContext {
 
   // MARK: hosts
 
-  /// The host's command channel, connected on first use.
+  /// The host's command channel, connected on first use and again when its connection has ended.
   public func remote(_ side: Side) async throws -> any RemoteHost {
-    if let known = remotes[side] { return known }
+    if let known = remotes[side] {
+      if known.isOpen { return known }
+      remotes[side] = nil
+      await known.close()
+    }
     let host = migration.host(side)
     let made: any RemoteHost = WatchedHost(
       host: try await connect(host, prompt: environment.askPassphrase), logger: logger)
@@ -60,11 +67,47 @@ public actor MigrationContext: StepContext {
 
   /// How to start, stop and find the host's PostgreSQL.
   func server(_ side: Side) async throws -> ServerControl {
-    if let known = controls[side] { return known }
-    let made = try await ServerControl.find(host: migration.host(side), remote: remote(side), context: self)
+    let remote = try await remote(side)
+    if var known = controls[side] {
+      known.remote = remote
+      return known
+    }
+    let made = try await ServerControl.find(host: migration.host(side), remote: remote, context: self)
     controls[side] = made
     return made
   }
+
+  // MARK: before a cutover
+
+  /// Does beforehand what a cutover would have to do while applications are held up: connections to hosts and
+  /// databases, the settings of a target whose quarantine is lifted, and most of what the slots for the way back have to
+  /// be moved. Once in a play. Where there is nothing yet to cut over, nothing is done.
+  func makeReady(_ direction: StreamDirection) async throws {
+    guard let record = try await record(), record.direction == direction,
+      [.handedOff, .fenced, .drained, .cutOver, .rolledBack].contains(record.state)
+    else { return }
+    guard ready.insert(direction).inserted else { return }
+    do {
+      async let closing = server(direction.from)
+      async let opening = server(direction.to)
+      _ = try await (closing, opening)
+      try await HeadStart(context: self, direction: direction).run()
+    } catch {
+      ready.remove(direction)
+      throw error
+    }
+  }
+
+  /// The `postgresql.auto.conf` that lifts the target's quarantine; nil when it is not quarantined.
+  func settingsToOpenTarget() async throws -> String? {
+    if let known = settingsToOpen { return known }
+    let made = try await Quarantine.settingsToOpen(self, server(.target))
+    settingsToOpen = .some(made)
+    return made
+  }
+
+  /// The quarantine has been lifted.
+  func forgetSettingsToOpenTarget() { settingsToOpen = nil }
 
   // MARK: PostgreSQL
 
@@ -154,6 +197,27 @@ public actor MigrationContext: StepContext {
       await session.close()
       throw error
     }
+  }
+
+  /// The kept session of a database where there is one, else one for this piece of work only. Whoever uses it leaves it
+  /// as it was; when the work fails, it is closed.
+  nonisolated(nonsending) func withSession<Value>(
+    _ side: Side, database: String, _ body: nonisolated(nonsending) (PostgresSession) async throws -> Value
+  ) async throws -> Value {
+    guard let kept = await keptSession(side, database) else {
+      return try await withNewSession(side, database: database, body)
+    }
+    do {
+      return try await body(kept)
+    } catch {
+      await closeSession(side, database: database)
+      throw error
+    }
+  }
+
+  private func keptSession(_ side: Side, _ database: String) async -> PostgresSession? {
+    guard let known = sessions[SessionKey(side: side, database: database)], await known.isOpen else { return nil }
+    return known
   }
 
   /// Ends the kept sessions of one side, before its server is stopped or its clients are swept.

@@ -75,6 +75,11 @@ extension StepLibrary where Context == MigrationContext {
         parameters: [direction]
       ) { parameters in CopyLargeObjectsStep(direction: way(parameters)) },
       StepDefinition(
+        name: "copy_unlogged_tables",
+        summary: "carry the rows of unlogged tables over, where cutover.copy_unlogged says so",
+        parameters: [direction]
+      ) { parameters in CopyUnloggedStep(direction: way(parameters)) },
+      StepDefinition(
         name: "refresh_materialized_views",
         summary: "rebuild the materialized views that differ from the fenced side's",
         parameters: [direction]

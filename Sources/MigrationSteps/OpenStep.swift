@@ -24,10 +24,8 @@ struct OpenStep: Step {
     let host = context.host(direction.to).name
     let way = Way(context: context, record: try await context.handOff(), direction: direction)
     var actions = try await way.droppingSlots()
-    if try await isQuarantined(server) {
-      let path = server.dataDirectory + "/postgresql.auto.conf"
-      let quarantine = try await Quarantine.assemble(context, server, directory: server.dataDirectory)
-      let new = quarantine.configuration(for: .open).rendered(comment: Quarantine.openComment)
+    if direction == .forward, let new = try await context.settingsToOpenTarget() {
+      let path = server.settingsFile
       actions.append(.init(host: host, .file(old: try await server.download(path), new: new), path))
     }
     if direction == .reverse { actions += try await Fence(context: context, side: .target).callingQuarantine() }
@@ -43,17 +41,19 @@ struct OpenStep: Step {
 
   func run(_ context: MigrationContext) async throws -> StepResult {
     try await pass(context)
+    // Now neither side lets anybody in: a broken connection is no reason to leave it at that.
+    return try await context.holdingOn(name) { try await open(context) }
+  }
+
+  private func open(_ context: MigrationContext) async throws -> StepResult {
     let record = try await context.handOff()
     let server = try await context.server(direction.to)
-    try await Way(context: context, record: record, direction: direction).dropSlots()
     let hasWay = record.start(direction.opposite) != nil
-    if !hasWay { try await Way(context: context, record: record, direction: direction.opposite).dropSlots() }
-    if try await isQuarantined(server) {
-      let quarantine = try await Quarantine.assemble(context, server, directory: server.dataDirectory)
-      try await server.upload(
-        quarantine.configuration(for: .open).rendered(comment: Quarantine.openComment),
-        to: server.dataDirectory + "/postgresql.auto.conf")
+    async let slots: Void = dropSlots(context, record, hasWay: hasWay)
+    if direction == .forward, let settings = try await context.settingsToOpenTarget() {
+      try await server.upload(settings, to: server.settingsFile)
     }
+    try await slots
     if direction == .reverse { try await Fence(context: context, side: .target).callQuarantine() }
     // Fence.lift reloads and waits until the postmaster has read both files.
     try await Fence(context: context, side: direction.to).lift()
@@ -61,7 +61,10 @@ struct OpenStep: Step {
     try await context.setFact(FactKey.opened, opened)
     let downtime = try await context.fact(FactKey.downtimeBegan, as: UInt64.self).map { opened - min($0, opened) }
     try await note(context, downtime: downtime, hasWay: hasWay)
-    if direction == .forward { try await server.remote.runChecked(removal(server)) }
+    if direction == .forward {
+      try await server.remote.runChecked(removal(server))
+      await context.forgetSettingsToOpenTarget()
+    }
     try await context.removeFact(FactKey.downtimeBegan)
     return StepResult(
       changed: true,
@@ -96,16 +99,13 @@ struct OpenStep: Step {
   }
 
   private func removal(_ server: ServerControl) -> RemoteCommand {
-    server.command("rm -f -- \"$1\"", [keptSettings(server)], label: "removing the kept settings")
+    server.command("rm -f -- \"$1\"", [server.keptSettingsFile], label: "removing the kept settings")
   }
 
-  private func keptSettings(_ server: ServerControl) -> String {
-    "\(server.dataDirectory)/\(ServerControl.keptSettings)"
-  }
-
-  private func isQuarantined(_ server: ServerControl) async throws -> Bool {
-    guard direction == .forward else { return false }
-    return try await server.exists(keptSettings(server))
+  /// Before the first writer of the opened side can get in.
+  private func dropSlots(_ context: MigrationContext, _ record: HandOffRecord, hasWay: Bool) async throws {
+    try await Way(context: context, record: record, direction: direction).dropSlots()
+    if !hasWay { try await Way(context: context, record: record, direction: direction.opposite).dropSlots() }
   }
 
   private func note(_ context: MigrationContext, downtime: UInt64?, hasWay: Bool) async throws {
@@ -130,6 +130,13 @@ struct OpenStep: Step {
 }
 
 extension Quarantine {
+  /// The whole `postgresql.auto.conf` of an open target; nil when nothing is kept to make it of: it is open already.
+  static func settingsToOpen(_ context: MigrationContext, _ target: ServerControl) async throws -> String? {
+    guard try await target.exists(target.keptSettingsFile) else { return nil }
+    return try await assemble(context, target, directory: target.dataDirectory)
+      .configuration(for: .open).rendered(comment: openComment)
+  }
+
   static let openComment = """
     Written by pgconvoy when the server was opened: the settings that its admin had made, and archiving off until an
     archive of its own is named.

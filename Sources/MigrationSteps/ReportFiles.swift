@@ -38,8 +38,8 @@ struct ReportFiles: Sendable {
     return "\(directory)/\(name)-\(nonce)-\(number.map(String.init) ?? "<number>").json"
   }
 
-  /// Writes the report as a sealed JSON document and as Markdown beside it, each whole or not at all, under the next
-  /// free number, with mode 0600. Blocks.
+  /// Writes the report as a sealed JSON document, and as Markdown and HTML beside it, each whole or not at all, under the
+  /// next free number, with mode 0600. Blocks.
   ///
   /// - Returns: the JSON document's path and seal.
   /// - Throws: `report.unwritable`.
@@ -51,15 +51,16 @@ struct ReportFiles: Sendable {
     while true {
       let path = path(migration: migration, nonce: nonce, number: number)
       if try write(text, to: path) {
-        _ = try write(MigrationReportMarkdown.render(report, seal: seal), to: Self.markdown(path))
+        _ = try write(MigrationReportMarkdown.render(report, seal: seal), to: Self.beside(path, "md"))
+        _ = try write(MigrationReportHTML.render(report, seal: seal), to: Self.beside(path, "html"))
         return (path, seal)
       }
       number += 1
     }
   }
 
-  /// The readable form beside a document.
-  static func markdown(_ path: String) -> String { path.dropLast(".json".count) + ".md" }
+  /// A readable form beside a document.
+  static func beside(_ path: String, _ extension: String) -> String { path.dropLast("json".count) + `extension` }
 
   /// False when there is such a file.
   private func write(_ text: String, to path: String) throws -> Bool {

@@ -8,7 +8,8 @@ import ReplicationModel
 /// Everything runs as the server's own operating-system user.
 struct ServerControl: Sendable {
   let host: Inventory.Host
-  let remote: any RemoteHost
+  /// Another one after its connection has ended.
+  var remote: any RemoteHost
   /// Absolute, on the host.
   let dataDirectory: String
   let binDirectory: String
@@ -16,6 +17,10 @@ struct ServerControl: Sendable {
   let configFile: String?
 
   var user: String { host.postgres.osUser }
+  /// What ALTER SYSTEM writes.
+  var settingsFile: String { dataDirectory + "/postgresql.auto.conf" }
+  /// The target's own settings from before the migration, kept beside them in a copy.
+  var keptSettingsFile: String { "\(dataDirectory)/\(Self.keptSettings)" }
 
   /// Works out what the inventory leaves open: the programs by the usual places, the directories by asking the
   /// server.

@@ -18,15 +18,23 @@ struct ServiceControl {
     try await remote.run(command(.status).asking).exitStatus == 0
   }
 
+  /// Asks it to stop; `checkIsStopped` says whether it has.
   func stop() async throws {
     let result = try await remote.run(command(.stop))
-    guard result.succeeded, try await !isRunning() else {
-      throw ConvoyError(
-        "service.not-stopped",
-        "service \(service.name) did not stop"
-          + (result.errorText.isEmpty ? "" : ": \(result.errorText.split(separator: "\n").last ?? "")"),
-        at: .host(host.name), hint: "stop it by hand and run the playbook again")
+    guard result.succeeded else {
+      throw notStopped(
+        result.errorText.isEmpty ? "" : ": \(result.errorText.split(separator: "\n").last ?? "")")
     }
+  }
+
+  func checkIsStopped() async throws {
+    if try await isRunning() { throw notStopped("") }
+  }
+
+  private func notStopped(_ why: String) -> ConvoyError {
+    ConvoyError(
+      "service.not-stopped", "service \(service.name) did not stop\(why)", at: .host(host.name),
+      hint: "stop it by hand and run the playbook again")
   }
 
   func start() async throws {
@@ -74,6 +82,20 @@ struct ServiceControl {
 }
 
 extension MigrationContext {
+  /// Also when the connection to the host breaks meanwhile: nobody serves as long as it does not run.
+  ///
+  /// - Returns: false when it ran already.
+  nonisolated(nonsending) func startService(_ name: String, _ side: Side) async throws -> Bool {
+    try await holdingOn("starting \(name)") {
+      for control in try await serviceControls(side) where control.service.name == name {
+        if try await control.isRunning() { return false }
+        progress("starting \(name)")
+        try await control.start()
+      }
+      return true
+    }
+  }
+
   func serviceControls(_ side: Side) async throws -> [ServiceControl] {
     let host = migration.host(side)
     let services = migration.services(on: side)
@@ -107,10 +129,11 @@ struct StopServicesStep: Step {
     let name = context.migrationName
     let controls = try await context.serviceControls(side)
     let isServing = try await (context.record()?.direction.from ?? .source) == side
+    if isServing { try await context.makeReady(StreamDirection(closing: side)) }
+    let states = try await mapConcurrently(controls, limit: 8) { try await $0.isRunning() }
     if isServing { try await context.setFact(FactKey.downtimeBegan, millisecondsSince1970()) }
     var stopped: [String] = []
-    for control in controls {
-      let running = try await control.isRunning()
+    for (control, running) in zip(controls, states) {
       // What was down on a side that does not serve says nothing of whether it is wanted once that side does.
       if !running, !isServing { continue }
       let (host, service, manager) = (control.host.name, control.service.name, control.service.manager.rawValue)
@@ -126,6 +149,7 @@ struct StopServicesStep: Step {
         try file.serviceStopped(migration: name, host: host, name: service, manager: manager)
       }
     }
+    _ = try await mapConcurrently(controls, limit: 8) { try await $0.checkIsStopped() }
     return StepResult(
       changed: !stopped.isEmpty, stopped.isEmpty ? "none was running" : "stopped " + stopped.joined(separator: ", "))
   }
@@ -137,15 +161,14 @@ struct StopServicesStep: Step {
     let records = try await context.journal.perform { file throws(ConvoyError) in
       try file.servicesToStart(migration: name, host: host)
     }
-    let controls = try await context.serviceControls(side)
     var started: [String] = []
     for record in records {
-      guard let control = controls.first(where: { $0.service.name == record.name }) else {
+      guard context.migration.services(on: side).contains(where: { $0.name == record.name }) else {
         throw ConvoyError(
           "service.unknown", "service \(record.name), which was stopped, is not in the inventory any more",
           at: .host(host), hint: "put it back, or start it by hand and mark it: it was running")
       }
-      try await control.start()
+      _ = try await context.startService(record.name, side)
       try await context.journal.perform { file throws(ConvoyError) in
         try file.serviceStarted(migration: name, host: host, name: record.name, manager: record.manager)
       }
@@ -231,18 +254,18 @@ struct StartServicesStep: Step {
     if side == .target, try await !hasTakenOver(.target, context) { return false }
     // Nothing starts on a source that the target has taken over from.
     if side == .source, try await hasTakenOver(.target, context) { return true }
-    for control in try await wanted(context, side) where try await !control.isRunning() { return false }
-    return true
+    return try await context.holdingOn("start_services") {
+      for control in try await wanted(context, side) where try await !control.isRunning() { return false }
+      return true
+    }
   }
 
   func run(_ context: MigrationContext) async throws -> StepResult {
     let side = try await side.resolved(context)
     let name = context.migrationName
     var started: [String] = []
-    for control in try await wanted(context, side) where try await !control.isRunning() {
-      context.progress("starting \(control.service.name)")
-      try await control.start()
-      started.append(control.service.name)
+    for name in try await wanted(context, side).map(\.service.name) {
+      if try await context.startService(name, side) { started.append(name) }
     }
     // Closed as a whole: what did not run when it was stopped is not wanted either.
     for record in try await records(context, side) {

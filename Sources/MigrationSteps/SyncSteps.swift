@@ -20,6 +20,11 @@ func runWorkers(_ context: MigrationContext, _ direction: StreamDirection) async
   try await context.journal.perform { file throws(ConvoyError) in
     try file.setDesiredSync(DesiredSync(direction), migration: name)
   }
+  try await startSync(context)
+}
+
+/// Starts a sync process where none runs.
+private func startSync(_ context: MigrationContext) async throws {
   guard try await !isSyncRunning(context) else { return }
   let environment = context.environment
   let log = environment.stateDirectory.path + "/sync.log"
@@ -27,9 +32,23 @@ func runWorkers(_ context: MigrationContext, _ direction: StreamDirection) async
   try await startDetached(environment.program, environment.syncArguments, log: log)
 }
 
+/// Starts another sync process whenever there is none, until it is cancelled: for whoever waits for workers.
+func keepSyncAlive(_ context: MigrationContext) -> Task<Void, any Error> {
+  Task {
+    while true {
+      // As long as a process that was just started may take to say that it is there.
+      try await Task.sleep(for: .seconds(2))
+      try await startSync(context)
+    }
+  }
+}
+
 /// Says that no worker shall run, and waits until none reads the slots of a direction.
+///
+/// - Parameter mayBeDown: whether the server that they read from is allowed to be out of reach.
 func stopWorkers(
-  _ context: MigrationContext, _ record: HandOffRecord, _ direction: StreamDirection, at place: ConvoyError.Place
+  _ context: MigrationContext, _ record: HandOffRecord, _ direction: StreamDirection, at place: ConvoyError.Place,
+  mayBeDown: Bool = false
 ) async throws {
   let name = context.migrationName
   try await context.journal.perform { file throws(ConvoyError) in
@@ -43,7 +62,13 @@ func stopWorkers(
         "sync.not-stopped", "the sync workers did not stop", at: place,
         hint: "is the sync process that runs them using this state directory?")
     }
-  ) { try await way.activeSlots().isEmpty }
+  ) {
+    do {
+      return try await way.activeSlots().isEmpty
+    } catch  where mayBeDown && saysThatAConnectionBroke(error) {
+      return true
+    }
+  }
 }
 
 /// Waits until every database's slot is read by a worker.
@@ -52,6 +77,8 @@ func awaitWorkers(
   within deadline: Duration, at place: ConvoyError.Place, alsoUntil condition: () async throws -> Bool = { true }
 ) async throws {
   let way = Way(context: context, record: record, direction: direction)
+  let keeper = keepSyncAlive(context)
+  defer { keeper.cancel() }
   try await waitUntil(
     within: deadline, interval: .milliseconds(100),
     orThrow: {

@@ -55,8 +55,9 @@ public actor SyncSupervisor {
   }
 
   /// How often the journal is looked at; what a play waits for at most before a worker starts to stop.
-  private static let pollInterval = Duration.milliseconds(100)
+  private static let pollInterval = Duration.milliseconds(50)
   private static let statusInterval = Duration.milliseconds(500)
+  private static let driftWatchDelay = Duration.seconds(3)
   /// How long nothing may have been wanted before a process that was started for a migration ends by itself.
   private static let idleGrace = Duration.seconds(20)
 
@@ -175,6 +176,8 @@ public actor SyncSupervisor {
     }
     let name = migration.name
     let driftWatch = Task { [logger] in
+      // Both schemas have been compared by whoever made the workers start; for now these need the servers themselves.
+      try? await Task.sleep(for: Self.driftWatchDelay)
       await DriftWatch(
         context: context, databases: handOff.databases.map(\.name), logger: logger,
         progress: { database in
@@ -339,11 +342,7 @@ private func keepReverseSlots(_ context: MigrationContext, _ handOff: HandOffRec
       do {
         try await context.withNewSession(.target, database: database.name) { session in
           _ = try await session.query(
-            """
-            SELECT pg_catalog.pg_replication_slot_advance(slot_name, pg_catalog.pg_current_wal_flush_lsn())
-              FROM pg_catalog.pg_replication_slots
-             WHERE slot_name = $1 AND NOT active AND confirmed_flush_lsn < pg_catalog.pg_current_wal_flush_lsn()
-            """, [handOff.names.reverseSlot(databaseOID: database.oid)], within: .seconds(60))
+            CutoverSQL.advanceSlotToEnd, [handOff.slot(database, .reverse)], within: .seconds(60))
         }
       } catch {
         logger.debug("a slot for the way back was not advanced", metadata: ["error": "\(error)"])

@@ -47,7 +47,8 @@ struct VerifyStep: Step {
     let comparisons = await verification.narrowDown(found, direction, within: Self.narrowingTime)
     let servers = try await ServerDrift.between(context)
     try await context.updateReport { report in
-      report.note(comparisons, direction, mode: mode)
+      report.note(
+        comparisons, direction, mode: mode, areUnloggedCopied: context.migration.cutover.copyUnlogged)
       for difference in servers { report.note(.warning, "not the same on both servers: \(difference)") }
     }
     try check(comparisons, direction, at: context.place("verify"))
@@ -103,7 +104,8 @@ extension LargeObjectSums: CustomStringConvertible {
 extension MigrationReport {
   /// Puts what was compared into the report, equal or not.
   mutating func note(
-    _ comparisons: [Verification.Comparison], _ direction: StreamDirection = .forward, mode: SumMode
+    _ comparisons: [Verification.Comparison], _ direction: StreamDirection = .forward, mode: SumMode,
+    areUnloggedCopied: Bool = false
   ) {
     if mode == .off { note(.warning, "tables were not compared: cutover.verify is off") }
     if mode == .counts { note(.note, "rows were counted, their content was not compared: cutover.verify is counts") }
@@ -123,7 +125,8 @@ extension MigrationReport {
         databases[index].target = Side(rows: comparison.target.rows, checksum: checksum(comparison.target, mode))
       }
       let unlogged = (direction == .forward ? comparison.source : comparison.target).unlogged
-      if !unlogged.isEmpty {
+      // Where they are copied, the step that does so says what became of them.
+      if !unlogged.isEmpty, !areUnloggedCopied {
         let left = direction == .forward ? "are empty on the target" : "keep on the source what they had at the cutover"
         note(.warning, "unlogged tables \(left): \(few(unlogged.map(\.description)))", database: name)
       }

@@ -9,6 +9,7 @@ struct WatchedHost: RemoteHost {
   let logger: Logger
 
   var name: String { host.name }
+  var isOpen: Bool { host.isOpen }
 
   func run(_ command: RemoteCommand) async throws -> CommandResult {
     note(command.isQuestion ? "ask" : "run", command.text, as: command.user, command.isQuestion ? .trace : .debug)

@@ -19,13 +19,12 @@ struct Way {
 
   /// Makes the slots that are not there yet.
   func makeSlots() async throws {
-    _ = try await mapConcurrently(record.databases, limit: CopySequencesStep.limit) { database in
+    let present = Set(try await names(direction.from, "slot_name", of: "pg_replication_slots"))
+    let missing = record.databases.filter { !present.contains(record.slot($0, direction)) }
+    _ = try await mapConcurrently(missing, limit: CopySequencesStep.limit) { database in
       let name = record.slot(database, direction)
       do {
         try await context.withNewSession(direction.from, database: database.name) { session in
-          let exists = try await session.query(
-            "SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [name])
-          guard exists.rowCount == 0 else { return }
           // Before the slot, as at the hand-off.
           let plugin = context.migration.plugin
           if plugin == .pgoutput { try await makePublication(session, name) }
@@ -146,7 +145,7 @@ struct Way {
   private func advance(_ database: HandOffDatabase, to start: LSN) async throws {
     let name = record.slot(database, direction)
     do {
-      try await context.withNewSession(direction.from, database: database.name) { session in
+      try await context.withSession(direction.from, database: database.name) { session in
         try await whenFree(session, name, CutoverSQL.advanceSlot, [name, start.description])
         let row = try await session.query(
           "SELECT confirmed_flush_lsn FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [name]

@@ -87,7 +87,9 @@ struct OpenWayStep: Step {
     }
     let began = Date()
     try await runWorkers(context, opposite)
-    try await awaitWorkers(context, laid, opposite, since: began, within: Self.deadline, at: context.place(name))
+    try await awaitWorkers(
+      context, laid, opposite, since: began, within: min(Self.deadline, context.migration.cutover.drainDeadline),
+      at: context.place(name))
     try await context.updateReport { $0.wayLSN = start }
     return StepResult(
       changed: true, "\(record.databases.count) workers stream to \(context.host(opposite.to).name) from \(start) on")
@@ -98,10 +100,12 @@ struct OpenWayStep: Step {
       return .nothingToUndo
     }
     let way = Way(context: context, record: record, direction: direction.opposite)
-    try await stopWorkers(context, record, way.direction, at: context.place(name))
+    // The side that was to be opened may be what broke. Its slots are not read then, and that nobody holds the origins on
+    // the side that goes on serving says that nothing more will be applied there.
+    try await stopWorkers(context, record, way.direction, at: context.place(name), mayBeDown: true)
+    try await context.holdingOn("taking the way away") { try await way.dropOrigins() }
     // The slots for the way back were there before, and are kept advanced; those for the way forward were not.
-    if way.direction == .forward { try await way.dropSlots() }
-    try await way.dropOrigins()
+    if way.direction == .forward { try await dropSlots(way) }
     try await context.updateHandOff { record in if way.direction == .reverse { record.reverseLSN = nil } }
     return .undone("took the way \(way.direction == .reverse ? "back" : "forward") away again")
   }
@@ -114,7 +118,17 @@ struct OpenWayStep: Step {
       _ = try await undo(context)
       try await runWorkers(context, direction)
     } else if direction == .reverse {
-      try await Way(context: context, record: handOff, direction: .forward).dropSlots()
+      try await dropSlots(Way(context: context, record: handOff, direction: .forward))
+    }
+  }
+
+  /// Unless their server is out of reach: the next rollback uses them again, and `finish` would remove them.
+  private func dropSlots(_ way: Way) async throws {
+    do {
+      try await way.dropSlots()
+    } catch  where saysThatAConnectionBroke(error) {
+      let host = way.context.host(way.direction.from).name
+      way.context.progress("\(host) cannot be reached: the slots for the way forward stay there")
     }
   }
 }

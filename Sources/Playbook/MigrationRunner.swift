@@ -249,6 +249,7 @@ private struct Stopped: Error {}
 private func convoyError(_ error: any Error, migration: String, step: String) -> ConvoyError {
   let place = ConvoyError.Place.step(migration: migration, host: nil, step: step)
   if let error = error as? ConvoyError { return error.placed(at: place) }
+  if let error = error as? any ConvoyErrorConvertible { return error.convoyError(at: place) }
   let text = error is CancellationError ? "the step was cancelled" : "\(error)"
   return ConvoyError("playbook.step-failed", text.replacing("\n", with: " "), at: place)
 }

@@ -108,6 +108,12 @@ extension PostgresConnection {
       try writeCopyMessage(bytes[start..<end], until: deadline)
       start = end
     }
+    return try finishCopyIn(until: deadline)
+  }
+
+  /// Ends a `COPY … FROM STDIN` whose bytes have all been written, and waits for what the server says to it.
+  @discardableResult
+  public func finishCopyIn(until deadline: Deadline) throws(PostgresError) -> QueryResult {
     try endCopy(until: deadline)
     var last: QueryResult?
     while let result = try nextResult(until: deadline) {

@@ -58,7 +58,7 @@ extension PostgresError: CustomStringConvertible {
   }
 }
 
-extension PostgresError {
+extension PostgresError: ConvoyErrorConvertible {
   /// The error as a person reads it.
   public func convoyError(at place: ConvoyError.Place? = nil) -> ConvoyError {
     let (code, hint) = codeAndHint

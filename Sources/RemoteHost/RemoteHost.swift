@@ -9,6 +9,10 @@ public protocol RemoteHost: Sendable {
   /// The name in the inventory; the place of every error.
   var name: String { get }
 
+  /// Whether commands can be run, as far as anybody has noticed. A connection that has ended does not come back: a new
+  /// host has to be made.
+  var isOpen: Bool { get }
+
   /// Runs a command to its end. An exit status other than 0 is a result, not an error.
   ///
   /// The command has ended when its process has exited *and* its output is closed: a daemon that it leaves behind has
@@ -106,6 +110,8 @@ public struct CommandResult: Sendable, Equatable {
 }
 
 extension RemoteHost {
+  public var isOpen: Bool { true }
+
   public func upload(_ content: [UInt8], to path: String, mode: UInt16, owner: String? = nil) async throws {
     try await upload(content, to: path, mode: mode, owner: owner, as: nil)
   }

@@ -96,3 +96,8 @@ extension ConvoyError.Place: CustomStringConvertible {
     }
   }
 }
+
+/// An error of a leaf room that knows how a person should read it.
+public protocol ConvoyErrorConvertible: Error {
+  func convoyError(at place: ConvoyError.Place?) -> ConvoyError
+}

@@ -62,6 +62,7 @@ enum ShippedFiles {
           - drain # every worker applies its database's marker
           - copy_sequences # and what else logical decoding does not carry
           - copy_large_objects
+          - copy_unlogged_tables # where cutover.copy_unlogged says so
           - refresh_materialized_views
           - verify # rows and checksums of every table
           - confirm_fence # a second marker: nothing was written since the first
@@ -168,6 +169,7 @@ enum ShippedFiles {
           - drain: { direction: reverse }
           - copy_sequences: { direction: reverse }
           - copy_large_objects: { direction: reverse }
+          - copy_unlogged_tables: { direction: reverse }
           - refresh_materialized_views: { direction: reverse }
           - verify: { direction: reverse }
           - confirm_fence: { direction: reverse }

@@ -148,7 +148,7 @@ struct CutoverStepsTests {
     #expect(try await ReportStep().isDone(context))
     let attributes = try FileManager.default.attributesOfItem(atPath: path)
     #expect(attributes[.posixPermissions] as? Int == 0o600)
-    #expect(try FileManager.default.contentsOfDirectory(atPath: servers.directory + "-state/reports").count == 4)
+    #expect(try FileManager.default.contentsOfDirectory(atPath: servers.directory + "-state/reports").count == 6)
 
     let report = try #require(try await ClosingReport.latest(context)).report
     #expect(report.outcome == .cutOver)

@@ -66,7 +66,9 @@ import Testing
     let (path, seal) = try files.write(report(), migration: "m", nonce: "0")
     #expect(try ReportFiles.read(path, seal: seal)?.report == report())
     #expect(try ReportFiles.read(path, seal: nil)?.report == report())
-    #expect(try String(contentsOfFile: ReportFiles.markdown(path), encoding: .utf8).contains(seal))
+    for form in ["md", "html"] {
+      #expect(try String(contentsOfFile: ReportFiles.beside(path, form), encoding: .utf8).contains(seal))
+    }
     let text = try String(contentsOfFile: path, encoding: .utf8)
     // Someone who knows how computes a new hash; the journal knows the old one.
     let forged = SealedReport.seal(MigrationReportJSON.render(report()).replacing("ada@", with: "eve@")).text

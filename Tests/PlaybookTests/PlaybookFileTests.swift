@@ -297,7 +297,7 @@ import Testing
       "cutover",
       [
         "wait_for_lag", "analyze", "stop_services", "fence", "drain", "copy_sequences", "copy_large_objects",
-        "refresh_materialized_views", "verify",
+        "copy_unlogged_tables", "refresh_materialized_views", "verify",
         "confirm_fence", "close_forward", "open_way_back", "open_target", "start_services", "report",
       ], .undo
     ),
@@ -305,7 +305,7 @@ import Testing
       "rollback",
       [
         "wait_for_lag", "analyze", "stop_services", "fence", "drain", "copy_sequences", "copy_large_objects",
-        "refresh_materialized_views", "verify",
+        "copy_unlogged_tables", "refresh_materialized_views", "verify",
         "confirm_fence", "close_reverse", "open_way_forward", "open_source", "start_services", "report",
       ], .undo
     ),

@@ -44,6 +44,37 @@ extension Scenarios {
       }
     }
 
+    /// The old server has been switched off for good: what is left is on the other one, and goes.
+    @Test func whereTheOldServerIsGone() async throws {
+      try await Scenario.run(databases: ["alpha"], plugin: .pgoutput) { scenario in
+        try await scenario.play("migrate")
+        try await scenario.play("cutover")
+        try await scenario.control(scenario.source, "stop", "-m", "immediate")
+        for pid in scenario.sshdListeners(scenario.source) {
+          for child in scenario.children(of: pid) { kill(child, SIGKILL) }
+          kill(pid, SIGKILL)
+        }
+        try await scenario.applicationGoesOn(on: scenario.target)
+        let usual = try await scenario.play("finish", expecting: 1)
+        #expect(usual.text.contains("finish: { gone: source }"), "\(usual.text)")
+        let finish = try scenario.playbook("finish") { text in
+          text.split(separator: "\n").filter { !$0.contains("clean_up: { on: source }") }.joined(separator: "\n")
+            .replacing("- finish #", with: "- finish: { gone: source } #") + "\n"
+        }
+        let check = try await scenario.start("play", finish, "--check").result()
+        #expect(check.status == 0, "\(check.text)")
+        let result = try await scenario.play(finish)
+        #expect(result.text.contains("nothing of pgconvoy's is left on lab-target"), "\(result.text)")
+        let left = try await Catalogs(scenario, .target, scenario.target)
+        #expect(left.replication == [])
+        #expect(left.schemas.filter { $0.contains { $0.hasPrefix("pgconvoy") } } == [])
+        #expect(try await scenario.status().migrations.map(\.state) == [.finished])
+        let again = try await scenario.play(finish)
+        #expect(again.text.contains("finish: already done"), "\(again.text)")
+        try await scenario.applicationGoesOn(on: scenario.target)
+      }
+    }
+
     @Test(arguments: [false, true]) func withoutACutoverOrAfterARollbackTheTargetIsAsBefore(cutOver: Bool) async throws
     {
       try await Scenario.run(databases: ["alpha"], ddl: cutOver ? "freeze" : nil) { scenario in

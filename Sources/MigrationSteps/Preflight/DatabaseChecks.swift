@@ -107,9 +107,14 @@ enum DatabaseChecks {
       return [
         Finding(
           .warning, "preflight.unlogged-tables", host: facts.name(.source), database: name, object: tables[0],
-          "unlogged: " + shortList(tables), consequence: "they are empty on the copy and get no changes",
+          "unlogged: " + shortList(tables),
+          consequence: facts.migration.cutover.copyUnlogged
+            ? "they are empty on the copy; the cutover copies their rows while applications are held up"
+            : "they are empty on the copy and get no changes",
           remedy: "ALTER TABLE \(tables[0]) SET LOGGED, if its rows matter"
-            + (tables.count > 1 ? "; likewise the others" : ""))
+            + (tables.count > 1 ? "; likewise the others" : "")
+            + (facts.migration.cutover.copyUnlogged
+              ? "" : "; or have the cutover copy them, while applications are held up: cutover.copy_unlogged"))
       ]
     }
   }

@@ -123,6 +123,8 @@ enum MaterializedViewRefresh {
       comparison.target = try await sums(of: populated, in: list(target), target)
     } while !comparison.differing.isEmpty && comparison.differing.count < before
 
+    try await target.script("RESET session_replication_role; RESET lock_timeout")
+
     for view in order where comparison.differing.contains(view.name.catalogBytes) {
       if let failure = failures[view.name.catalogBytes] {
         outcome.findings.append(

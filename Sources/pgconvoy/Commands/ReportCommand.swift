@@ -6,7 +6,7 @@ import ReplicationModel
 import StatusReport
 
 enum ReportFormat: String, CaseIterable, ExpressibleByArgument {
-  case text, json, markdown
+  case text, json, markdown, html
 }
 
 /// `pgconvoy report`: prints the proof of a migration's latest cutover or rollback again, if nobody has changed it.
@@ -23,7 +23,7 @@ struct ReportCommand: AsyncParsableCommand {
   var limit: String?
   @Option(help: ArgumentHelp("A document from anywhere, instead of the latest.", valueName: "path"))
   var file: String?
-  @Option(help: ArgumentHelp("text, json or markdown.", valueName: "format"))
+  @Option(help: ArgumentHelp("text, json, markdown or html.", valueName: "format"))
   var format = ReportFormat.text
 
   func run() async throws {
@@ -53,6 +53,7 @@ struct ReportCommand: AsyncParsableCommand {
       case .text: MigrationReportText.render(document.report, style: Terminal.style)
       case .json: document.json
       case .markdown: MigrationReportMarkdown.render(document.report, seal: document.seal)
+      case .html: MigrationReportHTML.render(document.report, seal: document.seal)
       }
     Terminal.output(text)
   }

@@ -43,6 +43,7 @@ extension Scenarios {
   try await scenario.script(.source, Suites.ParkedDatabase.tables, in: "alpha")
   try await scenario.script(.source, Suites.VerifiedOnline.tables, in: "alpha")
   try await scenario.script(.source, Suites.SchemaDrifts.tables, in: "alpha")
+  try await scenario.script(.source, Suites.DriftParks.tables, in: "alpha")
   try await scenario.script(.source, Suites.FenceKeepsWritersOut.tables, in: "beta")
   try await scenario.script(.source, Suites.DatabaseSettings.tables, in: "beta")
   try await scenario.play("migrate")
