@@ -33,6 +33,7 @@ struct BaseBackupStep: Step {
       actions.append(try await deed.announcement(on: target))
     }
     return actions + [
+      .init(host: host, directoryForCopy(target)),
       .init(host: host, .file(old: nil, new: passfileLine(migration.source, password: "********")), target.passfile),
       .init(host: host, backupCommand(context, target, slot: slot)),
       .init(
@@ -62,7 +63,7 @@ struct BaseBackupStep: Step {
     try await claimPlaces(context, target)
     try await makeRoom(context, oldData)
     // One that pg_basebackup finds, it empties when it fails, and leaves.
-    try await target.check("mkdir -m 700 -- \"$1\"", [target.copyDirectory], label: "making the copy's directory")
+    try await target.remote.runChecked(directoryForCopy(target))
     try await writePassfile(context, target)
     let watcher = BackupProgress(report: context.progress)
     let began = ContinuousClock.now
@@ -150,6 +151,10 @@ struct BaseBackupStep: Step {
         hint: "tablespaces and WAL need directories of their own: see base_backup.tablespace_mapping and wal_directory")
     }
     try await context.setFact(FactKey.copyPlaces, places.map(\.path))
+  }
+
+  private func directoryForCopy(_ target: ServerControl) -> RemoteCommand {
+    target.command("mkdir -m 700 -- \"$1\"", [target.copyDirectory], label: "making the copy's directory")
   }
 
   private func passfileLine(_ source: Inventory.Host, password: String) -> String {

@@ -210,6 +210,8 @@ struct StartServicesStep: Step {
     var found = try await records(context, side)
     var takesOver = side == .target
     if !takesOver { takesOver = try await hasTakenOver(side, context) }
+    // Behind a cutover it is a rollback that asks, before it has begun.
+    if !takesOver { takesOver = try await hasTakenOver(side == .source ? .target : .source, context) }
     if takesOver { found += try await records(context, side == .source ? .target : .source) }
     return found
   }
@@ -252,8 +254,6 @@ struct StartServicesStep: Step {
   func isDone(_ context: MigrationContext) async throws -> Bool {
     let side = try await side.resolved(context)
     if side == .target, try await !hasTakenOver(.target, context) { return false }
-    // Nothing starts on a source that the target has taken over from.
-    if side == .source, try await hasTakenOver(.target, context) { return true }
     return try await context.holdingOn("start_services") {
       for control in try await wanted(context, side) where try await !control.isRunning() { return false }
       return true
@@ -262,6 +262,9 @@ struct StartServicesStep: Step {
 
   func run(_ context: MigrationContext) async throws -> StepResult {
     let side = try await side.resolved(context)
+    if side == .source, try await hasTakenOver(.target, context) {
+      return StepResult(changed: false, "nothing to start: the target has taken over")
+    }
     let name = context.migrationName
     var started: [String] = []
     for name in try await wanted(context, side).map(\.service.name) {

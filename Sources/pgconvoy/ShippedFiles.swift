@@ -145,6 +145,7 @@ enum ShippedFiles {
           - stop_services: { on: source }
           - hand_off
           - start_services: { on: source }
+            when: state != cut_over
 
       - name: keep up
         steps:
