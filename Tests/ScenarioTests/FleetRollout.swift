@@ -5,11 +5,11 @@ import Testing
 @testable import Lab
 
 extension Scenarios {
-  /// One inventory, several migrations in batches, and a host that dies on the way.
+  /// One inventory, twelve migrations in batches of three, and a host that dies on the way.
   ///
-  /// `PGCONVOY_FLEET=12` makes it as large; each migration has two servers of its own.
+  /// `PGCONVOY_FLEET=4` makes it as small; each migration has two servers of its own.
   @Suite(.serialized) struct FleetRollout {
-    private static let count = max(3, getenv("PGCONVOY_FLEET").flatMap { Int(String(cString: $0)) } ?? 3)
+    private static let count = max(3, getenv("PGCONVOY_FLEET").flatMap { Int(String(cString: $0)) } ?? 12)
 
     @Test func oneHostDiesAndTheOthersFinish() async throws {
       try await withScenarios(Self.count) { scenarios in
@@ -22,7 +22,7 @@ extension Scenarios {
           """
           - name: rollout
             migrations: fleet
-            serial: \(max(1, Self.count / 4))
+            serial: 3
             max_failures: 1
             steps: [preflight, base_backup, start_standby, hand_off, start_sync]
           """)
