@@ -37,6 +37,8 @@ extension ChangeApplier {
       left.statement = statement.description
       leavingOut.append(left)
       endsGroup = true
+      // Its end is left out by an order of its own, or finds what was made by hand.
+      if statement.event == .start { startedStatement = statement.command }
       return
     }
     do throws(ApplyFailure) {
@@ -56,7 +58,7 @@ extension ChangeApplier {
     case (.start, .run): try runInTransaction(statement, statement.command ?? [])
     case (.start, .runWithoutData(let command)): try runInTransaction(statement, command)
     case (_, .refuse(let reason)): throw refusal(reason)
-    case (_, .runConcurrently): try runAlone(statement)
+    case (_, .runInstead(let command)): try runInTransaction(statement, command)
     case (_, .runWithoutData), (_, .run):
       if StatementList.tagsWithRows.contains(statement.tag) {
         guard startedStatement == statement.command else { throw refusal("its beginning is not in the stream") }
@@ -97,25 +99,6 @@ extension ChangeApplier {
     groupChanges += 1
     endsGroup = true
     try check(statement)
-  }
-
-  /// Between transactions: everything before it is committed first, and its own transaction holds nothing else.
-  private func runAlone(_ statement: RecordedStatement) throws(ApplyFailure) {
-    guard seenChanges == changesBefore + 1, let command = statement.command else {
-      throw ApplyFailure(.unreadable, "a statement that works concurrently shares its transaction")
-    }
-    try sendPending()
-    try commitOpenGroup()
-    let runner = StatementRunner(statement: statement)
-    let session = pipeline.session
-    let trouble = try pipeline.outsidePipeline { _ throws(PostgresError) in
-      try runner.runConcurrently(command, like: session)
-    }
-    if let trouble { throw refusal(trouble) }
-    forgetRelations()
-    openGroupIfNeeded()
-    groupChanges += 1
-    endsGroup = true
   }
 
   /// Whether it has come to what it came to on the source.

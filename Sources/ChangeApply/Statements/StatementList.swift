@@ -3,8 +3,8 @@ public enum StatementVerdict: Sendable, Equatable {
   case run
   /// With this text, which makes the table and leaves its rows to the stream.
   case runWithoutData([UInt8])
-  /// By itself, in no transaction.
-  case runConcurrently
+  /// With this text, which works in one transaction: nobody else is on the target whom CONCURRENTLY would spare.
+  case runInstead([UInt8])
   /// It is about a temporary table, which belongs to its session.
   case passOver
   /// Not carried over, for this reason.
@@ -64,7 +64,8 @@ public enum StatementList {
       if enables { return .refuse("what is enabled so would fire for rows that are applied, as a superuser") }
       return .run
     case "CREATE INDEX", "DROP INDEX":
-      return tokens.dropFirst(head).first == .word("CONCURRENTLY") ? .runConcurrently : .run
+      guard tokens.dropFirst(head).first == .word("CONCURRENTLY"), head + 1 < text.starts.count else { return .run }
+      return .runInstead(Array(command[..<text.starts[head]]) + Array(command[text.starts[head + 1]...]))
     case _ where tagsWithRows.contains(tag): return withoutData(command, tokens, text)
     default: return .run
     }

@@ -93,7 +93,7 @@ public enum StatementRecorder {
     CREATE FUNCTION \(name).record() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $record$
     DECLARE
       path pg_catalog.text := pg_catalog.current_setting('search_path');
-      creation pg_catalog.text := pg_catalog.current_schema();
+      quoting pg_catalog.text := pg_catalog.current_setting('quote_all_identifiers');
       stack pg_catalog.text;
       told pg_catalog.record;
       changed pg_catalog.oid[];
@@ -102,8 +102,10 @@ public enum StatementRecorder {
       query pg_catalog.text;
       shadow pg_catalog.text;
       trouble pg_catalog.text;
+      result pg_catalog.text;
     BEGIN
       PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+      PERFORM pg_catalog.set_config('quote_all_identifiers', 'off', true);
       GET DIAGNOSTICS stack = PG_CONTEXT;
       <<work>>
       BEGIN
@@ -116,7 +118,7 @@ public enum StatementRecorder {
           EXIT work;
         ELSIF tg_event = 'ddl_command_start' THEN
           -- Before its rows. Whether it is about a temporary table is known by its text only.
-          EXIT work WHEN strpos(stack, chr(10)) > 0 OR starts_with(creation, 'pg_temp');
+          EXIT work WHEN strpos(stack, chr(10)) > 0 OR starts_with(ltrim(path, ' "'), 'pg_temp');
           SELECT NULL::text AS objects, NULL::text[] AS relations INTO told;
         ELSIF tg_event = 'sql_drop' THEN
           EXIT work WHEN tg_tag NOT LIKE 'DROP %';
@@ -130,7 +132,8 @@ public enum StatementRecorder {
           IF told.some_temporary THEN trouble := 'it is about a temporary object too'; END IF;
         ELSE
           WITH gone AS (
-            DELETE FROM \(name).rewritten WHERE xact = pg_current_xact_id() RETURNING relation)
+            DELETE FROM \(name).rewritten WHERE xact = pg_current_xact_id() AND strpos(stack, chr(10)) = 0
+            RETURNING relation)
           SELECT array_agg(relation) INTO changed FROM gone JOIN pg_class ON oid = relation AND relpersistence <> 't';
           EXIT work WHEN tg_tag IN ('REFRESH MATERIALIZED VIEW', 'REINDEX');
           SELECT string_agg(DISTINCT concat_ws(' ', lower(c.object_type), c.object_identity), ', ') AS objects,
@@ -161,8 +164,29 @@ public enum StatementRecorder {
         ELSIF tg_tag = ANY (ARRAY[\(list(StatementList.tags))]) THEN
           query := current_query();
           SELECT relname INTO shadow FROM pg_class
-           WHERE relnamespace = pg_my_temp_schema() AND strpos(lower(query), lower(relname)) > 0 LIMIT 1;
+           WHERE relnamespace = pg_my_temp_schema() AND strpos(lower(query), lower(relname)) > 0
+             AND (relname COLLATE "C" !~ '^[A-Za-z0-9_$]+$'
+                  OR lower(relname) = ANY (regexp_split_to_array(lower(query) COLLATE "C", '[^a-z0-9_$]+'))) LIMIT 1;
           IF FOUND THEN trouble := format('its session has a temporary relation %I, which it may mean', shadow); END IF;
+        END IF;
+        -- To read a table is to plan, and that calls immutable functions of predicates and statistics, as us.
+        IF EXISTS (
+          SELECT FROM unnest(changed) AS c(oid) JOIN pg_depend d
+              ON d.classid = 'pg_class'::regclass AND d.objid IN (SELECT indexrelid FROM pg_index WHERE indrelid = c.oid)
+              OR d.classid = 'pg_statistic_ext'::regclass
+                 AND d.objid IN (SELECT s.oid FROM pg_statistic_ext s WHERE s.stxrelid = c.oid)
+           WHERE d.refobjid >= 16384
+             AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass, 'pg_cast'::regclass))
+        THEN
+          trouble := coalesce(trouble, 'it rewrote a table with indexes or statistics that call functions of users');
+        END IF;
+        IF tg_event = 'ddl_command_end' AND trouble IS NULL THEN
+          BEGIN
+            result := \(name).outcome(told.relations, added, ARRAY(SELECT unnest(changed)::regclass::text ORDER BY 1));
+          EXCEPTION WHEN OTHERS THEN
+            -- Whatever cannot be told is no reason for the statement to fail.
+            trouble := 'what it came to cannot be told (SQLSTATE ' || SQLSTATE || ')';
+          END;
         END IF;
         INSERT INTO \(name).statement
         SELECT tg_event, tg_tag, query, told.objects, trouble, executor,
@@ -170,9 +194,9 @@ public enum StatementRecorder {
                (SELECT jsonb_object_agg(s.name, s.setting) FROM pg_settings s
                  WHERE s.name = ANY (ARRAY[\(list(settings))])) || jsonb_build_object('search_path', path),
                told.relations, added, ARRAY(SELECT unnest(changed)::regclass::text ORDER BY 1),
-               CASE WHEN tg_event = 'ddl_command_end' AND trouble IS NULL THEN
-                 \(name).outcome(told.relations, added, ARRAY(SELECT unnest(changed)::regclass::text ORDER BY 1)) END;
+               result;
       END;
+      PERFORM pg_catalog.set_config('quote_all_identifiers', quoting, true);
       PERFORM pg_catalog.set_config('search_path', path, true);
     END
     $record$
@@ -194,7 +218,7 @@ enum StatementOutcome {
     CREATE FUNCTION \(name)(relations text[], columns text[], rewritten text[]) RETURNS text LANGUAGE plpgsql
       SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET TimeZone = 'UTC'
       SET extra_float_digits = 3 SET bytea_output = 'hex' SET lc_monetary = 'C' SET quote_all_identifiers = off
-      SET row_security = off SET enable_seqscan = on
+      SET row_security = off SET enable_seqscan = on SET constraint_exclusion = off
     AS $outcome$
     DECLARE
       result text;
@@ -219,7 +243,7 @@ enum StatementOutcome {
         result := concat_ws('; ', result, line);
       END IF;
       FOREACH name IN ARRAY coalesce(rewritten, '{}') LOOP
-        IF to_regclass(name) IS NOT NULL THEN
+        IF EXISTS (SELECT FROM pg_class c WHERE c.oid = to_regclass(name) AND c.relkind IN ('r', 'm')) THEN
           EXECUTE format('SELECT count(*) || '' rows, '' || coalesce(sum(hashtextextended(textin(record_out(t.*)) '
             'COLLATE "C", 0)), 0) FROM ONLY %s AS t', to_regclass(name)) INTO line;
           result := concat_ws('; ', result, name || ': ' || line);

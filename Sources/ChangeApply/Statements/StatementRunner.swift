@@ -5,7 +5,9 @@ import PostgresClient
 ///
 /// The text is not run by the superuser who applies rows, nor after a SET ROLE of hers, which a function that the statement
 /// calls could take back. It runs inside a SECURITY DEFINER function that belongs to the role: there the server refuses
-/// to change the role, however deep. Deferred triggers are fired in there too.
+/// to change the role, however deep. Deferred triggers are fired in there too. An event trigger that fires always sees
+/// to it that the statement is the only DDL: on the source its functions' own would have been noticed, here they
+/// would change tables behind what the source has told.
 ///
 /// A statement may call its owner's functions, and those may leave things behind in the session: settings, prepared
 /// statements, temporary objects, cursors that would be carried on at the COMMIT. So all that is thrown away (`cleaning`)
@@ -43,6 +45,17 @@ struct StatementRunner {
       SET CONSTRAINTS ALL IMMEDIATE;
     END
     $run$;
+    CREATE TABLE pg_temp.pgconvoy_begun (begun boolean);
+    CREATE FUNCTION pg_temp.pgconvoy_once() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
+      SET search_path = pg_catalog, pg_temp
+    AS $once$
+    BEGIN
+      IF EXISTS (SELECT FROM pg_temp.pgconvoy_begun) THEN
+        RAISE insufficient_privilege USING MESSAGE = 'a function that it calls runs DDL (' || tg_tag || ')';
+      END IF;
+      INSERT INTO pg_temp.pgconvoy_begun VALUES (true);
+    END
+    $once$;
     CREATE FUNCTION pg_temp.pgconvoy_carry(command bytea, role bytea, superuser boolean, settings bytea)
     RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = auto
       SET enable_seqscan = on SET enable_hashjoin = on SET enable_mergejoin = on
@@ -59,7 +72,10 @@ struct StatementRunner {
         RAISE insufficient_privilege USING MESSAGE = format('role %I is a superuser on the target only', owner);
       END IF;
       EXECUTE format('ALTER FUNCTION pg_temp.pgconvoy_run(text, jsonb) OWNER TO %I', owner);
+      CREATE EVENT TRIGGER pgconvoy_once ON ddl_command_start EXECUTE FUNCTION pg_temp.pgconvoy_once();
+      ALTER EVENT TRIGGER pgconvoy_once ENABLE ALWAYS;
       PERFORM pg_temp.pgconvoy_run(convert_from(command, encoding), convert_from(settings, encoding)::jsonb);
+      DROP EVENT TRIGGER pgconvoy_once;
     END
     $carry$
     """
@@ -104,26 +120,14 @@ struct StatementRunner {
   /// What applied rows call, as the superuser who applies them: functions of other roles in constraints, indexes,
   /// generated columns, types and ENABLE ALWAYS triggers. A statement of anyone else must not add to it, by its
   /// text or by what its functions do on the target. What came with the copy is what it was.
-  ///
-  /// - Parameter index: asks about indexes of these names only.
-  func calledByRows(
-    _ connection: PostgresConnection, index: Bool = false
-  ) throws(PostgresError) -> [(key: String, words: String)] {
+  func calledByRows(_ connection: PostgresConnection) throws(PostgresError) -> [(key: String, words: String)] {
     guard !statement.isSuperuser else { return [] }
-    let filter =
-      index
-      ? """
-      WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objid IN (
-        SELECT pg_catalog.to_regclass(name)
-          FROM unnest(pg_catalog.convert_from($1::bytea, pg_catalog.getdatabaseencoding())::text[]) AS name)
-      """ : ""
-    let names = index ? [hexadecimalBytea(statement.relations ?? Array("{}".utf8))] : []
-    return try connection.query("\(Self.calls) \(filter)", names).rows.map { ($0.string(0), $0.string(1)) }
+    return try connection.query(Self.calls).rows.map { ($0.string(0), $0.string(1)) }
   }
 
   private static let calls = """
     WITH code AS (
-      SELECT p.oid, pg_catalog.md5(p.prosrc) AS body
+      SELECT p.oid, pg_catalog.md5((pg_catalog.to_jsonb(p) - 'proacl')::text) AS body
         FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_roles r ON r.oid = p.proowner
        WHERE p.oid >= 16384 AND NOT r.rolsuper
     ), uses AS (
@@ -146,7 +150,8 @@ struct StatementRunner {
           ON u.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.oid = u.objid
         LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
        WHERE u.classid IN ('pg_catalog.pg_constraint'::pg_catalog.regclass, 'pg_catalog.pg_class'::pg_catalog.regclass,
-                           'pg_catalog.pg_type'::pg_catalog.regclass)
+                           'pg_catalog.pg_type'::pg_catalog.regclass, 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass,
+                           'pg_catalog.pg_cast'::pg_catalog.regclass)
           OR t.tgenabled IN ('A', 'R') OR a.attgenerated <> ''
        UNION ALL
       SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass, r.oid, 'rule ' || r.oid,
@@ -164,66 +169,5 @@ struct StatementRunner {
     let added = now.filter { !known.contains($0.key) }.map(\.words)
     guard let first = added.first else { return nil }
     return "rows that are applied would run a function of its owner's as a superuser: \(first)"
-  }
-
-  // MARK: CONCURRENTLY
-
-  /// Runs what may not be in a transaction, in sessions of its own. Safe to do again when it was cut off: an index that
-  /// is there and valid is done, one that is not valid is made anew.
-  ///
-  /// Functions of an index run as the table's owner and cannot change the role, so that the session's authorization is
-  /// enough here.
-  ///
-  /// - Returns: why it cannot be done, or has come to something else.
-  func runConcurrently(_ command: [UInt8], like session: ApplySession) throws(PostgresError) -> String? {
-    var parameters = session.connection.parameters
-    parameters.settings = canonicalTextSettings
-    for limit in ["statement_timeout", "lock_timeout", "idle_session_timeout"] { parameters.settings[limit] = "0" }
-    if session.connection.serverVersion < 140000 { parameters.settings["idle_session_timeout"] = nil }
-    parameters.settings["client_encoding"] = "UTF8"
-    let inspector = try PostgresConnection.connect(parameters, interrupt: session.interrupt)
-    defer { inspector.close() }
-    if statement.tag == "DROP INDEX", try areIndexesGone(inspector) { return nil }
-    if statement.tag == "CREATE INDEX" {
-      let present = try inspector.query(
-        """
-        SELECT i.indexrelid::pg_catalog.regclass, i.indisvalid
-          FROM unnest(pg_catalog.convert_from($1::bytea, pg_catalog.getdatabaseencoding())::text[]) AS name
-          JOIN pg_catalog.pg_index i ON i.indexrelid = pg_catalog.to_regclass(name)
-        """, [hexadecimalBytea(statement.relations ?? Array("{}".utf8))])
-      for row in present.rows {
-        if row.bool(1) { return try indexTrouble(inspector) }
-        try inspector.script("DROP INDEX CONCURRENTLY \(row.string(0))")
-      }
-    }
-    let role = try inspector.query(
-      """
-      SELECT rolname, rolsuper FROM pg_catalog.pg_roles
-       WHERE rolname = pg_catalog.convert_from($1::bytea, pg_catalog.getdatabaseencoding())
-      """, [hexadecimalBytea(statement.role)]
-    ).rows.first
-    guard let role else { return "its role does not exist on the target" }
-    if role.bool(1) && !statement.isSuperuser { return "its role is a superuser on the target only" }
-    let texts = try inspector.query(
-      """
-      SELECT pg_catalog.convert_from($1::bytea, pg_catalog.getdatabaseencoding()),
-             pg_catalog.convert_from($2::bytea, pg_catalog.getdatabaseencoding())
-      """, [hexadecimalBytea(command), hexadecimalBytea(statement.settings)]
-    ).rows[0]
-    let worker = try PostgresConnection.connect(parameters, interrupt: session.interrupt)
-    defer { worker.close() }
-    try worker.query("SELECT pg_catalog.set_config('session_authorization', $1, false)", [role.string(0)])
-    try worker.query(
-      """
-      SELECT pg_catalog.set_config(key, value, false) FROM pg_catalog.jsonb_each_text($1::pg_catalog.jsonb)
-       ORDER BY key = 'search_path'
-      """, [texts.string(1)])
-    try worker.script(texts.string(0))
-    return try indexTrouble(inspector)
-  }
-
-  private func indexTrouble(_ inspector: PostgresConnection) throws(PostgresError) -> String? {
-    if let difference = try difference(inspector) { return difference }
-    return Self.addition(to: [], in: try calledByRows(inspector, index: true))
   }
 }

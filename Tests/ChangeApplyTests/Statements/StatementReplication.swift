@@ -74,21 +74,27 @@ import Testing
     try test.apply()
   }
 
-  /// What a crash leaves: the index is there and progress is not past it, or it is half done.
-  @Test func buildsAnIndexConcurrentlyOnceMoreAfterACrash() throws {
+  /// On the target it is built in the transaction of its progress, so that nothing half done is ever there.
+  @Test func anIndexOfThatNameIsNotTakenForIt() throws {
     let test = try StatementPair("CREATE TABLE t (id int)")
-    try test.run("CREATE INDEX CONCURRENTLY done ON t (id)", "CREATE INDEX CONCURRENTLY half ON t (id DESC)")
-    try test.target.script("CREATE INDEX CONCURRENTLY done ON t (id)")
-    try test.target.script("CREATE INDEX CONCURRENTLY half ON t (id)")
-    try test.target.script("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'half'::regclass")
+    try test.run("CREATE INDEX CONCURRENTLY gone ON t (id)", "DROP INDEX CONCURRENTLY gone")
     try test.apply()
-    try test.expectSameSchemas()
-    try test.run("DROP INDEX CONCURRENTLY done")
-    try test.target.script("DROP INDEX done")
-    try test.apply()
-    // Another index of that name is not taken for it.
     try test.target.script("CREATE INDEX other ON t (id)")
     try test.run("CREATE INDEX CONCURRENTLY other ON t ((id + 1))")
+    try test.expectRefusal("already exists")
+  }
+
+  /// What cannot be told makes the statement park, and never fail: it is an application's.
+  @Test func whatCannotBeToldIsNoErrorOfTheApplication() throws {
+    let test = try StatementPair(
+      "CREATE TABLE t (id int, v bytea); INSERT INTO t VALUES (1, repeat('x', 540000000)::bytea)")
+    try test.run("ALTER TABLE t ALTER id TYPE bigint")
+    try test.expectRefusal("cannot be told")
+  }
+
+  @Test func sessionsThatQuoteEverythingAreUnderstood() throws {
+    let test = try StatementPair("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
+    try test.run("SET quote_all_identifiers = on", "ALTER TABLE t ADD at timestamptz DEFAULT clock_timestamp()")
     try test.expectRefusal("something else")
   }
 

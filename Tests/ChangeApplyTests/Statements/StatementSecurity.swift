@@ -201,16 +201,9 @@ import Testing
     ["ALTER TABLE %.own ADD g text GENERATED ALWAYS AS (%.evil(v)) STORED"],
     ["CREATE DOMAIN %.d AS text CHECK (%.evil(VALUE) IS NOT NULL)", "ALTER TABLE %.own ADD d %.d DEFAULT 'd'"],
     ["CREATE TABLE %.p (v text) PARTITION BY RANGE (%.evil(v))"],
-    [
-      """
-      CREATE FUNCTION %.enable(v text) RETURNS text LANGUAGE plpgsql AS $$
-      BEGIN
-        IF current_database() LIKE '%%_target' THEN ALTER TABLE %.own ENABLE ALWAYS TRIGGER tr; END IF;
-        RETURN v;
-      END $$
-      """, "CREATE TABLE %.n (v text)", "INSERT INTO %.n VALUES ('a')",
-      "ALTER TABLE %.n ALTER v TYPE text COLLATE \"C\" USING %.enable(v)",
-    ],
+    ["CREATE STATISTICS %.s ON (%.evil(v)), id FROM %.own"],
+    ["ALTER FUNCTION %.harmless(text) SET search_path = %"],
+    ["CREATE OR REPLACE FUNCTION %.harmless(v text) RETURNS text IMMUTABLE LANGUAGE sql RETURN %.evil(v)"],
     // A function that rows called before, with another body.
     [
       """
@@ -258,6 +251,102 @@ import Testing
     try test.expectRefusal("as a superuser")
     // Again, as a worker does.
     try test.expectRefusal("as a superuser")
+    try expectNo(prize, test)
+  }
+
+  /// What a statement's functions would change on the target only, where nobody has told of it.
+  @Test(arguments: [
+    "ALTER TABLE %.own ENABLE ALWAYS TRIGGER tr", "ALTER TABLE %.own ADD extra text DEFAULT %.evil(''x'')",
+    "CREATE OR REPLACE VIEW %.seen AS SELECT %.evil(''x'') AS v", "GRANT ALL ON %.own TO PUBLIC",
+    "CREATE CAST (text AS %.pair) WITH FUNCTION %.paired(text) AS IMPLICIT",
+  ])
+  func statementsRunNoOtherDDL(_ inner: String) throws {
+    let (test, role, prize) = try begin()
+    func filled(_ text: String) -> String {
+      text.replacing("%%", with: "\u{1}").replacing("%", with: role).replacing("\u{1}", with: "%")
+    }
+    for catching in [false, true] {
+      let name = catching ? "caught" : "open"
+      let body = "EXECUTE '\(inner)';"
+      try test.run(
+        filled("CREATE TYPE %.pair_\(name) AS (a text)"), filled("CREATE TABLE IF NOT EXISTS %.own (id int, v text)"),
+        filled(
+          """
+          CREATE FUNCTION %.\(name)(v text) RETURNS text LANGUAGE plpgsql AS $$
+          BEGIN
+            IF current_database() LIKE '%%_target' THEN
+              \(catching ? "BEGIN \(body) EXCEPTION WHEN OTHERS THEN NULL; END;" : body)
+            END IF;
+            RETURN v;
+          END $$
+          """), filled("CREATE TABLE %.n_\(name) (v text)"), filled("INSERT INTO %.n_\(name) VALUES ('a')"), as: role)
+      try test.apply()
+    }
+    let before = try test.value(test.target, "SELECT count(*) FROM pg_depend WHERE refclassid <> 'pg_class'::regclass")
+    try test.run(filled("ALTER TABLE %.n_caught ALTER v TYPE varchar USING %.caught(v)"), as: role)
+    try test.apply()
+    #expect(
+      try test.value(test.target, "SELECT count(*) FROM pg_depend WHERE refclassid <> 'pg_class'::regclass") == before)
+    try test.run(filled("ALTER TABLE %.n_open ALTER v TYPE varchar USING %.open(v)"), as: role)
+    let failure = try test.failure()
+    #expect(failure.isStatement && failure.description.contains("runs DDL"), "\(failure)")
+    #expect(try test.value(test.target, "SELECT count(*) FROM pg_event_trigger WHERE evtname = 'pgconvoy_once'") == "0")
+    try expectNo(prize, test)
+  }
+
+  /// The source tells what a rewritten table holds: to read it must call nothing of its owner's as a superuser.
+  @Test(arguments: [
+    "CREATE STATISTICS %.s ON (%.evil(1)), id FROM %.own", "CREATE INDEX ON %.own (id) WHERE %.evil(1) = 1",
+  ])
+  func theSourceCallsNothingOfTheTables(_ trap: String) throws {
+    let (test, role, prize) = try begin()
+    func filled(_ text: String) -> String { text.replacing("%", with: role) }
+    try test.run(
+      filled("CREATE TABLE %.own (id int, n int)"),
+      filled(
+        """
+        CREATE FUNCTION %.evil(v int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$
+        BEGIN
+          IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
+            EXECUTE 'CREATE ROLE \(prize)';
+          END IF;
+          RETURN v;
+        END $$
+        """), filled(trap), filled("ALTER TABLE %.own ALTER n TYPE bigint"), as: role)
+    try expectNo(prize, test)
+    let problem = "SELECT problem FROM \(test.schema).statement WHERE rewritten <> '{}'"
+    #expect(try test.value(test.source, problem)?.contains("functions of users") == true)
+  }
+
+  /// Constants of a domain are checked when a text is analysed: in there no way leads to another role either.
+  @Test func analysingAStatementGivesNoRights() throws {
+    let (test, role, prize) = try begin()
+    func filled(_ text: String) -> String {
+      text.replacing("%%", with: "\u{1}").replacing("%", with: role).replacing("\u{1}", with: "%")
+    }
+    // As if they had come with the copy.
+    for side in [test.source, test.target] {
+      try side.script(
+        filled(
+          """
+          SET session_replication_role = replica;
+          CREATE TABLE %.own (id int, v text);
+          CREATE FUNCTION %.escape(v text) RETURNS boolean LANGUAGE plpgsql AS $$
+          BEGIN
+            IF current_database() LIKE '%%_target' THEN
+              BEGIN
+                EXECUTE 'SET SESSION AUTHORIZATION DEFAULT'; EXECUTE 'CREATE ROLE \(prize)';
+              EXCEPTION WHEN OTHERS THEN NULL; END;
+            END IF;
+            RETURN true;
+          END $$;
+          CREATE DOMAIN %.dom AS text CHECK (%.escape(VALUE));
+          ALTER TABLE %.own OWNER TO %; ALTER FUNCTION %.escape OWNER TO %; ALTER DOMAIN %.dom OWNER TO %;
+          SET session_replication_role = origin
+          """))
+    }
+    try test.run(filled("CREATE INDEX CONCURRENTLY i ON %.own (id) WHERE v = ANY ('{x}'::%.dom[])"), as: role)
+    try test.apply()
     try expectNo(prize, test)
   }
 
