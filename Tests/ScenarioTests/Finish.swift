@@ -77,7 +77,7 @@ extension Scenarios {
 
     @Test(arguments: [false, true]) func withoutACutoverOrAfterARollbackTheTargetIsAsBefore(cutOver: Bool) async throws
     {
-      try await Scenario.run(databases: ["alpha"], ddl: cutOver ? "freeze" : nil) { scenario in
+      try await Scenario.run(databases: ["alpha"], ddl: cutOver ? "freeze" : "replicate") { scenario in
         let source = try await Catalogs(scenario, .source, scenario.source)
         let target = try await Catalogs(scenario, .target, scenario.target)
         try await scenario.play("migrate")
