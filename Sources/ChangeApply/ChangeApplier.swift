@@ -20,12 +20,12 @@ public struct ApplyCounters: Sendable, Equatable {
 /// A target that waits gets what there is; one that is busy gets the more at once, netted further, the longer it is.
 public struct BatchLimits: Sendable {
   public var changes: Int
-  /// Bytes that the changes of one batch take here.
+  /// Bytes that the changes of one batch take here. Buffers double as they grow: what is below 16 MB takes no 32.
   public var bytes: Int
   /// Changes that are worth a batch while the target has nothing to do.
   public var least: Int
 
-  public init(changes: Int = 100_000, bytes: Int = 16 << 20, least: Int = 5_000) {
+  public init(changes: Int = 100_000, bytes: Int = 12 << 20, least: Int = 5_000) {
     self.changes = changes
     self.bytes = bytes
     self.least = least

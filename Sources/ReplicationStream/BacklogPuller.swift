@@ -237,6 +237,7 @@ public struct BacklogPuller {
   /// Waits for room in the queue. A target that takes nothing must not make us hold a snapshot on the source.
   private func push(_ pull: inout Pull) throws(PostgresError) -> Bool {
     let deadline = Deadline.after(Self.patience)
+    pull.chunk.trim()
     while !queue.tryPush(pull.chunk, bytes: pull.chunk.byteCount) {
       if control.isStopped || queue.isClosed { return false }
       let ready = poll([(control.wakeUp.fileDescriptor, Int16(POLLIN))], until: deadline)

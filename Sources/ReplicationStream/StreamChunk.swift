@@ -56,6 +56,14 @@ public struct StreamChunk: Sendable {
     bytes = grown
   }
 
+  /// Gives up room that is not filled: a queue counts what is in a chunk, not what it takes up.
+  mutating func trim() {
+    if bytes.capacity > byteCount + byteCount / 4 { bytes = [UInt8](bytes[..<byteCount]) }
+  }
+
+  /// Bytes of memory that it takes up.
+  var allocatedBytes: Int { bytes.capacity }
+
   /// Calls the body for each item in order.
   public func forEach<Failure: Error>(_ body: (Item) throws(Failure) -> Void) throws(Failure) {
     let outcome: Result<Void, Failure> = bytes.withUnsafeBytes { buffer in

@@ -164,6 +164,7 @@ public struct StreamReceiver {
   }
 
   private func handOver(_ chunk: inout StreamChunk) -> Bool {
+    chunk.trim()
     guard queue.tryPush(chunk, bytes: chunk.byteCount) else { return false }
     // The next chunk is likely to be as large as this one; a trickle never pays for a backlog's buffer.
     chunk = StreamChunk(capacity: min(chunk.byteCount, Self.chunkCapacity))

@@ -95,6 +95,19 @@ struct StreamChunkTests {
         ])
   }
 
+  /// What waits in a queue takes up no more than is in it, and may still grow.
+  @Test func roomThatIsNotFilledIsGivenUp() {
+    var chunk = StreamChunk(capacity: 1 << 20)
+    let record = [UInt8](repeating: 120, count: 4000)
+    record.withUnsafeBytes { chunk.append(lsn: LSN(1), record: $0) }
+    #expect(chunk.allocatedBytes >= 1 << 20)
+    chunk.trim()
+    #expect(chunk.allocatedBytes <= chunk.byteCount * 5 / 4)
+    record.withUnsafeBytes { chunk.append(lsn: LSN(2), record: $0) }
+    let text = String(repeating: "x", count: 4000)
+    #expect(contents(chunk) == [.record(LSN(1), text), .record(LSN(2), text)])
+  }
+
   @Test func anErrorEndsTheWalk() {
     struct Stop: Error {}
     var chunk = StreamChunk()
