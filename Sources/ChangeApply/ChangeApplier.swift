@@ -114,8 +114,6 @@ public final class ChangeApplier<Parser: RecordParser> {
   var carriedOut: [String] = []
   /// Whether the group ends with the transaction in hand: what follows may not share a transaction with its statement.
   var endsGroup = false
-  /// What had been seen when the transaction in hand began.
-  var changesBefore: UInt64 = 0
   /// Relations with changes that wait in their batches, in the order of their first one.
   var pendingBatches: [RelationNumber] = []
   /// What waits in all of them: bounded, however many tables there are.
@@ -198,7 +196,6 @@ public final class ChangeApplier<Parser: RecordParser> {
       sourceTransaction = xid
       isSteppingOver = xid == steppedOver?.xid && steppedOver?.commit == nil
       hasSeenNamedRecord = false
-      changesBefore = seenChanges
     case .commit(_, let timestamp):
       guard isInTransaction else { throw ApplyFailure(.unreadable, "COMMIT without its BEGIN") }
       isInTransaction = false
@@ -333,12 +330,6 @@ public final class ChangeApplier<Parser: RecordParser> {
     groupBytes = 0
     groupTransactions = 0
     groupMarkers.removeAll()
-  }
-
-  /// Commits what is before the transaction in hand, and waits for it.
-  func commitOpenGroup() throws(ApplyFailure) {
-    if isGroupOpen { try closeGroup() }
-    try drainLane()
   }
 
   private func noteCommitted(

@@ -115,22 +115,11 @@ struct BaseBackupStep: Step {
       do {
         try await deed.perform(on: oldData.target)
       } catch {
-        try await startAgain(context, oldData)
+        // Stopped for nothing; a play that is interrupted does not leave it down either.
+        try await Task { try await oldData.startAgain() }.value
         throw error
       }
     }
-  }
-
-  /// The old server, where it was stopped for nothing.
-  private func startAgain(_ context: MigrationContext, _ oldData: OldData) async throws {
-    // A play that is interrupted does not leave it down either.
-    try await Task {
-      let target = oldData.target
-      guard try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false,
-        try await oldData.isWhole(target.dataDirectory)
-      else { return }
-      try await target.start()
-    }.value
   }
 
   private func backupCommand(_ context: MigrationContext, _ target: ServerControl, slot: String) -> RemoteCommand {

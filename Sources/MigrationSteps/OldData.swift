@@ -17,6 +17,14 @@ struct OldData {
   /// Whether there is a whole cluster in a directory of the target.
   func isWhole(_ directory: String) async throws -> Bool { try await target.exists("\(directory)/\(Self.heart)") }
 
+  /// Starts the target's own server where it ran before its copy was made, and its data is in its place.
+  func startAgain() async throws {
+    guard try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false,
+      try await isWhole(target.dataDirectory)
+    else { return }
+    try await target.start()
+  }
+
   /// Whether the directory that the copy has taken the place of is gone, or what a removal that was cut off has left.
   func isRemoved(_ names: HandOffNames) async throws -> Bool {
     let old = target.oldDirectory(names)

@@ -274,15 +274,7 @@ struct StandbyStep: Step {
       try await target.remote.runChecked(Self.swapBack(target, old))
     }
     try await liftOutsideFence(target)
-    try await startOldServer(context, target)
-  }
-
-  /// Starts the target's own server where it ran before its copy was made.
-  private func startOldServer(_ context: MigrationContext, _ target: ServerControl) async throws {
-    guard try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false,
-      try await OldData(context: context, target: target).isWhole(target.dataDirectory)
-    else { return }
-    try await target.start()
+    try await OldData(context: context, target: target).startAgain()
   }
 
   /// A pg_hba.conf outside the data directory is fenced before the directories are swapped, and is the old server's too.

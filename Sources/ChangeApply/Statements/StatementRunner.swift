@@ -1,4 +1,3 @@
-import BlockingIO
 import PostgresClient
 
 /// The target's half of `ddl: replicate`: runs a statement with the rights of the role that ran it on the source.

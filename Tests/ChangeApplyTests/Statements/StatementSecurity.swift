@@ -11,6 +11,11 @@ import Testing
     return (test, try test.role(), "prize_" + HandOffNames.random().nonce)
   }
 
+  /// `%` stands for the role, which is its schema's name as well; `%%` for a percent sign.
+  private func named(_ text: String, _ role: String) -> String {
+    text.replacing("%%", with: "\u{1}").replacing("%", with: role).replacing("\u{1}", with: "%")
+  }
+
   private func expectNo(_ prize: String, _ test: StatementPair, sourceLocation: SourceLocation = #_sourceLocation)
     throws
   {
@@ -214,9 +219,7 @@ import Testing
   ])
   func rowsCallNoNewFunctionsOfOthers(_ statements: [String]) throws {
     let (test, role, prize) = try begin()
-    func filled(_ text: String) -> String {
-      text.replacing("%%", with: "\u{1}").replacing("%", with: role).replacing("\u{1}", with: "%")
-    }
+    func filled(_ text: String) -> String { named(text, role) }
     for side in [test.source, test.target] {
       try side.script(
         filled(
@@ -262,9 +265,7 @@ import Testing
   ])
   func statementsRunNoOtherDDL(_ inner: String) throws {
     let (test, role, prize) = try begin()
-    func filled(_ text: String) -> String {
-      text.replacing("%%", with: "\u{1}").replacing("%", with: role).replacing("\u{1}", with: "%")
-    }
+    func filled(_ text: String) -> String { named(text, role) }
     for catching in [false, true] {
       let name = catching ? "caught" : "open"
       let body = "EXECUTE '\(inner)';"
@@ -300,7 +301,7 @@ import Testing
   ])
   func theSourceCallsNothingOfTheTables(_ trap: String) throws {
     let (test, role, prize) = try begin()
-    func filled(_ text: String) -> String { text.replacing("%", with: role) }
+    func filled(_ text: String) -> String { named(text, role) }
     try test.run(
       filled("CREATE TABLE %.own (id int, n int)"),
       filled(
@@ -321,9 +322,7 @@ import Testing
   /// Constants of a domain are checked when a text is analysed: in there no way leads to another role either.
   @Test func analysingAStatementGivesNoRights() throws {
     let (test, role, prize) = try begin()
-    func filled(_ text: String) -> String {
-      text.replacing("%%", with: "\u{1}").replacing("%", with: role).replacing("\u{1}", with: "%")
-    }
+    func filled(_ text: String) -> String { named(text, role) }
     // As if they had come with the copy.
     for side in [test.source, test.target] {
       try side.script(
