@@ -161,6 +161,8 @@ public final class ChangeApplier<Parser: RecordParser> {
   // MARK: the stream
 
   /// Applies one record of the stream.
+  @specialized(where Parser == PgoutputParser)
+  @specialized(where Parser == TestDecodingParser)
   public func apply(lsn: LSN, record: UnsafeRawBufferPointer) throws(ApplyFailure) {
     lastRecord = max(lastRecord, lsn)
     let decoded: DecodedRecord
