@@ -63,61 +63,45 @@ extension NetChangeBatch {
   /// after the other.
   func sortByKey(_ rows: inout [Int]) {
     guard rows.count >= Self.leastSorted, let column = keyColumns.first else { return }
-    bytes.withUnsafeBytes { buffer in
-      let prefix = commonPrefix(rows, column, in: buffer)
-      var ranked = rows.map { (rank: rank(value($0, column), behind: prefix, in: buffer), row: $0) }
-      ranked.sort { left, right in
-        if left.rank != right.rank { return left.rank < right.rank }
-        return precedes(value(left.row, column), value(right.row, column), in: buffer)
-      }
-      for index in rows.indices { rows[index] = ranked[index].row }
+    let prefix = commonPrefix(rows, column)
+    var ranked = rows.map { (rank: rank(value($0, column), behind: prefix), row: $0) }
+    ranked.sort { left, right in
+      if left.rank != right.rank { return left.rank < right.rank }
+      return precedes(value(left.row, column), value(right.row, column))
     }
+    for index in rows.indices { rows[index] = ranked[index].row }
   }
 
   /// How many bytes all of the rows begin with: long keys (paths, addresses) would tell nothing by their first ones.
-  private func commonPrefix(_ rows: [Int], _ column: Int, in buffer: UnsafeRawBufferPointer) -> Int {
-    guard let first = rows.first.map({ value($0, column) }), first.length > 0 else { return 0 }
-    var prefix = first.length
-    for row in rows {
-      let other = value(row, column)
-      prefix = min(prefix, max(0, other.length))
+  private func commonPrefix(_ rows: [Int], _ column: Int) -> Int {
+    guard let first = rows.first.flatMap({ value($0, column).bytes }) else { return 0 }
+    var prefix = first.count
+    for row in rows where prefix > 0 {
+      guard let other = value(row, column).bytes else { return 0 }
+      prefix = min(prefix, other.count)
       var length = 0
-      while length < prefix, buffer[first.start + length] == buffer[other.start + length] { length += 1 }
+      while length < prefix, first[length] == other[length] { length += 1 }
       prefix = length
-      if prefix == 0 { break }
     }
     return prefix
   }
 
   /// The length in the highest byte, below it the first seven bytes behind the prefix.
-  private func rank(_ value: Value, behind prefix: Int, in buffer: UnsafeRawBufferPointer) -> UInt64 {
-    guard value.length > 0 else { return 0 }
-    var rank = UInt64(min(value.length, 255))
+  private func rank(_ value: Value, behind prefix: Int) -> UInt64 {
+    guard let bytes = value.bytes else { return 0 }
+    var rank = UInt64(min(bytes.count, 255))
     for offset in prefix..<prefix + 7 {
-      rank = rank << 8 | (offset < value.length ? UInt64(buffer[value.start + offset]) : 0)
+      rank = rank << 8 | (offset < bytes.count ? UInt64(bytes[offset]) : 0)
     }
     return rank
   }
 
   /// For two values of the same rank.
-  private func precedes(_ left: Value, _ right: Value, in buffer: UnsafeRawBufferPointer) -> Bool {
-    guard min(left.length, right.length) > 0, let base = buffer.baseAddress else { return left.length < right.length }
-    let order = memcmp(base + left.start, base + right.start, min(left.length, right.length))
-    return order < 0 || order == 0 && left.length < right.length
-  }
-
-  /// The bytes that values lie in.
-  func withBytes<Failure: Error>(_ body: (UnsafeRawBufferPointer) throws(Failure) -> Void) throws(Failure) {
-    let outcome: Result<Void, Failure> = bytes.withUnsafeBytes { buffer in
-      do throws(Failure) { return .success(try body(buffer)) } catch { return .failure(error) }
+  private func precedes(_ left: Value, _ right: Value) -> Bool {
+    guard min(left.length, right.length) > 0, let one = left.address, let other = right.address else {
+      return left.length < right.length
     }
-    try outcome.get()
-  }
-
-  /// A value's bytes; nil for null.
-  func bytes(_ row: Int, _ column: Int, in buffer: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
-    let value = value(row, column)
-    guard value.length >= 0 else { return nil }
-    return UnsafeRawBufferPointer(rebasing: buffer[value.start..<value.start + value.length])
+    let order = memcmp(one, other, min(left.length, right.length))
+    return order < 0 || order == 0 && left.length < right.length
   }
 }

@@ -47,9 +47,9 @@ extension TargetRelation {
       columns: key + set)
   }
 
-  func batchCopy(columns set: [Int]) -> String {
+  func batchCopy(columns set: [Int], binary isBinary: Bool) -> String {
     let list = set.map { quotedIdentifier(columns[$0].name) }.joined(separator: ", ")
-    return "COPY \(name.quoted) (\(list)) FROM STDIN"
+    return "COPY \(name.quoted) (\(list)) FROM STDIN" + (isBinary ? " (FORMAT binary)" : "")
   }
 
   /// Unqualified: with several arguments `unnest` is syntax, not a function. The session's search_path is empty.
@@ -68,98 +68,4 @@ extension TargetRelation {
   private func keyCondition(_ key: [Int]) -> String {
     key.map { "t.\(quotedIdentifier(columns[$0].name)) = \(element($0))" }.joined(separator: " AND ")
   }
-}
-
-/// Writes one array literal: `{"a","b\"c",NULL}`.
-struct ArrayLiteral {
-  static func open(_ bytes: inout [UInt8]) { bytes.append(UInt8(ascii: "{")) }
-
-  /// Ends the literal, with the NUL that makes it a C string.
-  static func close(_ bytes: inout [UInt8]) {
-    bytes.append(UInt8(ascii: "}"))
-    bytes.append(0)
-  }
-
-  /// Every value is quoted, so that only quotes and backslashes need escaping.
-  static func append(_ value: UnsafeRawBufferPointer?, isFirst: Bool, to bytes: inout [UInt8]) {
-    if !isFirst { bytes.append(UInt8(ascii: ",")) }
-    guard let value else {
-      bytes.append(contentsOf: "NULL".utf8)
-      return
-    }
-    bytes.append(UInt8(ascii: "\""))
-    appendEscaped(value, to: &bytes) { $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }
-    bytes.append(UInt8(ascii: "\""))
-  }
-}
-
-/// Writes rows of COPY's text format.
-/// <https://www.postgresql.org/docs/15/sql-copy.html#id-1.9.3.55.9.2>
-struct CopyText {
-  static func append(_ value: UnsafeRawBufferPointer?, isFirst: Bool, to bytes: inout [UInt8]) {
-    if !isFirst { bytes.append(UInt8(ascii: "\t")) }
-    guard let value else {
-      bytes.append(contentsOf: "\\N".utf8)
-      return
-    }
-    var plain = 0
-    var index = 0
-    while true {
-      index = firstSpecial(value, from: index)
-      bytes.append(contentsOf: UnsafeRawBufferPointer(rebasing: value[plain..<index]))
-      guard index < value.count else { return }
-      bytes.append(UInt8(ascii: "\\"))
-      switch value[index] {
-      case UInt8(ascii: "\n"): bytes.append(UInt8(ascii: "n"))
-      case UInt8(ascii: "\r"): bytes.append(UInt8(ascii: "r"))
-      case UInt8(ascii: "\t"): bytes.append(UInt8(ascii: "t"))
-      default: bytes.append(value[index])
-      }
-      index += 1
-      plain = index
-    }
-  }
-
-  /// Where the next byte stands that needs a backslash, or the end. Eight at a time, as there are few.
-  private static func firstSpecial(_ value: UnsafeRawBufferPointer, from start: Int) -> Int {
-    var index = start
-    while index + 8 <= value.count {
-      let word = value.loadUnaligned(fromByteOffset: index, as: UInt64.self)
-      let backslashes = word ^ (0x5C &* ones)
-      // The highest bit of each byte that is below 0x20 or a backslash. A borrow may set one too many, behind a true one.
-      let found = ((word &- 0x20 &* ones) & ~word | (backslashes &- ones) & ~backslashes) & (0x80 &* ones)
-      if found == 0 {
-        index += 8
-        continue
-      }
-      let end = index + 8
-      while index < end, !isSpecial(value[index]) { index += 1 }
-      if index < end { return index }
-    }
-    while index < value.count, !isSpecial(value[index]) { index += 1 }
-    return index
-  }
-
-  private static let ones: UInt64 = 0x0101_0101_0101_0101
-
-  @inline(__always)
-  private static func isSpecial(_ byte: UInt8) -> Bool {
-    byte == UInt8(ascii: "\\") || byte == UInt8(ascii: "\n") || byte == UInt8(ascii: "\r") || byte == UInt8(ascii: "\t")
-  }
-
-  static func endRow(_ bytes: inout [UInt8]) { bytes.append(UInt8(ascii: "\n")) }
-}
-
-/// Appends bytes with a backslash before each that needs one.
-@inline(__always)
-private func appendEscaped(
-  _ value: UnsafeRawBufferPointer, to bytes: inout [UInt8], where needsEscape: (UInt8) -> Bool
-) {
-  var plain = 0
-  for index in value.indices where needsEscape(value[index]) {
-    bytes.append(contentsOf: value[plain..<index])
-    bytes.append(UInt8(ascii: "\\"))
-    plain = index
-  }
-  bytes.append(contentsOf: value[plain...])
 }

@@ -2,20 +2,108 @@ import LogicalDecoding
 import PostgresClient
 import ReplicationModel
 
-/// One table's part of a batch.
-struct TableBatch: Sendable {
-  var number: RelationNumber
-  var relation: TargetRelation
-  var batch: NetChangeBatch
-}
-
-/// Changes of several tables that are sent together, within one target transaction or as the last of it.
+/// Changes of several tables as the target takes them, sent together within one target transaction or as the last of it.
 struct BatchJob: Sendable {
-  var tables: [TableBatch]
+  /// A set-based statement on the rows of one table.
+  struct Set: Sendable {
+    var number: RelationNumber
+    var operation: ExpectationQueue.Operation
+    /// Tells the statement from the table's others.
+    var key: [Int]
+    var sql: String
+    var parameters: ParameterBuffer
+    var rows: Int
+  }
+
+  /// The inserts of one table that have the same columns.
+  struct Copy: Sendable {
+    var name: RelationName
+    var command: String
+    var rows: ByteWriter
+  }
+
+  /// For each table deletes, then updates: so that a row that is deleted and inserted anew, or a unique value that moves
+  /// to another row, finds its place free.
+  var sets: [Set] = []
+  /// Behind all sets. The order of tables does not matter, for no trigger fires that could look into another.
+  var copies: [Copy] = []
   /// What a failure names as its place.
   var lsn: LSN
   /// Nil while the group goes on.
   var commit: GroupCommit?
+
+  init(lsn: LSN, commit: GroupCommit? = nil) {
+    self.lsn = lsn
+    self.commit = commit
+  }
+
+  var isEmpty: Bool { sets.isEmpty && copies.isEmpty }
+
+  /// Adds what waits in a table's batch.
+  mutating func add(_ number: RelationNumber, _ layout: RelationLayout) {
+    let relation = layout.relation
+    let plan = BatchPlan(layout.batch, of: relation)
+    if !plan.deletes.isEmpty {
+      sets.append(layout.set(number, .delete, [], plan.deletes) { relation.batchDelete() })
+    }
+    for (set, rows) in plan.updates where !set.isEmpty {
+      sets.append(layout.set(number, .update, set, rows) { relation.batchUpdate(set: set) })
+    }
+    for (set, rows) in plan.inserts { copies.append(layout.copy(set, rows)) }
+  }
+}
+
+extension RelationLayout {
+  fileprivate func set(
+    _ number: RelationNumber, _ operation: ExpectationQueue.Operation, _ key: [Int], _ rows: [Int],
+    _ make: () -> BatchStatement
+  ) -> BatchJob.Set {
+    let statement: BatchStatement
+    if let known = batchStatements[key] {
+      statement = known
+    } else {
+      statement = make()
+      batchStatements[key] = statement
+    }
+    var parameters = ParameterBuffer(capacity: batch.estimatedBytes(rows, statement.columns))
+    for column in statement.columns {
+      ArrayParameter.append(
+        column: column, of: batch, rows: rows, as: relation.columns[column].binaryForm,
+        oid: relation.columns[column].typeOID, to: &parameters)
+    }
+    return BatchJob.Set(
+      number: number, operation: operation, key: key, sql: statement.sql, parameters: parameters, rows: rows.count)
+  }
+
+  /// In binary, where all columns have such a form and all values are of it.
+  fileprivate func copy(_ columns: [Int], _ rows: [Int]) -> BatchJob.Copy {
+    var bytes = ByteWriter(capacity: batch.estimatedBytes(rows, columns))
+    let forms = columns.compactMap { column in relation.columns[column].binaryForm.map { (column, $0) } }
+    let isBinary =
+      forms.count == columns.count && CopyBinary.append(batch, rows: rows, columns: forms, to: &bytes)
+    if !isBinary {
+      bytes.removeAll()
+      for row in rows {
+        for (index, column) in columns.enumerated() {
+          CopyText.append(batch.value(row, column).bytes, isFirst: index == 0, to: &bytes)
+        }
+        CopyText.endRow(&bytes)
+      }
+    }
+    return BatchJob.Copy(
+      name: relation.name, command: relation.batchCopy(columns: columns, binary: isBinary), rows: bytes)
+  }
+}
+
+extension NetChangeBatch {
+  /// Bytes of these columns' values, and four for each: about what they take up in either form.
+  fileprivate func estimatedBytes(_ rows: [Int], _ columns: [Int]) -> Int {
+    var sum = 64 + columns.count * 32
+    for row in rows {
+      for column in columns { sum += max(value(row, column).length, 0) + 6 }
+    }
+    return sum
+  }
 }
 
 /// What is known when a group has been committed.
@@ -34,28 +122,21 @@ struct BatchOutcome: Sendable {
 /// Sends batches: deletes and updates by set-based statements, inserts by COPY.
 final class BatchWriter {
   private let pipeline: TargetPipeline
-  private var statements: [RelationNumber: [[Int]: (name: String, statement: BatchStatement)]] = [:]
-  private var copyBuffer: [UInt8] = []
+  private var prepared: [RelationNumber: [[Int]: String]] = [:]
 
   init(_ pipeline: TargetPipeline) { self.pipeline = pipeline }
 
   /// The session does not know them any more, or the tables are others.
-  func forgetStatements() { statements.removeAll() }
+  func forgetStatements() { prepared.removeAll() }
 
-  /// All tables' sets first: they wait for nothing, and a COPY has to wait for all before it. The order of tables does
-  /// not matter, for no trigger fires that could look into another.
+  /// All sets first: they wait for nothing, and a COPY has to wait for all before it.
   ///
   /// Returns nil for a piece of a group that goes on.
   @discardableResult
   func carryOut(_ job: BatchJob) throws(ApplyFailure) -> BatchOutcome? {
-    if !job.tables.isEmpty { try pipeline.beginIfNeeded() }
-    var copies: [PendingCopy] = []
-    for table in job.tables {
-      let plan = BatchPlan(table.batch, of: table.relation)
-      try sendSets(plan, of: table, lsn: job.lsn)
-      copies += plan.inserts.map { PendingCopy(table: table, columns: $0.set, rows: $0.rows) }
-    }
-    try copy(copies, lsn: job.lsn)
+    if !job.isEmpty { try pipeline.beginIfNeeded() }
+    for set in job.sets { try send(set, lsn: job.lsn) }
+    try copy(job.copies, lsn: job.lsn)
     guard let commit = job.commit else { return nil }
     // A set that did not hit its rows is no error to the server, which would go on to the COMMIT.
     try pipeline.synchronize()
@@ -63,68 +144,30 @@ final class BatchWriter {
     return BatchOutcome(of: pipeline)
   }
 
-  /// The rows of one table that go in by COPY.
-  private struct PendingCopy {
-    var table: TableBatch
-    var columns: [Int]
-    var rows: [Int]
-  }
-
-  /// Deletes, then updates by the columns that they set, then (by `copy`) inserts: so that a row that was deleted and
-  /// inserted anew, or a unique value that moved to another row, finds its place free.
-  private func sendSets(_ plan: BatchPlan, of table: TableBatch, lsn: LSN) throws(ApplyFailure) {
-    if !plan.deletes.isEmpty {
-      try sendSet(plan.deletes, table.relation.batchDelete(), key: [], .delete, table, lsn)
-    }
-    for (set, rows) in plan.updates where !set.isEmpty {
-      try sendSet(rows, table.relation.batchUpdate(set: set), key: set, .update, table, lsn)
-    }
-  }
-
-  private func sendSet(
-    _ rows: [Int], _ statement: @autoclosure () -> BatchStatement, key: [Int],
-    _ operation: ExpectationQueue.Operation, _ table: TableBatch, _ lsn: LSN
-  ) throws(ApplyFailure) {
-    let prepared: (name: String, statement: BatchStatement)
-    if let known = statements[table.number]?[key] {
-      prepared = known
+  private func send(_ set: BatchJob.Set, lsn: LSN) throws(ApplyFailure) {
+    let name: String
+    if let known = prepared[set.number]?[set.key] {
+      name = known
     } else {
-      let made = statement()
-      prepared = (try pipeline.prepare(made.sql, operation, table.number, lsn: lsn, xid: nil), made)
-      statements[table.number, default: [:]][key] = prepared
-    }
-    pipeline.parameters.reset()
-    try table.batch.withBytes { buffer throws(ApplyFailure) in
-      for column in prepared.statement.columns {
-        try pipeline.parameters.append(
-          column: column, of: table.batch, rows: rows, in: buffer, as: table.relation.columns[column].arrayForm)
-      }
+      name = try pipeline.prepare(set.sql, set.operation, set.number, lsn: lsn, xid: nil)
+      prepared[set.number, default: [:]][set.key] = name
     }
     try pipeline.execute(
-      prepared.name, expecting: .set(operation, number: table.number, rows: rows.count, lsn: lsn))
+      name, set.parameters, expecting: .set(set.operation, number: set.number, rows: set.rows, lsn: lsn))
     try pipeline.pump()
   }
 
-  private func copy(_ copies: [PendingCopy], lsn: LSN) throws(ApplyFailure) {
+  private func copy(_ copies: [BatchJob.Copy], lsn: LSN) throws(ApplyFailure) {
     guard !copies.isEmpty else { return }
     try pipeline.synchronize()
     for copy in copies {
-      let batch = copy.table.batch
-      copyBuffer.removeAll(keepingCapacity: true)
-      batch.withBytes { buffer in
-        for row in copy.rows {
-          for (index, column) in copy.columns.enumerated() {
-            CopyText.append(batch.bytes(row, column, in: buffer), isFirst: index == 0, to: &copyBuffer)
-          }
-          CopyText.endRow(&copyBuffer)
-        }
-      }
       do throws(ApplyFailure) {
         try pipeline.outsidePipeline { connection throws(PostgresError) in
-          _ = try connection.copyIn(copy.table.relation.batchCopy(columns: copy.columns), copyBuffer)
+          defer { withExtendedLifetime(copy.rows) {} }
+          try connection.copyIn(copy.command, copy.rows.bytes)
         }
       } catch {
-        throw error.located(relation: copy.table.relation.name, operation: "insert", lsn: lsn, xid: nil)
+        throw error.located(relation: copy.name, operation: "insert", lsn: lsn, xid: nil)
       }
     }
   }

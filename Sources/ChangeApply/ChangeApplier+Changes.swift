@@ -139,6 +139,7 @@ extension ChangeApplier {
     guard let layout = try layout(number) else { return true }
     let bytesBefore = layout.batch.byteCount
     let wasEmpty = layout.batch.isEmpty
+    keepRecord()
     let names = parser.tupleNames(of: record)
     var isConsistent = true
     switch decoded {
@@ -163,14 +164,15 @@ extension ChangeApplier {
     }
     if wasEmpty { pendingBatches.append(number) }
     groupChanges += 1
-    groupBytes += layout.batch.byteCount - bytesBefore
+    let grown = layout.batch.byteCount - bytesBefore
+    groupBytes += grown
     // A large source transaction is sent in pieces of bounded size, within one target transaction. Others go whole, with
     // their COMMIT: then nothing has to wait for a piece before it.
     waitingChanges += 1
-    waitingBytes += layout.batch.byteCount - bytesBefore
+    waitingBytes += grown
     let isPiece =
-      waitingChanges >= limits.changes * 5 / 4 || waitingBytes >= limits.bytes * 5 / 4
-      || waitingChanges >= limits.least * 4 && lane.isIdle
+      limits.areReached(changes: waitingChanges * 4 / 5, bytes: waitingBytes * 4 / 5)
+      || limits.areWorthwhile(changes: waitingChanges / 4, bytes: waitingBytes / 4) && lane.isIdle
     if isPiece { try flushBatches() }
     return true
   }
@@ -180,9 +182,12 @@ extension ChangeApplier {
     guard number < layouts.count, let layout = layouts[number], !layout.batch.isEmpty else { return }
     // It is there once at most: it comes back with its next change.
     pendingBatches.removeAll { $0 == number }
-    let table = TableBatch(number: number, relation: layout.relation, batch: layout.takeBatch())
+    var job = BatchJob(lsn: lsn)
+    job.add(number, layout)
+    layout.batch.removeAll()
+    if pendingBatches.isEmpty { forgetRecords() }
     try useSession()
-    try lane.writer.carryOut(BatchJob(tables: [table], lsn: lsn))
+    try lane.writer.carryOut(job)
   }
 
   /// Sends what waits in batches, where there is any.
@@ -191,23 +196,42 @@ extension ChangeApplier {
   }
 
   private func flushBatches() throws(ApplyFailure) {
-    try handOver(BatchJob(tables: takePending(), lsn: position))
+    try handOver(takePending(BatchJob(lsn: position)))
   }
 
   /// Sends what waits, and the group's COMMIT behind it.
   func submit(_ commit: GroupCommit) throws(ApplyFailure) {
-    try handOver(BatchJob(tables: takePending(), lsn: position, commit: commit))
+    try handOver(takePending(BatchJob(lsn: position, commit: commit)))
   }
 
-  private func takePending() -> [TableBatch] {
-    var tables: [TableBatch] = []
+  /// Writes what waits as the target takes it, while the lane is still busy with the job before. Of all copies of the
+  /// changes this is the only one then.
+  private func takePending(_ job: BatchJob) -> BatchJob {
+    var job = job
     for number in pendingBatches {
       guard let layout = layouts[number], !layout.batch.isEmpty else { continue }
-      tables.append(TableBatch(number: number, relation: layout.relation, batch: layout.takeBatch()))
+      job.add(number, layout)
+      layout.batch.removeAll()
     }
     pendingBatches.removeAll(keepingCapacity: true)
+    forgetRecords()
+    return job
+  }
+
+  /// Batches point into the records: what those stand in is kept as long as any batch waits, and counts in full.
+  @inline(__always)
+  private func keepRecord() {
+    guard let storage = recordStorage, storage !== keptStorage else { return }
+    keptStorage = storage
+    recordsKept.append(storage)
+    groupBytes += storage.capacity
+    waitingBytes += storage.capacity
+  }
+
+  private func forgetRecords() {
+    recordsKept.removeAll(keepingCapacity: true)
+    keptStorage = nil
     waitingChanges = 0
     waitingBytes = 0
-    return tables
   }
 }

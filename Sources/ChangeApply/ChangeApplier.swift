@@ -1,4 +1,4 @@
-import BlockingIO
+public import BlockingIO
 public import LogicalDecoding
 public import ReplicationModel
 
@@ -20,16 +20,36 @@ public struct ApplyCounters: Sendable, Equatable {
 /// A target that waits gets what there is; one that is busy gets the more at once, netted further, the longer it is.
 public struct BatchLimits: Sendable {
   public var changes: Int
-  /// Bytes that the changes of one batch take here. Buffers double as they grow: what is below 16 MB takes no 32.
+  /// Bytes that the changes of one batch take here, with the records that they stand in.
   public var bytes: Int
+  /// The same where changes have more than a kilobyte each: little of them is netted, and what does not fit into the
+  /// processor's caches costs the target more.
+  public var wideBytes: Int
   /// Changes that are worth a batch while the target has nothing to do.
   public var least: Int
+  /// Bytes that are.
+  public var leastBytes: Int
 
-  public init(changes: Int = 100_000, bytes: Int = 12 << 20, least: Int = 5_000) {
+  public init(
+    changes: Int = 100_000, bytes: Int = 12 << 20, wideBytes: Int = 3 << 20, least: Int = 5_000,
+    leastBytes: Int = 1 << 20
+  ) {
     self.changes = changes
     self.bytes = bytes
+    self.wideBytes = wideBytes
     self.least = least
+    self.leastBytes = leastBytes
   }
+
+  /// Whether so much is enough for a batch, however busy the target is.
+  @inline(__always)
+  func areReached(changes count: Int, bytes size: Int) -> Bool {
+    count >= changes || size >= bytes || size >= wideBytes && size >> 10 > count
+  }
+
+  /// Whether so much is worth a batch.
+  @inline(__always)
+  func areWorthwhile(changes count: Int, bytes size: Int) -> Bool { count >= least || size >= leastBytes }
 }
 
 /// Applies one database's stream to the target, exactly once and verbatim.
@@ -119,6 +139,12 @@ public final class ChangeApplier<Parser: RecordParser> {
   /// What waits in all of them: bounded, however many tables there are.
   var waitingChanges = 0
   var waitingBytes = 0
+  /// What the record in hand stands in.
+  var recordStorage: StableBytes?
+  /// What the records of waiting changes stand in.
+  var recordsKept: [StableBytes] = []
+  /// The last of them.
+  var keptStorage: StableBytes?
 
   /// - Parameters:
   ///   - start: the origin's progress, where the stream begins.
@@ -161,9 +187,14 @@ public final class ChangeApplier<Parser: RecordParser> {
   // MARK: the stream
 
   /// Applies one record of the stream.
+  ///
+  /// - Parameter storage: what the record stands in, and what is kept for as long as any of it is needed.
   @specialized(where Parser == PgoutputParser)
   @specialized(where Parser == TestDecodingParser)
-  public func apply(lsn: LSN, record: UnsafeRawBufferPointer) throws(ApplyFailure) {
+  public func apply(
+    lsn: LSN, record: UnsafeRawBufferPointer, in storage: StableBytes
+  ) throws(ApplyFailure) {
+    if storage !== recordStorage { recordStorage = storage }
     lastRecord = max(lastRecord, lsn)
     let decoded: DecodedRecord
     do throws(MalformedRecord) {
@@ -300,8 +331,8 @@ public final class ChangeApplier<Parser: RecordParser> {
       openGroupIfNeeded()
     }
     let isFull =
-      groupChanges >= limits.changes || groupBytes >= limits.bytes
-      || isBatching && groupChanges >= limits.least && lane.isIdle
+      limits.areReached(changes: groupChanges, bytes: groupBytes)
+      || isBatching && limits.areWorthwhile(changes: groupChanges, bytes: groupBytes) && lane.isIdle
     if hasMarker || isFull || endsGroup || (position < strictUntil || gate != nil) && isGroupOpen { try closeGroup() }
     endsGroup = false
     if gate != nil {

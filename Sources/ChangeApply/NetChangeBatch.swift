@@ -1,3 +1,4 @@
+import BlockingIO
 import Glibc
 import LogicalDecoding
 
@@ -6,7 +7,8 @@ import LogicalDecoding
 /// A pure value: changes go in one at a time in the order of the stream, a plan of set-based statements comes out.
 /// Rows are told apart by the text of their key columns, so it is only for tables whose key types have one text per
 /// value (see `TargetRelation.Column.hasOneTextPerValue`). Everything is kept in a few flat buffers: nothing is
-/// allocated for a row or a value.
+/// allocated for a row or a value, and values stay where they are in their records, which whoever fills the batch keeps
+/// until `removeAll`.
 struct NetChangeBatch {
   /// What a row's changes come to.
   enum Outcome: UInt8 {
@@ -19,16 +21,20 @@ struct NetChangeBatch {
     case replace
   }
 
-  /// A value's place in `bytes`; two lengths are special.
+  /// Where a value is; two lengths are special.
   struct Value {
-    var start: Int
+    var address: UnsafeRawPointer?
     var length: Int
 
-    static let null = Value(start: 0, length: -1)
+    static var null: Value { Value(address: nil, length: -1) }
     /// The change said nothing about the column: unchanged TOAST, or a column outside the key of a delete.
-    static let unset = Value(start: 0, length: -2)
+    static var unset: Value { Value(address: nil, length: -2) }
 
     var isSet: Bool { length != -2 }
+    /// Nil for null, and for what is not set.
+    var bytes: UnsafeRawBufferPointer? {
+      length >= 0 ? UnsafeRawBufferPointer(start: address, count: length) : nil
+    }
   }
 
   struct Row {
@@ -43,7 +49,6 @@ struct NetChangeBatch {
   /// Target columns of the replica identity; empty for a table that takes inserts only.
   let keyColumns: [Int]
 
-  private(set) var bytes: [UInt8] = []
   private(set) var rows: [Row] = []
   /// `columnCount` values for each row.
   private(set) var values: [Value] = []
@@ -51,6 +56,8 @@ struct NetChangeBatch {
   /// is a power of two. A row itself is looked at only where the half agrees, for it lies somewhere else in memory.
   private var buckets: [UInt64] = []
   private let unsetRow: [Value]
+  /// The values that do not stand in their records as they are.
+  private var undoubled = ValueStore()
   private(set) var changeCount = 0
 
   init(columnCount: Int, keyColumns: [Int]) {
@@ -59,20 +66,20 @@ struct NetChangeBatch {
     unsetRow = [Value](repeating: .unset, count: columnCount)
   }
 
-  /// An empty batch with room for as much as another one holds.
-  init(like other: NetChangeBatch) {
-    self.init(columnCount: other.columnCount, keyColumns: other.keyColumns)
-    bytes.reserveCapacity(other.bytes.count)
-    rows.reserveCapacity(other.rows.count)
-    values.reserveCapacity(other.values.count)
-    if other.rows.count > 16 { buckets = [UInt64](repeating: 0, count: other.buckets.count) }
+  var isEmpty: Bool { rows.isEmpty }
+  /// Bytes of memory that it fills, without the records.
+  var byteCount: Int {
+    undoubled.byteCount + values.count * MemoryLayout<Value>.stride
+      + rows.count * (MemoryLayout<Row>.stride + 3 * MemoryLayout<UInt64>.stride)
   }
 
-  var isEmpty: Bool { rows.isEmpty }
-  /// Bytes of memory that it fills.
-  var byteCount: Int {
-    bytes.count + values.count * MemoryLayout<Value>.stride
-      + rows.count * (MemoryLayout<Row>.stride + 3 * MemoryLayout<UInt64>.stride)
+  /// Forgets all changes and keeps the memory for the next ones.
+  mutating func removeAll() {
+    rows.removeAll(keepingCapacity: true)
+    values.removeAll(keepingCapacity: true)
+    for index in buckets.indices { buckets[index] = 0 }
+    undoubled = ValueStore()
+    changeCount = 0
   }
 
   func value(_ row: Int, _ column: Int) -> Value { values[row * columnCount + column] }
@@ -171,10 +178,11 @@ struct NetChangeBatch {
       switch columns[index].form {
       case .null: values[first + targets[index]] = .null
       case .unchangedToast: break
-      case .verbatim, .doubledQuotes:
-        let start = bytes.count
-        appendValue(columns[index], of: record, to: &bytes)
-        values[first + targets[index]] = Value(start: start, length: bytes.count - start)
+      case .verbatim:
+        let place = columns[index].value
+        values[first + targets[index]] = Value(
+          address: record.baseAddress.map { $0 + place.start }, length: place.count)
+      case .doubledQuotes: values[first + targets[index]] = undoubled.take(columns[index], of: record)
       }
     }
     return first
@@ -219,19 +227,15 @@ struct NetChangeBatch {
   }
 
   private func sameKey(_ row: Int, keyAt added: Int) -> Bool {
-    bytes.withUnsafeBytes { buffer in
-      for column in keyColumns {
-        let left = values[row * columnCount + column]
-        let right = values[added + column]
-        guard left.length == right.length else { return false }
-        if left.length > 0,
-          memcmp(buffer.baseAddress! + left.start, buffer.baseAddress! + right.start, left.length) != 0
-        {
-          return false
-        }
+    for column in keyColumns {
+      let left = values[row * columnCount + column]
+      let right = values[added + column]
+      guard left.length == right.length else { return false }
+      if left.length > 0, let one = left.address, let other = right.address, memcmp(one, other, left.length) != 0 {
+        return false
       }
-      return true
     }
+    return true
   }
 
   /// FNV-1a over the key's columns, eight bytes at a time, lengths mixed in; finished by a multiplication so that the
@@ -239,25 +243,46 @@ struct NetChangeBatch {
   private func hashKey(at first: Int) -> UInt64 {
     var hash: UInt64 = 0xCBF2_9CE4_8422_2325
     let prime: UInt64 = 0x9E37_79B9_7F4A_7C15
-    bytes.withUnsafeBytes { buffer in
-      for column in keyColumns {
-        let value = values[first + column]
-        hash = (hash ^ UInt64(bitPattern: Int64(value.length))) &* prime
-        guard value.length > 0 else { continue }
-        var offset = value.start
-        let end = value.start + value.length
-        while offset + 8 <= end {
-          hash = (hash ^ buffer.loadUnaligned(fromByteOffset: offset, as: UInt64.self)) &* prime
-          hash ^= hash >> 29
-          offset += 8
-        }
-        while offset < end {
-          hash = (hash ^ UInt64(buffer[offset])) &* prime
-          offset += 1
-        }
+    for column in keyColumns {
+      let value = values[first + column]
+      hash = (hash ^ UInt64(bitPattern: Int64(value.length))) &* prime
+      guard value.length > 0, let address = value.address else { continue }
+      var offset = 0
+      while offset + 8 <= value.length {
+        hash = (hash ^ address.loadUnaligned(fromByteOffset: offset, as: UInt64.self)) &* prime
+        hash ^= hash >> 29
+        offset += 8
+      }
+      while offset < value.length {
+        hash = (hash ^ UInt64(address.load(fromByteOffset: offset, as: UInt8.self))) &* prime
+        offset += 1
       }
     }
     hash ^= hash >> 32
     return hash &* prime
+  }
+}
+
+/// Values that had to be written anew, at addresses that stay.
+private struct ValueStore {
+  private static let blockBytes = 64 << 10
+  private var blocks: [StableBytes] = []
+  private var used = 0
+  private var scratch: [UInt8] = []
+  private(set) var byteCount = 0
+
+  mutating func take(_ column: DecodedColumn, of record: UnsafeRawBufferPointer) -> NetChangeBatch.Value {
+    scratch.removeAll(keepingCapacity: true)
+    appendValue(column, of: record, to: &scratch)
+    if blocks.isEmpty || used + scratch.count > blocks[blocks.count - 1].capacity {
+      let block = StableBytes(capacity: max(scratch.count, Self.blockBytes))
+      blocks.append(block)
+      byteCount += block.capacity
+      used = 0
+    }
+    let place = blocks[blocks.count - 1].base + used
+    place.copyMemory(from: scratch, byteCount: scratch.count)
+    used += scratch.count
+    return NetChangeBatch.Value(address: UnsafeRawPointer(place), length: scratch.count)
   }
 }

@@ -17,6 +17,8 @@ final class RelationLayout {
 
   /// The changes that wait for a set-based statement.
   var batch: NetChangeBatch
+  /// By the columns that they set; none for the delete.
+  var batchStatements: [[Int]: BatchStatement] = [:]
   let canBatchKeyedChanges: Bool
   let canBatchInserts: Bool
 
@@ -61,13 +63,6 @@ final class RelationLayout {
   func oldTargets(_ columns: [DecodedColumn], names: TupleNames) throws(ApplyFailure) -> [Int] {
     if try old.adopt(columns, names: names.unversioned, of: relation) { forgetShortcuts() }
     return old.targets
-  }
-
-  /// The changes that wait, and an empty batch in their place.
-  func takeBatch() -> NetChangeBatch {
-    let taken = batch
-    batch = NetChangeBatch(like: taken)
-    return taken
   }
 
   typealias Prepare = (ChangeStatement) throws(ApplyFailure) -> String

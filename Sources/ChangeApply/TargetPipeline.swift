@@ -104,6 +104,13 @@ final class TargetPipeline {
 
   /// Sends a prepared statement with `parameters`.
   func execute(_ name: String, expecting expectation: ExpectationQueue.Entry) throws(ApplyFailure) {
+    try execute(name, parameters, expecting: expectation)
+  }
+
+  /// Sends a prepared statement, whose parameters are copied.
+  func execute(
+    _ name: String, _ parameters: ParameterBuffer, expecting expectation: ExpectationQueue.Entry
+  ) throws(ApplyFailure) {
     try guarding { () throws(PostgresError) in
       try parameters.withPointers { view throws(PostgresError) in
         try connection.pipelineExecute(

@@ -33,8 +33,10 @@ public struct TargetRelation: Sendable, Equatable {
     /// An array literal of the column's type cannot be written the common way: the type is an array itself, its arrays
     /// have another delimiter, or it is composite, which `unnest` would take apart.
     public var travelsAsText = false
-    /// How values of the column travel in an array.
-    var arrayForm = ArrayForm.literal
+    /// `pg_type.oid`.
+    var typeOID: UInt32 = 0
+    /// Values whose text is of this form may go to the target in binary, in an array or in COPY.
+    var binaryForm: BinaryForm?
     /// The operator that the index knows as equality: `=` for most, `OPERATOR("public".=)` for a type of an extension,
     /// which the empty search_path would not find.
     public var equality: String
@@ -127,7 +129,7 @@ extension TargetRelation {
                AND (t.typtype = 'e' OR t.typnamespace = 'pg_catalog'::regnamespace)
                AND NOT EXISTS (SELECT FROM pg_catalog.pg_collation l WHERE l.oid = a.attcollation \(nondeterministic)),
              t.typcategory IN ('A', 'C') OR t.typdelim <> ',' OR t.typarray = 0, a.atttypid,
-             pg_catalog.format_type(a.atttypid, -1)
+             pg_catalog.format_type(a.atttypid, -1), t.typtype = 'e'
         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
        WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
        ORDER BY a.attnum
@@ -161,13 +163,16 @@ extension TargetRelation {
           isGenerated: column.bool(3), isIdentityAlways: column.bool(4), isIndexed: column[5] != nil,
           equality: column[5] ?? "=")
       })
+    let hasIntegerTimes = connection.reportedParameter("integer_datetimes") == "on"
     for (index, column) in columns.rows.enumerated() {
       relation.columns[index].hasOneTextPerValue = column.bool(6)
       relation.columns[index].travelsAsText = column.bool(7)
       relation.columns[index].baseType = column.string(9)
-      if !column.bool(7), let type = UInt32(column.string(8)) {
-        relation.columns[index].arrayForm = ArrayForm(type: type)
-      }
+      let oid = UInt32(column.string(8)) ?? 0
+      relation.columns[index].typeOID = oid
+      let form = column.bool(10) ? .text : BinaryForm(type: oid)
+      let isReadable = form?.countsMicroseconds != true || hasIntegerTimes
+      relation.columns[index].binaryForm = isReadable && !column.bool(7) ? form : nil
     }
     relation.hasRowTriggers = triggers.first == "t"
     let referrers = try connection.query(

@@ -84,11 +84,12 @@ struct ApplyLoop<Parser: RecordParser> {
     var urgent = isUrgent
     var position = keepalivePosition
     applier.hasBacklog = chunk.byteCount + feed.queue.byteCount >= Self.backlogBytes
+    let storage = chunk.storage
     try chunk.forEach { item throws(ApplyFailure) in
       switch item {
       case .record(let lsn, let bytes):
         caughtUp = false
-        try applier.apply(lsn: lsn, record: bytes)
+        try applier.apply(lsn: lsn, record: bytes, in: storage)
       case .keepalive(let walEnd, let isUrgent):
         try applier.keepalive(walEnd, record: false)
         position = max(position, walEnd)

@@ -77,14 +77,13 @@ extension PostgresConnection {
 
   /// Sends one message on a COPY stream. Waits, bounded by the deadline, when the socket is full.
   public func writeCopyMessage(_ bytes: [UInt8], until deadline: Deadline) throws(PostgresError) {
-    try writeCopyMessage(bytes[...], until: deadline)
+    try withBytes(of: bytes) { buffer throws(PostgresError) in try writeCopyMessage(buffer, until: deadline) }
   }
 
-  private func writeCopyMessage(_ bytes: ArraySlice<UInt8>, until deadline: Deadline) throws(PostgresError) {
+  private func writeCopyMessage(_ bytes: UnsafeRawBufferPointer, until deadline: Deadline) throws(PostgresError) {
     guard let connection else { throw lostError() }
-    let status = bytes.withUnsafeBytes { buffer in
-      PQputCopyData(connection, buffer.baseAddress?.assumingMemoryBound(to: CChar.self), Int32(buffer.count))
-    }
+    let status = PQputCopyData(
+      connection, bytes.baseAddress?.assumingMemoryBound(to: CChar.self), Int32(bytes.count))
     guard status == 1 else { throw lostError() }
     try flush(until: deadline)
   }
@@ -98,17 +97,25 @@ extension PostgresConnection {
   /// `COPY … FROM STDIN` with the given bytes, which are in the format that the command names.
   @discardableResult
   public func copyIn(
-    _ command: String, _ bytes: [UInt8], until deadline: Deadline = .never
+    _ command: String, _ bytes: UnsafeRawBufferPointer, until deadline: Deadline = .never
   ) throws(PostgresError) -> QueryResult {
     _ = try script(command, until: deadline)
     let slice = 1 << 16
     var start = 0
     while start < bytes.count {
       let end = min(start + slice, bytes.count)
-      try writeCopyMessage(bytes[start..<end], until: deadline)
+      try writeCopyMessage(UnsafeRawBufferPointer(rebasing: bytes[start..<end]), until: deadline)
       start = end
     }
     return try finishCopyIn(until: deadline)
+  }
+
+  /// The same with the bytes of an array.
+  @discardableResult
+  public func copyIn(
+    _ command: String, _ bytes: [UInt8], until deadline: Deadline = .never
+  ) throws(PostgresError) -> QueryResult {
+    try withBytes(of: bytes) { buffer throws(PostgresError) in try copyIn(command, buffer, until: deadline) }
   }
 
   /// Ends a `COPY … FROM STDIN` whose bytes have all been written, and waits for what the server says to it.
@@ -128,4 +135,14 @@ extension PostgresConnection {
     guard let last else { throw lostError() }
     return last
   }
+}
+
+/// `withUnsafeBytes` with the error's type.
+private func withBytes<Value>(
+  of bytes: [UInt8], _ body: (UnsafeRawBufferPointer) throws(PostgresError) -> Value
+) throws(PostgresError) -> Value {
+  let outcome: Result<Value, PostgresError> = bytes.withUnsafeBytes { buffer in
+    do throws(PostgresError) { return .success(try body(buffer)) } catch { return .failure(error) }
+  }
+  return try outcome.get()
 }

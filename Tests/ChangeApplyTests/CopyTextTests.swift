@@ -4,9 +4,9 @@ import Testing
 
 @Suite struct CopyTextTests {
   private func copied(_ value: [UInt8]) -> [UInt8] {
-    var bytes: [UInt8] = []
+    var bytes = ByteWriter()
     value.withUnsafeBytes { CopyText.append($0, isFirst: true, to: &bytes) }
-    return bytes
+    return Array(bytes.bytes)
   }
 
   /// Each byte at each place of values that are shorter, as long and longer than what is looked at in one go, among

@@ -24,31 +24,28 @@ import Testing
     var parser = TestDecodingParser()
     let relation = Self.relation
     var batch = NetChangeBatch(columnCount: relation.columns.count, keyColumns: relation.keyColumns)
-    for text in records {
-      let bytes = Array("table public.t: \(text)".utf8)
-      try bytes.withUnsafeBytes { record in
-        let decoded = try parser.parse(record)
-        func targets(_ columns: [DecodedColumn]) -> [Int] {
-          columns.map { relation.column(named: unquotedIdentifier($0.name, in: record)) ?? -1 }
-        }
-        let accepted: Bool
-        switch decoded {
-        case .insert: accepted = batch.insert(parser.newColumns!, targets: targets(parser.newColumns!), of: record)
-        case .update: accepted = batch.update(parser.newColumns!, targets: targets(parser.newColumns!), of: record)
-        default: accepted = batch.delete(parser.oldColumns!, targets: targets(parser.oldColumns!), of: record)
-        }
-        if !accepted { throw Refused.byTheBatch }
+    let stored = records.map { StoredRecord("table public.t: \($0)") }
+    for record in stored.map(\.bytes) {
+      let decoded = try parser.parse(record)
+      func targets(_ columns: [DecodedColumn]) -> [Int] {
+        columns.map { relation.column(named: unquotedIdentifier($0.name, in: record)) ?? -1 }
       }
+      let accepted: Bool
+      switch decoded {
+      case .insert: accepted = batch.insert(parser.newColumns!, targets: targets(parser.newColumns!), of: record)
+      case .update: accepted = batch.update(parser.newColumns!, targets: targets(parser.newColumns!), of: record)
+      default: accepted = batch.delete(parser.oldColumns!, targets: targets(parser.oldColumns!), of: record)
+      }
+      if !accepted { throw Refused.byTheBatch }
     }
     let plan = BatchPlan(batch, of: relation)
     func text(_ row: Int, _ columns: [Int]) -> String {
-      batch.bytes.withUnsafeBytes { buffer in
-        columns.map { column in
-          let value = batch.bytes(row, column, in: buffer).map { String(decoding: $0, as: UTF8.self) }
-          return relation.columns[column].name + "=" + (value ?? "null")
-        }.joined(separator: " ")
-      }
+      columns.map { column in
+        let value = batch.value(row, column).bytes.map { String(decoding: $0, as: UTF8.self) }
+        return relation.columns[column].name + "=" + (value ?? "null")
+      }.joined(separator: " ")
     }
+    defer { withExtendedLifetime(stored) {} }
     return plan.deletes.map { "delete \(text($0, [0]))" }
       + plan.updates.flatMap { set, rows in rows.map { "update \(text($0, [0] + set))" } }
       + plan.inserts.flatMap { set, rows in rows.map { "insert \(text($0, set))" } }
@@ -138,22 +135,24 @@ import Testing
     #expect(
       withArray.batchUpdate(set: [1]).sql.contains(#"SET "a" = x.c1::integer[] FROM unnest($1::integer[], $2::text[])"#)
     )
-    #expect(Self.relation.batchCopy(columns: [0, 2]) == #"COPY "public"."t" ("id", "big") FROM STDIN"#)
+    let copy = #"COPY "public"."t" ("id", "big") FROM STDIN"#
+    #expect(Self.relation.batchCopy(columns: [0, 2], binary: false) == copy)
+    #expect(Self.relation.batchCopy(columns: [0, 2], binary: true) == copy + " (FORMAT binary)")
   }
 
   @Test func literalsAndRows() {
     func bytes(_ text: String, _ body: (UnsafeRawBufferPointer) -> Void) { Array(text.utf8).withUnsafeBytes(body) }
-    var literal: [UInt8] = []
+    var literal = ByteWriter()
     ArrayLiteral.open(&literal)
     bytes(#"a"b\c, {}"#) { ArrayLiteral.append($0, isFirst: true, to: &literal) }
     ArrayLiteral.append(nil, isFirst: false, to: &literal)
     bytes("") { ArrayLiteral.append($0, isFirst: false, to: &literal) }
     ArrayLiteral.close(&literal)
-    #expect(String(decoding: literal, as: UTF8.self) == #"{"a\"b\\c, {}",NULL,""}"# + "\0")
-    var row: [UInt8] = []
+    #expect(String(decoding: literal.bytes, as: UTF8.self) == #"{"a\"b\\c, {}",NULL,""}"# + "\0")
+    var row = ByteWriter()
     bytes("tab\tline\nback\\slash\r") { CopyText.append($0, isFirst: true, to: &row) }
     CopyText.append(nil, isFirst: false, to: &row)
     CopyText.endRow(&row)
-    #expect(String(decoding: row, as: UTF8.self) == #"tab\tline\nback\\slash\r"# + "\t" + #"\N"# + "\n")
+    #expect(String(decoding: row.bytes, as: UTF8.self) == #"tab\tline\nback\\slash\r"# + "\t" + #"\N"# + "\n")
   }
 }

@@ -138,7 +138,7 @@ struct Replay {
           switch item {
           case .record(let lsn, let bytes):
             applier.hasBacklog = mode == .batches || mode == .mixed && random.one(in: 2)
-            try applier.apply(lsn: lsn, record: bytes)
+            try applier.apply(lsn: lsn, record: bytes, in: chunk.storage)
             isDone = lsn > end && !applier.isMidTransaction
           case .keepalive(let walEnd, _): try applier.keepalive(walEnd, record: false)
           }

@@ -177,11 +177,7 @@ extension ChangeApplier {
   }
 
   func apply(_ record: DatabasePair.Record) throws(ApplyFailure) {
-    let outcome: Result<Void, ApplyFailure> = record.bytes.withUnsafeBytes { bytes in
-      do throws(ApplyFailure) { return .success(try apply(lsn: record.lsn, record: bytes)) } catch {
-        return .failure(error)
-      }
-    }
-    try outcome.get()
+    let stored = StoredRecord(record.bytes)
+    try apply(lsn: record.lsn, record: stored.bytes, in: stored.storage)
   }
 }
