@@ -40,6 +40,7 @@ struct ApplyLoop<Parser: RecordParser> {
   private var nextDurable = Deadline.after(durableInterval)
   private var nextPosition = Deadline.after(positionInterval)
   private var rate = RateMeter()
+  private var flow = FlowMeter()
   private var behind: (seconds: Double?, until: Deadline) = (nil, .now())
   private var isCaughtUp = false
   private var isUrgent = false
@@ -83,7 +84,8 @@ struct ApplyLoop<Parser: RecordParser> {
     var caughtUp = isCaughtUp
     var urgent = isUrgent
     var position = keepalivePosition
-    applier.hasBacklog = chunk.byteCount + feed.queue.byteCount >= Self.backlogBytes
+    flow.record(bytes: chunk.byteCount)
+    applier.hasBacklog = chunk.byteCount + feed.queue.byteCount >= Self.backlogBytes || flow.isDense
     let storage = chunk.storage
     try chunk.forEach { item throws(ApplyFailure) in
       switch item {
@@ -136,6 +138,27 @@ struct ApplyLoop<Parser: RecordParser> {
       changes: base.changes + applier.counters.changes, missedRows: base.missedRows + applier.counters.missedRows,
       changesPerSecond: rate.perSecond, isCaughtUp: caughtUp,
       secondsBehind: caughtUp ? 0 : behind.seconds)
+  }
+}
+
+/// Whether a stream comes so densely that it is better applied in sets, even where little of it waits at any moment.
+struct FlowMeter {
+  /// 13 MB a second.
+  private static let denseBytes = 128 << 10
+  private static let window: UInt64 = 10_000_000
+  private var begin: UInt64 = 0
+  private var bytes = 0
+  private(set) var isDense = false
+
+  mutating func record(bytes count: Int, at now: UInt64 = Deadline.now().nanoseconds) {
+    if now - begin >= Self.window {
+      // A window in which nothing came to its end tells nothing about now.
+      isDense = bytes >= Self.denseBytes && now - begin < 2 * Self.window
+      begin = now
+      bytes = 0
+    }
+    bytes += count
+    if bytes >= Self.denseBytes { isDense = true }
   }
 }
 

@@ -50,6 +50,12 @@ extension PostgresConnection {
     guard let connection, PQconsumeInput(connection) == 1 else { throw lostError() }
   }
 
+  /// Bytes that wait in the socket. Over TLS those are not yet the protocol's.
+  public var availableInput: Int {
+    var count: Int32 = 0
+    return ioctl(fileDescriptor, UInt(FIONREAD), &count) == 0 ? Int(count) : 0
+  }
+
   /// Hands the next buffered message to the body, in libpq's own memory.
   public func readCopyMessage(_ body: (UnsafeRawBufferPointer) -> Void) throws(PostgresError) -> CopyRead {
     guard let connection else { throw lostError() }

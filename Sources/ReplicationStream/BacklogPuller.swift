@@ -17,12 +17,15 @@ public struct PullLimits: Sendable {
   public var slack: UInt64
   /// Bytes of records that a pull should bring: the source holds them until they are taken.
   public var records: UInt64
+  /// Bytes of a record, on average, from which a walsender is as quick: it pays for each record, not for its bytes.
+  public var wide: UInt64
 
   public init(
-    depth: UInt64 = 48 << 20, rest: UInt64 = 8 << 20, first: UInt64 = 16 << 20, largest: UInt64 = 2 << 30,
-    slack: UInt64 = 256 << 20, records: UInt64 = 128 << 20
+    depth: UInt64 = 48 << 20, rest: UInt64 = 8 << 20, first: UInt64 = 6 << 20, largest: UInt64 = 2 << 30,
+    slack: UInt64 = 256 << 20, records: UInt64 = 128 << 20, wide: UInt64 = 1 << 10
   ) {
     self.slack = slack
+    self.wide = wide
     self.depth = depth
     self.rest = rest
     self.first = first
@@ -44,7 +47,15 @@ public struct PullLimits: Sendable {
   /// The same, or all of the WAL that there is where little would be left.
   func next(after wal: UInt64, records found: UInt64, left: UInt64) -> UInt64 {
     let size = next(after: wal, records: found)
-    return left <= min(size + size / 2, largest) ? left : size
+    return left <= min(size + size / 4, largest) ? left : size
+  }
+
+  /// For a backlog of so many bytes of WAL: no pull takes more than a third of it. Nothing is handed over before it is
+  /// decoded, and while the last pull is applied the source has nothing to do.
+  func bounded(by backlog: UInt64) -> PullLimits {
+    var limits = self
+    limits.largest = min(largest, max(first, backlog / 3))
+    return limits
   }
 }
 
@@ -70,6 +81,8 @@ public struct BacklogPuller {
   private let queue: ByteBoundedQueue<StreamChunk>
   private let control: StreamControl
   private let limits: PullLimits
+  /// Whether the walsender was left the rest for its records are wide.
+  public private(set) var hasWideRecords = false
   private let first: PullSession
   private let second: PullSession
   /// Everything committed before it has been handed over.
@@ -86,9 +99,9 @@ public struct BacklogPuller {
     parameters.isReplication = false
     parameters.settings.merge(pinnedSettings) { _, pinned in pinned }
     let first = try PullSession.connect(parameters, interrupt: control.stopSignal)
-    guard first.connection.serverVersion >= copySlotSince,
-      try first.sourceEnd() > request.start + limits.depth
-    else { return nil }
+    guard first.connection.serverVersion >= copySlotSince else { return nil }
+    let sourceEnd = try first.sourceEnd()
+    guard sourceEnd > request.start + limits.depth else { return nil }
     let second = try PullSession.connect(parameters, interrupt: control.stopSignal)
     do throws(PostgresError) {
       for session in [first, second] {
@@ -100,7 +113,8 @@ public struct BacklogPuller {
       return nil
     }
     return BacklogPuller(
-      request: request, queue: queue, control: control, limits: limits, first: first, second: second)
+      request: request, queue: queue, control: control,
+      limits: limits.bounded(by: sourceEnd.rawValue - request.start.rawValue), first: first, second: second)
   }
 
   private init(
@@ -120,7 +134,7 @@ public struct BacklogPuller {
   /// Pulls until the backlog is shallow, or until `control.stop()`. Then the walsender goes on from `position`.
   ///
   /// A pull that the server refuses before its first record (its temporary files are full, say) ends the pulling in
-  /// good order.
+  /// good order, and so do wide records.
   public mutating func run() throws(StreamFailure) {
     do throws(PostgresError) {
       var (current, next) = (first, second)
@@ -145,6 +159,8 @@ public struct BacklogPuller {
         position = end
         if isLast { return }
         if found == nil {
+          hasWideRecords = pull.bytes >= limits.wide * pull.records
+          if hasWideRecords { return }
           size = limits.next(after: size, records: pull.bytes, left: sourceEnd.rawValue - end.rawValue)
           try begin(on: next, behind: current, from: end, size: size)
         }
@@ -162,6 +178,7 @@ public struct BacklogPuller {
     var chunk = StreamChunk(capacity: StreamReceiver.chunkCapacity)
     /// What was passed on of records.
     var bytes: UInt64 = 0
+    var records: UInt64 = 0
   }
 
   /// Goes on where another session's pull has ended: its slot stands there, and a copy of it is made at once, while
@@ -249,6 +266,7 @@ public struct BacklogPuller {
       }
     }
     pull.bytes += UInt64(pull.chunk.byteCount)
+    pull.records += UInt64(pull.chunk.recordCount)
     pull.chunk = StreamChunk(capacity: StreamReceiver.chunkCapacity)
     return !control.isStopped
   }

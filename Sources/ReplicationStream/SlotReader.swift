@@ -29,7 +29,7 @@ public struct SlotReader: Sendable {
     let puller = try pullBacklog()
     if let puller { request.start = puller.position }
     // The walsender begins by reading again what was pulled, which would take its time from those who apply it.
-    if puller != nil { awaitApplied() }
+    if let puller, !puller.hasWideRecords { awaitApplied() }
     if control.isStopped || queue.isClosed { return }
     var walsender = source
     walsender.isReplication = true

@@ -78,6 +78,10 @@ public struct StreamRequest: Sendable {
 public struct StreamReceiver {
   /// A chunk is handed over when it has grown to this many bytes, or when the socket is dry.
   public static let chunkBytes = 256 << 10
+  /// A socket that had so many bytes before it was dry is left alone for `pause` then.
+  private static let burstBytes = 32 << 10
+  /// A walsender sends record by record: whoever takes them as they come wakes up for each, and costs the sender more.
+  private static let pause = Duration.milliseconds(1)
   /// With room for the record that makes it full.
   static let chunkCapacity = chunkBytes + (8 << 10)
 
@@ -108,16 +112,28 @@ public struct StreamReceiver {
   public mutating func run() throws(StreamFailure) {
     do throws(PostgresError) {
       var chunk = StreamChunk()
+      // Bytes since the socket was last waited for.
+      var burst = 0
       while !control.isStopped {
         feedback.becameDurable(control.durable)
         try sendFeedbackIfDue()
         let ended = try receive(into: &chunk)
+        if !ended, chunk.byteCount < Self.chunkBytes {
+          let available = connection.availableInput
+          burst += available
+          if available > 0 {
+            try connection.consumeInput()
+            continue
+          }
+        }
         let isBlocked = !chunk.isEmpty && !handOver(&chunk)
         if ended || queue.isClosed { break }
-        let socketEvents = Int16(isBlocked ? 0 : POLLIN)
+        let pauses = burst >= Self.burstBytes
+        burst = 0
+        let socketEvents = Int16(isBlocked || pauses ? 0 : POLLIN)
         let ready = poll(
           [(connection.fileDescriptor, socketEvents), (control.wakeUp.fileDescriptor, Int16(POLLIN))],
-          until: feedback.nextUpdate)
+          until: pauses ? min(.after(Self.pause), feedback.nextUpdate) : feedback.nextUpdate)
         if ready[1] != 0 { control.wakeUp.drain() }
         if ready[0] != 0 && !isBlocked { try connection.consumeInput() }
       }

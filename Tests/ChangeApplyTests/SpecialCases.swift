@@ -200,6 +200,40 @@ struct SpecialCase: Sendable, CustomTestStringConvertible {
       UPDATE "S.x"."T "":[x], 'q' 🐘.y" SET "e\u{301}" = 'f'
       """),
     .init(
+      "RowsWithABinaryForm",
+      """
+      CREATE TYPE mood AS ENUM ('sad', 'it''s "ok"');
+      CREATE TABLE t (id bigint PRIMARY KEY, a smallint, b int, c oid, d real, e double precision, f numeric,
+        g numeric(10, 2), h boolean, i text, j varchar(5), k char(4), l name, m date, n time, o timestamp,
+        p timestamptz, q timestamptz(0), r uuid, s bytea, u json, v jsonb, w mood);
+      CREATE TABLE inserts (LIKE t); ALTER TABLE inserts REPLICA IDENTITY NOTHING
+      """,
+      """
+      INSERT INTO t SELECT n, n, -n, n, n / 7.0::real, n / 7.0::float8, n / 7.0, n / 7.0, n % 2 = 0, 'text ' || n, n, n,
+        'name ' || n, date '2026-11-27' - n * 1000, time '03:04:05.678' + n * interval '1 second',
+        timestamp '2026-11-27 03:04:05.678' - n * interval '1000 days', timestamptz '2026-11-27 03:04:05.678+01', now(),
+        md5(n::text)::uuid, decode(md5(n::text), 'hex'), ('{"a":  ' || n || '}')::json, ('{"a":  ' || n || '}')::jsonb,
+        'it''s "ok"'::mood FROM generate_series(1, 300) n;
+      INSERT INTO t (id) VALUES (1000);
+      UPDATE t SET b = b - 1, d = -d, e = e * 1e200, f = f * 1e30, g = 0, h = NOT h, m = m + 1, n = '24:00', o = o + '1 us',
+        p = p + '1 month', q = q, r = r, s = s || s, u = u, v = v, w = 'sad' WHERE id % 2 = 0;
+      INSERT INTO inserts SELECT * FROM t
+      """),
+    // One such value has all rows of its COPY, and its column of a set, go as text.
+    .init(
+      "RowsWithAValueThatHasNoBinaryForm",
+      """
+      CREATE TABLE t (id int PRIMARY KEY, a numeric, b timestamptz, c date, d float8, e timestamp)
+      """,
+      """
+      INSERT INTO t SELECT n, n, timestamptz '2026-11-27 03:04:05+00', date '2026-11-27', n, now() FROM generate_series(1, 20) n;
+      INSERT INTO t VALUES (21, 'NaN', 'infinity', '-infinity', 'NaN', '0044-03-15 BC'),
+        (22, 'Infinity', '0044-03-15 BC', '0044-03-15 BC', '-Infinity', '294276-12-31 23:59:59.999999'),
+        (23, 1e100, '12345-01-01', '5874897-12-31', 5e-324, 'infinity'), (24, NULL, NULL, NULL, NULL, NULL);
+      UPDATE t SET a = 'NaN', b = 'infinity', c = '-infinity', d = 'NaN', e = '10000-01-01' WHERE id IN (3, 17);
+      UPDATE t SET a = a + 0.10, b = b + '1 s', c = c + 1, d = d / 3, e = e + '1 us' WHERE id IN (4, 5, 6)
+      """),
+    .init(
       "UniqueValueMovesWithinATransaction",
       "CREATE TABLE t (id int PRIMARY KEY, v int UNIQUE)",
       """

@@ -16,7 +16,17 @@ import Testing
   @Test func aPullThatWouldLeaveLittleTakesAllThereIs() {
     #expect(limits.next(after: 16 << 20, records: 1, left: 60 << 20) == 60 << 20)
     #expect(limits.next(after: 16 << 20, records: 1, left: 20 << 20) == 20 << 20)
-    #expect(limits.next(after: 16 << 20, records: 1, left: 100 << 20) == 48 << 20)
+    #expect(limits.next(after: 16 << 20, records: 1, left: 61 << 20) == 48 << 20)
     #expect(limits.next(after: 1 << 30, records: 1, left: 5 << 29) == 2 << 30)
+  }
+
+  /// The last pull is applied while the source has nothing to do.
+  @Test func noPullTakesMoreThanAThirdOfTheBacklog() {
+    let bounded = limits.bounded(by: 150 << 20)
+    #expect(bounded.next(after: 48 << 20, records: 1, left: 100 << 20) == 50 << 20)
+    #expect(bounded.next(after: 48 << 20, records: 1, left: 51 << 20) == 50 << 20)
+    #expect(bounded.next(after: 48 << 20, records: 1, left: 50 << 20) == 50 << 20)
+    #expect(PullLimits(first: 6 << 20).bounded(by: 3 << 20).largest == 6 << 20)
+    #expect(limits.bounded(by: 1 << 40).largest == limits.largest)
   }
 }

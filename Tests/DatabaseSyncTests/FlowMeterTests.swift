@@ -1,0 +1,36 @@
+import Testing
+
+@testable import DatabaseSync
+
+struct FlowMeterTests {
+  private let millisecond: UInt64 = 1_000_000
+
+  /// Many small pieces are a backlog too, though hardly anything waits at any moment.
+  @Test func manySmallPiecesAreDense() {
+    var flow = FlowMeter()
+    for turn in 0..<100 { flow.record(bytes: 20 << 10, at: 1_000 * millisecond + UInt64(turn) * millisecond) }
+    #expect(flow.isDense)
+  }
+
+  @Test func aTrickleIsNot() {
+    var flow = FlowMeter()
+    for turn in 0..<1000 {
+      flow.record(bytes: 2 << 10, at: 1_000 * millisecond + UInt64(turn) * millisecond)
+      #expect(!flow.isDense)
+    }
+  }
+
+  /// What follows a burst is judged by itself.
+  @Test func aBurstIsForgotten() {
+    var flow = FlowMeter()
+    flow.record(bytes: 10 << 20, at: 1_000 * millisecond)
+    #expect(flow.isDense)
+    flow.record(bytes: 100, at: 1_100 * millisecond)
+    #expect(!flow.isDense)
+    flow.record(bytes: 10 << 20, at: 1_105 * millisecond)
+    flow.record(bytes: 100, at: 1_112 * millisecond)
+    #expect(flow.isDense)
+    flow.record(bytes: 100, at: 1_123 * millisecond)
+    #expect(!flow.isDense)
+  }
+}
