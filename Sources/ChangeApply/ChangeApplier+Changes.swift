@@ -139,21 +139,23 @@ extension ChangeApplier {
     guard let layout = try layout(number) else { return true }
     let bytesBefore = layout.batch.byteCount
     let wasEmpty = layout.batch.isEmpty
-    keepRecord()
     let names = parser.tupleNames(of: record)
     var isConsistent = true
     switch decoded {
     case .insert where layout.canBatchInserts:
       guard let columns = parser.newColumns else { return false }
       let targets = try layout.newTargets(columns, names: names)
+      keepRecord()
       isConsistent = layout.batch.insert(columns, targets: targets, of: record)
     case .update(_, hasOldKey: false) where layout.canBatchKeyedChanges:
       guard let columns = parser.newColumns else { return false }
       let targets = try layout.newTargets(columns, names: names)
+      keepRecord()
       isConsistent = layout.batch.update(columns, targets: targets, of: record)
     case .delete where layout.canBatchKeyedChanges:
       guard let columns = parser.oldColumns else { return false }
       let targets = try layout.oldTargets(columns, names: names)
+      keepRecord()
       isConsistent = layout.batch.delete(columns, targets: targets, of: record)
     default:
       try flushBatch(number, lsn: lsn)
@@ -218,7 +220,8 @@ extension ChangeApplier {
     return job
   }
 
-  /// Batches point into the records: what those stand in is kept as long as any batch waits, and counts in full.
+  /// Batches point into the records: what those stand in is kept as long as any batch waits, and counts in full. Only
+  /// for a change that goes into one: others may come by the million before anything is flushed.
   @inline(__always)
   private func keepRecord() {
     guard let storage = recordStorage, storage !== keptStorage else { return }

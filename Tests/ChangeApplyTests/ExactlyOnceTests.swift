@@ -63,6 +63,25 @@ struct ExactlyOnceTests {
     try pair.expectEqual()
   }
 
+  /// A large transaction whose changes go one by one would have its whole stream kept otherwise.
+  @Test func onlyRecordsOfWaitingChangesAreKept() throws {
+    let pair = try DatabasePair("CREATE TABLE t (a int, b text); ALTER TABLE t REPLICA IDENTITY FULL")
+    try pair.source.script("INSERT INTO t SELECT i, 'x' FROM generate_series(1, 50) i")
+    try pair.source.script("BEGIN; UPDATE t SET b = 'y'; DELETE FROM t WHERE a > 9; COMMIT")
+    let records = try pair.changes()
+    let applier = try pair.applier()
+    applier.hasBacklog = true
+    let first = try #require(records.firstIndex { $0.text.hasPrefix("COMMIT") })
+    try applier.apply(Array(records[..<first]))
+    #expect(applier.recordsKept.count == 50)
+    try applier.apply(Array(records[first...].dropLast()))
+    #expect(applier.recordsKept.count == 0)
+    try applier.apply(records[records.count - 1])
+    try applier.commitGroup()
+    try pair.expectEqual()
+    applier.end()
+  }
+
   @Test func nothingIsDurableBeforeItWasFlushed() throws {
     let pair = try DatabasePair(Self.table)
     try pair.source.script("INSERT INTO t VALUES (1)")
