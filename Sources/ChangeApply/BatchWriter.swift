@@ -17,8 +17,10 @@ struct BatchJob: Sendable {
 
   /// The inserts of one table that have the same columns.
   struct Copy: Sendable {
-    var name: RelationName
-    var command: String
+    var number: RelationNumber
+    var relation: TargetRelation
+    var columns: [Int]
+    var isBinary: Bool
     var rows: ByteWriter
   }
 
@@ -49,7 +51,7 @@ struct BatchJob: Sendable {
     for (set, rows) in plan.updates where !set.isEmpty {
       sets.append(layout.set(number, .update, set, rows) { relation.batchUpdate(set: set) })
     }
-    for (set, rows) in plan.inserts { copies.append(layout.copy(set, rows)) }
+    for (set, rows) in plan.inserts { copies.append(layout.copy(number, set, rows)) }
   }
 }
 
@@ -76,7 +78,7 @@ extension RelationLayout {
   }
 
   /// In binary, where all columns have such a form and all values are of it.
-  fileprivate func copy(_ columns: [Int], _ rows: [Int]) -> BatchJob.Copy {
+  fileprivate func copy(_ number: RelationNumber, _ columns: [Int], _ rows: [Int]) -> BatchJob.Copy {
     var bytes = ByteWriter(capacity: batch.estimatedBytes(rows, columns))
     let forms = columns.compactMap { column in relation.columns[column].binaryForm.map { (column, $0) } }
     let isBinary =
@@ -90,8 +92,7 @@ extension RelationLayout {
         CopyText.endRow(&bytes)
       }
     }
-    return BatchJob.Copy(
-      name: relation.name, command: relation.batchCopy(columns: columns, binary: isBinary), rows: bytes)
+    return BatchJob.Copy(number: number, relation: relation, columns: columns, isBinary: isBinary, rows: bytes)
   }
 }
 
@@ -159,15 +160,17 @@ final class BatchWriter {
 
   private func copy(_ copies: [BatchJob.Copy], lsn: LSN) throws(ApplyFailure) {
     guard !copies.isEmpty else { return }
+    for copy in copies where copy.isBinary { try pipeline.holdShape(of: copy.relation, copy.number, lsn: lsn) }
     try pipeline.synchronize()
     for copy in copies {
       do throws(ApplyFailure) {
         try pipeline.outsidePipeline { connection throws(PostgresError) in
           defer { withExtendedLifetime(copy.rows) {} }
-          try connection.copyIn(copy.command, copy.rows.bytes)
+          try connection.copyIn(
+            copy.relation.batchCopy(columns: copy.columns, binary: copy.isBinary), copy.rows.bytes)
         }
       } catch {
-        throw error.located(relation: copy.name, operation: "insert", lsn: lsn, xid: nil)
+        throw error.located(relation: copy.relation.name, operation: "insert", lsn: lsn, xid: nil)
       }
     }
   }

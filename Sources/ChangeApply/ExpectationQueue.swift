@@ -15,12 +15,14 @@ struct ExpectationQueue {
     case truncate(number: RelationNumber, lsn: LSN, xid: UInt32?)
     /// A set-based statement on so many rows.
     case set(Operation, number: RelationNumber, rows: Int, lsn: LSN)
+    /// What a table must still look like for rows of it that are not text.
+    case shape(String, number: RelationNumber, lsn: LSN)
     case row(Operation, number: RelationNumber, lsn: LSN, xid: UInt32?)
 
     var number: RelationNumber? {
       switch self {
       case .row(_, let number, _, _), .prepare(_, let number, _, _), .truncate(let number, _, _),
-        .set(_, let number, _, _):
+        .set(_, let number, _, _), .shape(_, let number, _):
         number
       default: nil
       }
@@ -30,6 +32,7 @@ struct ExpectationQueue {
       switch self {
       case .row(let operation, _, _, _), .prepare(let operation, _, _, _), .set(let operation, _, _, _): "\(operation)"
       case .truncate: "truncate"
+      case .shape: "insert"
       case .commit: "commit"
       case .plain, .sync, .progress: nil
       }
@@ -38,7 +41,7 @@ struct ExpectationQueue {
     var lsn: LSN? {
       switch self {
       case .row(_, _, let lsn, _), .truncate(_, let lsn, _), .commit(let lsn, _), .prepare(_, _, let lsn, _),
-        .set(_, _, _, let lsn):
+        .set(_, _, _, let lsn), .shape(_, _, let lsn):
         lsn
       case .plain, .sync, .progress: nil
       }
@@ -48,7 +51,7 @@ struct ExpectationQueue {
       switch self {
       case .row(_, _, _, let xid), .truncate(_, _, let xid), .commit(_, let xid), .prepare(_, _, _, let xid):
         xid
-      case .plain, .sync, .progress, .set: nil
+      case .plain, .sync, .progress, .set, .shape: nil
       }
     }
   }

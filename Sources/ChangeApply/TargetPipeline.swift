@@ -41,6 +41,7 @@ final class TargetPipeline {
       ),
       ("durable", "SELECT pg_catalog.pg_replication_origin_session_progress(true)"),
       ("announce", "SELECT pg_catalog.pg_notify($1, $2)"),
+      ("shape", TargetRelation.shapeQuery("$1::pg_catalog.text::pg_catalog.regclass")),
     ] {
       try guarding { () throws(PostgresError) in
         try connection.pipelinePrepare(name: "pgconvoy_" + name, sql: sql)
@@ -152,6 +153,16 @@ final class TargetPipeline {
     }
   }
 
+  /// Has the transaction fail unless the table is what it was when it was read, and keeps it so to the transaction's end.
+  ///
+  /// COPY in binary says no types, and the bytes of a value of one type may be a value of another.
+  func holdShape(of relation: TargetRelation, _ number: RelationNumber, lsn: LSN) throws(ApplyFailure) {
+    try query("LOCK TABLE ONLY \(relation.name.quoted) IN ROW EXCLUSIVE MODE", expecting: .plain)
+    parameters.reset()
+    parameters.append(text: relation.name.quoted)
+    try execute("pgconvoy_shape", expecting: .shape(relation.shape, number: number, lsn: lsn))
+  }
+
   /// Sends what libpq has buffered as far as the socket takes it.
   func pump() throws(ApplyFailure) {
     try guarding { () throws(PostgresError) in try connection.pump() }
@@ -239,6 +250,11 @@ final class TargetPipeline {
         throw ApplyFailure(.batchMismatch, "a set of \(rows) rows hit \(affected)")
           .located(
             relation: relation(of: expectation), operation: "\(operation)", lsn: expectation.lsn, xid: nil)
+      }
+    case (.shape(let expected, _, let lsn), .rows(let result)):
+      guard let found = result.first, found.utf8.elementsEqual(expected.utf8) else {
+        throw ApplyFailure(.batchMismatch, "the table has been altered since its columns were read")
+          .located(relation: relation(of: expectation), operation: "insert", lsn: lsn, xid: nil)
       }
     case (.progress, .rows(let result)):
       guard let reached = result.first.flatMap({ LSN($0) }) else {
