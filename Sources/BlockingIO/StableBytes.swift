@@ -17,5 +17,11 @@ public final class StableBytes: @unchecked Sendable {
     if let source = bytes.baseAddress { base.copyMemory(from: source, byteCount: bytes.count) }
   }
 
-  deinit { base.deallocate() }
+  deinit {
+    #if DEBUG
+      // Whoever still reads it is to notice.
+      base.initializeMemory(as: UInt8.self, repeating: 0xDD, count: capacity)
+    #endif
+    base.deallocate()
+  }
 }

@@ -137,8 +137,12 @@ extension ChangeApplier {
     default: return false
     }
     guard let layout = try layout(number) else { return true }
-    let bytesBefore = layout.batch.byteCount
     let wasEmpty = layout.batch.isEmpty
+    if wasEmpty, let room = spareRoom {
+      spareRoom = nil
+      layout.batch.take(room)
+    }
+    let bytesBefore = layout.batch.byteCount
     let names = parser.tupleNames(of: record)
     var isConsistent = true
     switch decoded {
@@ -186,7 +190,7 @@ extension ChangeApplier {
     pendingBatches.removeAll { $0 == number }
     var job = BatchJob(lsn: lsn)
     job.add(number, layout)
-    layout.batch.removeAll()
+    layout.batch.removeAll(spare: &spareRoom)
     if pendingBatches.isEmpty { forgetRecords() }
     try useSession()
     try lane.writer.carryOut(job)
@@ -213,7 +217,7 @@ extension ChangeApplier {
     for number in pendingBatches {
       guard let layout = layouts[number], !layout.batch.isEmpty else { continue }
       job.add(number, layout)
-      layout.batch.removeAll()
+      layout.batch.removeAll(spare: &spareRoom)
     }
     pendingBatches.removeAll(keepingCapacity: true)
     forgetRecords()
@@ -227,6 +231,8 @@ extension ChangeApplier {
     guard let storage = recordStorage, storage !== keptStorage else { return }
     keptStorage = storage
     recordsKept.append(storage)
+    guard storage !== countedStorage else { return }
+    countedStorage = storage
     groupBytes += storage.capacity
     waitingBytes += storage.capacity
   }

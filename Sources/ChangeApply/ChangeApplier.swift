@@ -139,12 +139,16 @@ public final class ChangeApplier<Parser: RecordParser> {
   /// What waits in all of them: bounded, however many tables there are.
   var waitingChanges = 0
   var waitingBytes = 0
+  /// Room of a large batch that is past.
+  var spareRoom: NetChangeBatch.Room?
   /// What the record in hand stands in.
   var recordStorage: StableBytes?
   /// What the records of waiting changes stand in.
   var recordsKept: [StableBytes] = []
   /// The last of them.
   var keptStorage: StableBytes?
+  /// What was counted last: in full and once, however often what waits is sent meanwhile.
+  var countedStorage: StableBytes?
 
   /// - Parameters:
   ///   - start: the origin's progress, where the stream begins.
@@ -270,6 +274,12 @@ public final class ChangeApplier<Parser: RecordParser> {
     try endTransaction(lsn: lsn)
     try commitGroup()
     steppedOver?.commit = lsn
+  }
+
+  /// Says that no more records of the chunk in hand will come, which may be large.
+  public func endChunk() {
+    recordStorage = nil
+    countedStorage = nil
   }
 
   /// A position up to which the server has sent everything. It moves progress only when nothing received before it

@@ -73,13 +73,56 @@ struct NetChangeBatch {
       + rows.count * (MemoryLayout<Row>.stride + 3 * MemoryLayout<UInt64>.stride)
   }
 
-  /// Forgets all changes and keeps the memory for the next ones.
-  mutating func removeAll() {
+  /// Room for many rows, with nothing in it, that one batch leaves to another.
+  struct Room {
+    fileprivate var rows: [Row]
+    fileprivate var values: [Value]
+    fileprivate var buckets: [UInt64]
+  }
+
+  /// Rows whose room each table may keep.
+  static var keptRows: Int { 1024 }
+
+  /// Rows that it has room for.
+  var capacity: Int { rows.capacity }
+
+  /// Forgets all changes. Room for many rows goes into `spare`: there may be many tables, and each has few turns.
+  mutating func removeAll(spare: inout Room?) {
+    clearBuckets()
     rows.removeAll(keepingCapacity: true)
     values.removeAll(keepingCapacity: true)
-    for index in buckets.indices { buckets[index] = 0 }
     undoubled = ValueStore()
     changeCount = 0
+    guard rows.capacity > Self.keptRows else { return }
+    if rows.capacity > spare?.rows.capacity ?? 0 { spare = Room(rows: rows, values: values, buckets: buckets) }
+    rows = []
+    values = []
+    buckets = []
+  }
+
+  /// Only while it is empty.
+  mutating func take(_ room: Room) {
+    rows = room.rows
+    values = room.values
+    buckets = room.buckets
+  }
+
+  /// All of them, or where few are taken just those: a row's place lies at most at the end of the run that begins where
+  /// its hash points to.
+  private mutating func clearBuckets() {
+    guard !buckets.isEmpty else { return }
+    if rows.count * 16 > buckets.count {
+      for index in buckets.indices { buckets[index] = 0 }
+      return
+    }
+    let mask = buckets.count - 1
+    for row in rows {
+      var bucket = Int(truncatingIfNeeded: row.hash) & mask
+      while buckets[bucket] != 0 {
+        buckets[bucket] = 0
+        bucket = (bucket + 1) & mask
+      }
+    }
   }
 
   func value(_ row: Int, _ column: Int) -> Value { values[row * columnCount + column] }

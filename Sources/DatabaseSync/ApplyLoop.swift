@@ -99,6 +99,7 @@ struct ApplyLoop<Parser: RecordParser> {
         urgent = urgent || isUrgent
       }
     }
+    applier.endChunk()
     isCaughtUp = caughtUp
     isUrgent = urgent
     keepalivePosition = position

@@ -16,6 +16,7 @@ public struct SQLState: Hashable, Sendable, RawRepresentable, ExpressibleByStrin
   public static let undefinedTable: SQLState = "42P01"
   public static let duplicateObject: SQLState = "42710"
   public static let invalidCatalogName: SQLState = "3D000"
+  public static let protocolViolation: SQLState = "08P01"
   public static let lockNotAvailable: SQLState = "55P03"
   public static let objectInUse: SQLState = "55006"
   public static let queryCanceled: SQLState = "57014"
@@ -27,7 +28,9 @@ public struct SQLState: Hashable, Sendable, RawRepresentable, ExpressibleByStrin
   /// starts or stops, a deadlock or serialization failure, a lock or resource that was not to be had.
   public var isTransient: Bool {
     switch classCode {
-    case "08", "40", "53", "57": true
+    // A message that the server cannot read will not be better next time.
+    case "08": self != .protocolViolation
+    case "40", "53", "57": true
     case "55": self == .lockNotAvailable || self == .objectInUse
     case "58": true
     default: false

@@ -19,6 +19,8 @@ public struct PullLimits: Sendable {
   public var records: UInt64
   /// Bytes of a record, on average, from which a walsender is as quick: it pays for each record, not for its bytes.
   public var wide: UInt64
+  /// Records without which the average says nothing.
+  private static let sample: UInt64 = 100
 
   public init(
     depth: UInt64 = 48 << 20, rest: UInt64 = 8 << 20, first: UInt64 = 6 << 20, largest: UInt64 = 2 << 30,
@@ -57,6 +59,9 @@ public struct PullLimits: Sendable {
     limits.largest = min(largest, max(first, backlog / 3))
     return limits
   }
+
+  /// Whether a pull's records, of so many bytes in all, are better left to a walsender.
+  func areWide(records count: UInt64, bytes: UInt64) -> Bool { count >= Self.sample && bytes / wide >= count }
 }
 
 /// Drains a deep backlog by SQL, with the same records as the slot's own stream and several times as fast: a walsender
@@ -81,6 +86,8 @@ public struct BacklogPuller {
   private let queue: ByteBoundedQueue<StreamChunk>
   private let control: StreamControl
   private let limits: PullLimits
+  /// The WAL to read at the beginning, or since then where it has become more.
+  private var backlog: UInt64
   /// Whether the walsender was left the rest for its records are wide.
   public private(set) var hasWideRecords = false
   private let first: PullSession
@@ -113,14 +120,15 @@ public struct BacklogPuller {
       return nil
     }
     return BacklogPuller(
-      request: request, queue: queue, control: control,
-      limits: limits.bounded(by: sourceEnd.rawValue - request.start.rawValue), first: first, second: second)
+      request: request, queue: queue, control: control, limits: limits,
+      backlog: sourceEnd.rawValue - request.start.rawValue, first: first, second: second)
   }
 
   private init(
     request: StreamRequest, queue: ByteBoundedQueue<StreamChunk>, control: StreamControl, limits: PullLimits,
-    first: PullSession, second: PullSession
+    backlog: UInt64, first: PullSession, second: PullSession
   ) {
+    self.backlog = backlog
     self.request = request
     self.queue = queue
     self.control = control
@@ -152,16 +160,16 @@ public struct BacklogPuller {
         let isLast = sourceEnd <= end + limits.rest
         // The first pull is small, and the size of all others is learnt from it.
         if let found, !isLast {
-          size = limits.next(after: size, records: found, left: sourceEnd.rawValue - end.rawValue)
+          size = nextSize(after: size, records: found, left: sourceEnd.rawValue - end.rawValue)
           try begin(on: next, behind: current, from: end, size: size)
         }
         guard try handOver(&pull, of: current, upTo: end) else { return }
         position = end
         if isLast { return }
         if found == nil {
-          hasWideRecords = pull.bytes >= limits.wide * pull.records
+          hasWideRecords = limits.areWide(records: pull.records, bytes: pull.recordBytes)
           if hasWideRecords { return }
-          size = limits.next(after: size, records: pull.bytes, left: sourceEnd.rawValue - end.rawValue)
+          size = nextSize(after: size, records: pull.bytes, left: sourceEnd.rawValue - end.rawValue)
           try begin(on: next, behind: current, from: end, size: size)
         }
         found = pull.bytes
@@ -172,6 +180,12 @@ public struct BacklogPuller {
     }
   }
 
+  /// A source that writes faster than small pulls are read would never be caught up with.
+  private mutating func nextSize(after size: UInt64, records found: UInt64, left: UInt64) -> UInt64 {
+    backlog = max(backlog, left)
+    return limits.bounded(by: backlog).next(after: size, records: found, left: left)
+  }
+
   /// What has come of one pull.
   private struct Pull {
     var rows = PulledRows()
@@ -179,6 +193,8 @@ public struct BacklogPuller {
     /// What was passed on of records.
     var bytes: UInt64 = 0
     var records: UInt64 = 0
+    /// Bytes of the records themselves.
+    var recordBytes: UInt64 { bytes - min(bytes, (records + 1) * UInt64(StreamChunk.headerLength)) }
   }
 
   /// Goes on where another session's pull has ended: its slot stands there, and a copy of it is made at once, while
@@ -232,6 +248,12 @@ public struct BacklogPuller {
     guard durable > confirmed + limits.slack else { return }
     try session.advance(request.slot, to: durable)
     confirmed = durable
+  }
+
+  /// Ends both sessions, and their slots with them.
+  func close() {
+    first.connection.close()
+    second.connection.close()
   }
 
   /// Passes on one pull's records; false when asked to stop.

@@ -26,10 +26,11 @@ public struct SlotReader: Sendable {
   /// Runs until `control.stop()` or until the source ends the stream, which is no error when it shuts down.
   public func run() throws(StreamFailure) {
     var request = request
-    let puller = try pullBacklog()
-    if let puller { request.start = puller.position }
-    // The walsender begins by reading again what was pulled, which would take its time from those who apply it.
-    if let puller, !puller.hasWideRecords { awaitApplied() }
+    if let pulled = try pullBacklog() {
+      request.start = pulled.position
+      // The walsender begins by reading again what was pulled, which would take its time from those who apply it.
+      if !pulled.hasWideRecords { awaitApplied() }
+    }
     if control.isStopped || queue.isClosed { return }
     var walsender = source
     walsender.isReplication = true
@@ -53,15 +54,17 @@ public struct SlotReader: Sendable {
     }
   }
 
-  /// Nil where nothing was pulled.
-  private func pullBacklog() throws(StreamFailure) -> BacklogPuller? {
-    var puller: BacklogPuller?
+  /// Nil where nothing was pulled. The slots that were read are gone then: they would hold the source's WAL.
+  private func pullBacklog() throws(StreamFailure) -> (position: LSN, hasWideRecords: Bool)? {
+    let puller: BacklogPuller?
     do throws(PostgresError) {
       puller = try BacklogPuller.open(source, request: request, queue: queue, control: control, limits: limits)
     } catch {
       throw .postgres(error)
     }
-    try puller?.run()
-    return puller
+    guard var puller else { return nil }
+    defer { puller.close() }
+    try puller.run()
+    return (puller.position, puller.hasWideRecords)
   }
 }

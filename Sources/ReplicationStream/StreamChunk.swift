@@ -17,7 +17,7 @@ public struct StreamChunk: Sendable {
   public private(set) var recordCount = 0
 
   /// Eight bytes of LSN, four of length, one of kind.
-  private static let headerLength = 13
+  static let headerLength = 13
   private static let dataKind: UInt8 = 0
   private static let keepaliveKind: UInt8 = 1
   private static let urgentKeepaliveKind: UInt8 = 2

@@ -80,6 +80,7 @@ public struct StreamReceiver {
   public static let chunkBytes = 256 << 10
   /// A socket that had so many bytes before it was dry is left alone for `pause` then.
   private static let burstBytes = 32 << 10
+  private static let readBytes = 16 << 10
   /// A walsender sends record by record: whoever takes them as they come wakes up for each, and costs the sender more.
   private static let pause = Duration.milliseconds(1)
   /// With room for the record that makes it full.
@@ -120,7 +121,8 @@ public struct StreamReceiver {
         let ended = try receive(into: &chunk)
         if !ended, chunk.byteCount < Self.chunkBytes {
           let available = connection.availableInput
-          burst += available
+          // What libpq takes at once; the rest is asked for again.
+          burst += min(available, Self.readBytes)
           if available > 0 {
             try connection.consumeInput()
             continue
@@ -130,12 +132,13 @@ public struct StreamReceiver {
         if ended || queue.isClosed { break }
         let pauses = burst >= Self.burstBytes
         burst = 0
-        let socketEvents = Int16(isBlocked || pauses ? 0 : POLLIN)
+        // Left out, for a connection that has ended is ready for ever, whatever is asked.
+        let socket = isBlocked || pauses ? -1 : connection.fileDescriptor
         let ready = poll(
-          [(connection.fileDescriptor, socketEvents), (control.wakeUp.fileDescriptor, Int16(POLLIN))],
+          [(socket, Int16(POLLIN)), (control.wakeUp.fileDescriptor, Int16(POLLIN))],
           until: pauses ? min(.after(Self.pause), feedback.nextUpdate) : feedback.nextUpdate)
         if ready[1] != 0 { control.wakeUp.drain() }
-        if ready[0] != 0 && !isBlocked { try connection.consumeInput() }
+        if ready[0] != 0 { try connection.consumeInput() }
       }
       feedback.becameDurable(control.durable)
       let last = feedback.forcedUpdate(now: .now(), clock: postgresClock())

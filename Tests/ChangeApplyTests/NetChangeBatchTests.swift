@@ -97,6 +97,42 @@ import Testing
     #expect(throws: Refused.self) { try net(records) }
   }
 
+  /// Nothing of what was in a batch is found in it afterwards, whether its room was kept or went to another one.
+  @Test(arguments: [3, 200, 5000])
+  func anEmptiedBatchKnowsNoRow(count: Int) throws {
+    var parser = TestDecodingParser()
+    var batch = NetChangeBatch(columnCount: 1, keyColumns: [0])
+    var other = NetChangeBatch(columnCount: 1, keyColumns: [0])
+    var spare: NetChangeBatch.Room?
+    let inserts = (0..<count).map { StoredRecord("table public.t: INSERT: id[integer]:\($0)") }
+    for round in 0..<3 {
+      for record in inserts {
+        _ = try parser.parse(record.bytes)
+        let columns = try #require(parser.newColumns)
+        let isTaken = batch.insert(columns, targets: [0], of: record.bytes)
+        #expect(isTaken, "round \(round)")
+        let isTakenTwice = batch.insert(columns, targets: [0], of: record.bytes)
+        #expect(!isTakenTwice)
+      }
+      batch.removeAll(spare: &spare)
+      #expect(batch.isEmpty)
+      #expect(batch.capacity <= NetChangeBatch.keptRows)
+      #expect((spare != nil) == (count > NetChangeBatch.keptRows))
+      if let room = spare {
+        other.take(room)
+        spare = nil
+        swap(&batch, &other)
+      }
+      // Few rows in much room are cleared one by one.
+      for record in inserts.prefix(2) {
+        _ = try parser.parse(record.bytes)
+        let isTaken = batch.insert(try #require(parser.newColumns), targets: [0], of: record.bytes)
+        #expect(isTaken)
+      }
+      batch.removeAll(spare: &spare)
+    }
+  }
+
   @Test func updatesAreGroupedByTheColumnsThatTheySet() throws {
     let result = try net([
       "UPDATE: id[integer]:1 a[text]:'p' big[text]:unchanged-toast-datum",

@@ -20,6 +20,15 @@ import Testing
     #expect(limits.next(after: 1 << 30, records: 1, left: 5 << 29) == 2 << 30)
   }
 
+  /// A first pull may bring nothing, or next to it, where the WAL is that of other databases.
+  @Test func onlyManyWideRecordsAreLeftToTheWalsender() {
+    #expect(!limits.areWide(records: 0, bytes: 0))
+    #expect(!limits.areWide(records: 3, bytes: 1 << 20))
+    #expect(!limits.areWide(records: 1000, bytes: 1000 * 1023))
+    #expect(limits.areWide(records: 1000, bytes: 1000 * 1024))
+    #expect(!PullLimits(wide: .max).areWide(records: 1000, bytes: 1 << 40))
+  }
+
   /// The last pull is applied while the source has nothing to do.
   @Test func noPullTakesMoreThanAThirdOfTheBacklog() {
     let bounded = limits.bounded(by: 150 << 20)

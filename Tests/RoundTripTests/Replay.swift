@@ -67,7 +67,7 @@ struct Replay {
         outcome.fallbacks.append("\(failure)")
         // Rows that a set missed and unique values that passed each other are what strict replay is for. A statement
         // that the server does not even understand is a mistake.
-        if case .postgres(let error) = failure.reason, error.sqlState?.rawValue.hasPrefix("42") ?? true {
+        if case .postgres(let error) = failure.reason, isFaulty(error.sqlState) {
           outcome.problems.append("a batch's own fault: \(failure)")
         }
         strictUntil = until
@@ -75,6 +75,12 @@ struct Replay {
       }
     }
     return outcome
+  }
+
+  /// A statement, or a binary value, that the server cannot read.
+  private func isFaulty(_ state: SQLState?) -> Bool {
+    guard let state else { return true }
+    return state.classCode == "42" || ["22P03", "22P04", "08P01"].contains(state)
   }
 
   private enum End {
@@ -105,7 +111,7 @@ struct Replay {
     parameters.settings["client_encoding"] = session.encoding
     let feed = Feed(startingAt: start)
     let pulled = PullLimits(
-      depth: 0, rest: 0, first: UInt64(random.int(1...16)) << 12, largest: 256 << 10)
+      depth: 0, rest: 0, first: UInt64(random.int(1...16)) << 12, largest: 256 << 10, wide: .max)
     feed.start(
       SlotReader(
         source: parameters,
@@ -150,6 +156,7 @@ struct Replay {
           try applier.makeDurable()
           feed.control.confirm(applier.durable)
           outcome.changes = applier.counters.changes
+          try expectNoPullBesideTheWalsender(until: deadline)
           return .done
         }
         if untilBreak <= 0 { return .again }
@@ -161,6 +168,23 @@ struct Replay {
       return .failed(error)
     }
   }
+
+  /// Slots of a pull that is over would hold the source's WAL for as long as the stream goes on.
+  private func expectNoPullBesideTheWalsender(until deadline: Deadline) throws {
+    let connection = try server.connect()
+    while try connection.query(
+      """
+      SELECT FROM pg_replication_slots p JOIN pg_replication_slots s ON s.slot_name = $1
+        JOIN pg_stat_replication r ON r.pid = s.active_pid
+       WHERE p.temporary AND p.database = $2 AND p.slot_name LIKE 'pgconvoy_pull_%'
+      """, [target, source]
+    ).rowCount > 0 {
+      guard !deadline.hasPassed else { throw SlotsOfAPull() }
+      try connection.query("SELECT pg_sleep(0.01)")
+    }
+  }
+
+  private struct SlotsOfAPull: Error {}
 
   private struct Unfinished: Error {}
 
