@@ -22,8 +22,6 @@ struct ApplyLoop<Parser: RecordParser> {
   private static var durableInterval: Duration { .seconds(1) }
   /// How long an idle database's progress may lag behind its neighbours' WAL.
   private static var positionInterval: Duration { .seconds(10) }
-  /// With so much of the stream waiting, changes go in by set-based statements.
-  private static var backlogBytes: Int { 64 << 10 }
   /// How old the answer to how far the stream is behind may be: turns are short, and a timestamp is read character by
   /// character.
   private static var behindInterval: Duration { .milliseconds(100) }
@@ -37,10 +35,10 @@ struct ApplyLoop<Parser: RecordParser> {
   private let feed: Feed
   /// What earlier attempts and workers had counted.
   private let base: WorkerSnapshot
+  private var backlog: BacklogSense
   private var nextDurable = Deadline.after(durableInterval)
   private var nextPosition = Deadline.after(positionInterval)
   private var rate = RateMeter()
-  private var flow = FlowMeter()
   private var behind: (seconds: Double?, until: Deadline) = (nil, .now())
   private var isCaughtUp = false
   private var isUrgent = false
@@ -51,7 +49,9 @@ struct ApplyLoop<Parser: RecordParser> {
   var replayEnd: LSN { applier.replayEnd }
   var isBatching: Bool { applier.isBatching }
 
-  init(applier: ChangeApplier<Parser>, feed: Feed, base: WorkerSnapshot) {
+  /// - Parameter sourceEnd: where the source's WAL ended when the stream was asked for.
+  init(applier: ChangeApplier<Parser>, feed: Feed, base: WorkerSnapshot, sourceEnd: LSN) {
+    backlog = BacklogSense(sourceEnd: sourceEnd)
     self.applier = applier
     self.feed = feed
     self.base = base
@@ -84,8 +84,8 @@ struct ApplyLoop<Parser: RecordParser> {
     var caughtUp = isCaughtUp
     var urgent = isUrgent
     var position = keepalivePosition
-    flow.record(bytes: chunk.byteCount)
-    applier.hasBacklog = chunk.byteCount + feed.queue.byteCount >= Self.backlogBytes || flow.isDense
+    backlog.flow.record(bytes: chunk.byteCount)
+    applier.hasBacklog = backlog.isThere(waiting: chunk.byteCount + feed.queue.byteCount, last: applier.lastRecord)
     let storage = chunk.storage
     try chunk.forEach { item throws(ApplyFailure) in
       switch item {
@@ -139,6 +139,26 @@ struct ApplyLoop<Parser: RecordParser> {
       changes: base.changes + applier.counters.changes, missedRows: base.missedRows + applier.counters.missedRows,
       changesPerSecond: rate.perSecond, isCaughtUp: caughtUp,
       secondsBehind: caughtUp ? 0 : behind.seconds)
+  }
+}
+
+/// Whether changes go in by set-based statements.
+struct BacklogSense {
+  /// Bytes that wait.
+  private static let waitingBytes = 64 << 10
+  /// Bytes of WAL before the source's end.
+  private static let farBehind: UInt64 = 8 << 20
+
+  /// Where the source's WAL ended when the stream was asked for. Far before it a stream is behind, however little of it
+  /// waits: a walsender that shares its core with the target may be slower than the target.
+  let sourceEnd: LSN
+  var flow = FlowMeter()
+
+  init(sourceEnd: LSN) { self.sourceEnd = sourceEnd }
+
+  /// - Parameter last: the last record that came in.
+  func isThere(waiting bytes: Int, last: LSN) -> Bool {
+    bytes >= Self.waitingBytes || flow.isDense || last + Self.farBehind < sourceEnd
   }
 }
 

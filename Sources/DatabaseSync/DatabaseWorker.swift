@@ -228,7 +228,7 @@ public final class DatabaseWorker: Sendable {
         source: source,
         request: StreamRequest(
           slot: assignment.slot, start: start,
-          options: beginning.plugin.options(publication: assignment.publication)),
+          options: beginning.plugin.options(publication: assignment.publication), sourceEnd: beginning.sourceEnd),
         queue: feed.queue, control: feed.control),
       name: "recv-\(assignment.database)")
     defer { feed.stop() }
@@ -245,7 +245,7 @@ public final class DatabaseWorker: Sendable {
       $0.parkedAt = nil
       $0.hasCaughtUp = false
     }
-    var loop = ApplyLoop(applier: applier, feed: feed, base: snapshot)
+    var loop = ApplyLoop(applier: applier, feed: feed, base: snapshot, sourceEnd: beginning.sourceEnd)
     let exports = SnapshotExport(desk: snapshots, target: assignment.target) { self.life.isStopRequested }
     while !life.isStopRequested {
       let more: Bool

@@ -56,11 +56,16 @@ public struct StreamRequest: Sendable {
   /// the server would silently start later.
   public var start: LSN
   public var options: [(name: String, value: String)]
+  /// Where the source's WAL ended when the stream was asked for: what lies far before it is late anyway.
+  public var sourceEnd: LSN
 
-  public init(slot: String, start: LSN, options: [(name: String, value: String)]) {
+  public init(
+    slot: String, start: LSN, options: [(name: String, value: String)], sourceEnd: LSN = .invalid
+  ) {
     self.slot = slot
     self.start = start
     self.options = options
+    self.sourceEnd = sourceEnd
   }
 
   /// `START_REPLICATION SLOT … LOGICAL …`
@@ -78,11 +83,6 @@ public struct StreamRequest: Sendable {
 public struct StreamReceiver {
   /// A chunk is handed over when it has grown to this many bytes, or when the socket is dry.
   public static let chunkBytes = 256 << 10
-  /// A socket that had so many bytes before it was dry is left alone for `pause` then.
-  private static let burstBytes = 32 << 10
-  private static let readBytes = 16 << 10
-  /// A walsender sends record by record: whoever takes them as they come wakes up for each, and costs the sender more.
-  private static let pause = Duration.milliseconds(1)
   /// With room for the record that makes it full.
   static let chunkCapacity = chunkBytes + (8 << 10)
 
@@ -90,6 +90,7 @@ public struct StreamReceiver {
   private let queue: ByteBoundedQueue<StreamChunk>
   private let control: StreamControl
   private var feedback: FeedbackPolicy
+  private var pace: ReceivePace
 
   /// Starts streaming on a replication connection.
   ///
@@ -102,6 +103,7 @@ public struct StreamReceiver {
     self.queue = queue
     self.control = control
     feedback = FeedbackPolicy(start: request.start, durable: durable ?? request.start, now: .now())
+    pace = ReceivePace(sourceEnd: request.sourceEnd)
     do throws(PostgresError) {
       try connection.startCopyBoth(request.command, until: .after(startTimeout))
     } catch {
@@ -113,30 +115,22 @@ public struct StreamReceiver {
   public mutating func run() throws(StreamFailure) {
     do throws(PostgresError) {
       var chunk = StreamChunk()
-      // Bytes since the socket was last waited for.
-      var burst = 0
       while !control.isStopped {
         feedback.becameDurable(control.durable)
         try sendFeedbackIfDue()
         let ended = try receive(into: &chunk)
-        if !ended, chunk.byteCount < Self.chunkBytes {
-          let available = connection.availableInput
-          // What libpq takes at once; the rest is asked for again.
-          burst += min(available, Self.readBytes)
-          if available > 0 {
-            try connection.consumeInput()
-            continue
-          }
+        if !ended, chunk.byteCount < Self.chunkBytes, connection.availableInput > 0 {
+          try connection.consumeInput()
+          continue
         }
         let isBlocked = !chunk.isEmpty && !handOver(&chunk)
         if ended || queue.isClosed { break }
-        let pauses = burst >= Self.burstBytes
-        burst = 0
+        let pauses = pace.pauses()
         // Left out, for a connection that has ended is ready for ever, whatever is asked.
         let socket = isBlocked || pauses ? -1 : connection.fileDescriptor
         let ready = poll(
           [(socket, Int16(POLLIN)), (control.wakeUp.fileDescriptor, Int16(POLLIN))],
-          until: pauses ? min(.after(Self.pause), feedback.nextUpdate) : feedback.nextUpdate)
+          until: pauses ? min(.after(ReceivePace.pause), feedback.nextUpdate) : feedback.nextUpdate)
         if ready[1] != 0 { control.wakeUp.drain() }
         if ready[0] != 0 { try connection.consumeInput() }
       }
@@ -155,7 +149,7 @@ public struct StreamReceiver {
   private mutating func receive(into chunk: inout StreamChunk) throws(PostgresError) -> Bool {
     while malformed == nil {
       if chunk.byteCount >= Self.chunkBytes && !handOver(&chunk) { return false }
-      var policy = feedback
+      var (policy, pace) = (feedback, pace)
       var failure: MalformedStreamMessage?
       let outcome = try connection.readCopyMessage { bytes in
         do throws(MalformedStreamMessage) {
@@ -163,6 +157,7 @@ public struct StreamReceiver {
           policy.receive(message)
           switch message {
           case .data(let start, _):
+            pace.record(bytes: bytes.count, lsn: start)
             chunk.append(lsn: start, record: UnsafeRawBufferPointer(rebasing: bytes[StreamMessage.dataHeaderLength...]))
           case .keepalive(let walEnd, let urgent):
             chunk.append(keepalive: walEnd, urgent: urgent)
@@ -171,7 +166,7 @@ public struct StreamReceiver {
           failure = error
         }
       }
-      feedback = policy
+      (feedback, self.pace) = (policy, pace)
       malformed = failure
       switch outcome {
       case .message: continue

@@ -1,3 +1,4 @@
+import ReplicationModel
 import Testing
 
 @testable import DatabaseSync
@@ -32,5 +33,21 @@ struct FlowMeterTests {
     #expect(flow.isDense)
     flow.record(bytes: 100, at: 1_123 * millisecond)
     #expect(!flow.isDense)
+  }
+
+  @Test func aStreamFarBehindIsABacklogHoweverLittleOfItWaits() {
+    let backlog = BacklogSense(sourceEnd: LSN(100 << 20))
+    #expect(backlog.isThere(waiting: 100, last: .invalid))
+    #expect(backlog.isThere(waiting: 100, last: LSN(91 << 20)))
+    #expect(!backlog.isThere(waiting: 100, last: LSN(92 << 20)))
+    #expect(!backlog.isThere(waiting: 100, last: LSN(200 << 20)))
+    #expect(backlog.isThere(waiting: 1 << 20, last: LSN(200 << 20)))
+  }
+
+  @Test func aDenseStreamIsABacklogNearTheEndToo() {
+    var backlog = BacklogSense(sourceEnd: .invalid)
+    #expect(!backlog.isThere(waiting: 100, last: LSN(1 << 20)))
+    backlog.flow.record(bytes: 1 << 20, at: 1_000_000_000)
+    #expect(backlog.isThere(waiting: 100, last: LSN(1 << 20)))
   }
 }
