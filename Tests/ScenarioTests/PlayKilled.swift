@@ -7,8 +7,8 @@ import Testing
 extension Scenarios {
   /// A play is killed behind each of its steps and in the middle of the long ones; the same command again goes on.
   ///
-  /// `PGCONVOY_PLAY_KILLS=20` does it with the old data kept as well as replaced, kills cutovers likewise, and kills at so
-  /// many random moments of another migration.
+  /// `PGCONVOY_PLAY_KILLS=20` does it with the old data kept as well as replaced, kills cutovers and the end of
+  /// migrations likewise, and kills at so many random moments of another migration.
   @Suite(.serialized) struct PlayKilled {
     enum OldData: String, Sendable, CaseIterable { case replace, keep }
 
@@ -20,6 +20,8 @@ extension Scenarios {
       "stop_services (", "fence (", "drain (", "copy_sequences (", "refresh_materialized_views (", "verify (",
       "confirm_fence (", "close_forward (", "open_way_back (", "open_target (", "report (",
     ]
+
+    private static let finish = ["stop_sync (", "clean_up (2/", "clean_up (3/", "finish ("]
 
     @Test(arguments: kills > 0 ? OldData.allCases : [.replace]) func goesOn(oldData: OldData) async throws {
       try await Scenario.run(databases: ["alpha", "bifrost"]) { scenario in
@@ -68,6 +70,45 @@ extension Scenarios {
         }
         try await scenario.play("migrate")
         try await expectMigrated(scenario, kept: 1)
+      }
+    }
+
+    /// A migration is ended behind its cutover, or given up before it. Killed at its steps and at random moments, the end
+    /// goes on where it was, and what is left on both servers is what an undisturbed one leaves.
+    @Test(.enabled(if: kills > 0), arguments: [true, false]) func finishes(cutOver: Bool) async throws {
+      var random = SeededGenerator(seed: 20_261_127)
+      try await Scenario.run(databases: ["alpha"]) { scenario in
+        let source = try await Catalogs(scenario, .source, scenario.source)
+        let target = try await Catalogs(scenario, .target, scenario.target)
+        try await scenario.play("migrate")
+        if cutOver { try await scenario.play("cutover") }
+        let serving = cutOver ? scenario.target : scenario.source
+        let finish =
+          cutOver
+          ? Scenario.shipped("finish")
+          : try scenario.playbook("finish") { $0.replacing("old_data: keep", with: "old_data: remove") }
+        for words in Self.finish {
+          try await kill(scenario, finish, at: words)
+          try await scenario.applicationGoesOn(on: serving)
+        }
+        for _ in 0..<Self.kills {
+          let play = try scenario.start("play", finish, "--yes")
+          try await Task.sleep(for: .milliseconds(Int.random(in: 0...1200, using: &random)))
+          play.signal(SIGKILL)
+          let result = try await play.result()
+          #expect(result.status == 0 || result.status == 128 + SIGKILL, "\(result.text)")
+          try await scenario.applicationGoesOn(on: serving)
+        }
+        try await scenario.play(finish)
+        #expect(try await Catalogs(scenario, .source, scenario.source).sansFiles == source.sansFiles)
+        let now = try await Catalogs(scenario, .target, scenario.target)
+        #expect(now.own == target.own)
+        #expect(now.replication == [])
+        let beside = now.files.filter { $0.hasPrefix("data.pgconvoy") && !$0.hasSuffix(".log") }
+        #expect(beside.count == (cutOver ? 1 : 0), "\(now.files)")
+        #expect(now.schemas == (cutOver ? source : target).schemas)
+        #expect(try await scenario.status().migrations.map(\.state) == [.finished])
+        try await scenario.applicationGoesOn(on: serving)
       }
     }
 

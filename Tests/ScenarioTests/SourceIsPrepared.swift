@@ -74,6 +74,52 @@ extension Scenarios {
       }
     }
 
+    /// Killed at its steps and at random moments, one of them the restart, preparing goes on, and the end of a migration
+    /// takes back what it found at the very beginning.
+    @Test(.enabled(if: kills > 0)) func goesOnWhereItWasKilled() async throws {
+      var random = SeededGenerator(seed: 20_261_127)
+      try await Scenario.run(databases: ["alpha"]) { scenario in
+        try await makeUnprepared(scenario)
+        let hba = "\(scenario.source.dataDirectory)/pg_hba.conf"
+        let before = try readText(hba)
+        try writeFile(
+          scenario.lab.inventoryFile,
+          try readText(scenario.lab.inventoryFile).replacing(
+            "    databases: all\n", with: "    databases: all\n    allow_restart: [source]\n"))
+        let prepare = Scenario.shipped("prepare")
+        for _ in 0..<Self.kills {
+          let play = try scenario.start("play", prepare, "--yes")
+          try await Task.sleep(for: .milliseconds(Int.random(in: 300...1500, using: &random)))
+          play.signal(SIGKILL)
+          let result = try await play.result()
+          #expect([0, 128 + SIGKILL].contains(result.status), "\(result.text)")
+          let level = try? await scenario.value(.source, "SHOW wal_level")
+          if level == "logical" { try await withoutSettings(scenario) }
+        }
+        for words in ["prepare_source (", "set_replica_identity ("] {
+          let play = try scenario.start("play", prepare, "--yes")
+          #expect(try await play.says(words), "\(words): \(play.output)")
+          play.signal(SIGKILL)
+          #expect(try await play.result().status == 128 + SIGKILL)
+        }
+        try await scenario.play(prepare)
+        #expect(try await scenario.value(.source, "SHOW wal_level") == "logical")
+        #expect(try await identities(scenario) == "fff")
+        try await scenario.applicationGoesOn()
+        try await scenario.play("migrate")
+        try await scenario.drained()
+        try await scenario.play("finish")
+        #expect(try readText(hba) == before)
+        #expect(try await identities(scenario) == "dnd")
+        #expect(
+          try await scenario.value(
+            .source,
+            "SELECT setting FROM pg_file_settings WHERE name = 'wal_level' ORDER BY seqno DESC LIMIT 1") == "replica")
+      }
+    }
+
+    private static let kills = getenv("PGCONVOY_PLAY_KILLS").flatMap { Int(String(cString: $0)) } ?? 0
+
     /// Nobody has made pgconvoy's role; then somebody did, without its rights.
     private func theRoleIsMade(_ scenario: Scenario) async throws {
       let rights = "SELECT rolcanlogin, rolsuper, rolreplication FROM pg_roles WHERE rolname = 'pgconvoy'"
@@ -138,10 +184,14 @@ extension Scenarios {
         ALTER TABLE public.indexless REPLICA IDENTITY USING INDEX indexless_a_key;
         ALTER TABLE public.indexless DROP CONSTRAINT indexless_a_key;
         """, in: "alpha")
-      try await scenario.sql(.source, "ALTER SYSTEM SET wal_level = 'replica'")
-      try await scenario.sql(.source, "ALTER SYSTEM SET max_replication_slots = 2")
       let hba = "\(scenario.source.dataDirectory)/pg_hba.conf"
       try scenario.asServer(["/usr/bin/sed", "-i", "/replication/d", hba])
+      try await withoutSettings(scenario)
+    }
+
+    private func withoutSettings(_ scenario: Scenario) async throws {
+      try await scenario.sql(.sourceApp, "ALTER SYSTEM SET wal_level = 'replica'")
+      try await scenario.sql(.sourceApp, "ALTER SYSTEM SET max_replication_slots = 2")
       try scenario.asServer([
         "\(scenario.lab.pgBin)/pg_ctl", "restart", "-w", "-m", "fast", "-D", scenario.source.dataDirectory, "-l",
         scenario.source.postgresLog,
