@@ -138,10 +138,6 @@ extension ChangeApplier {
     }
     guard let layout = try layout(number) else { return true }
     let wasEmpty = layout.batch.isEmpty
-    if wasEmpty, let room = spareRoom {
-      spareRoom = nil
-      layout.batch.take(room)
-    }
     let bytesBefore = layout.batch.byteCount
     let names = parser.tupleNames(of: record)
     var isConsistent = true
@@ -149,17 +145,17 @@ extension ChangeApplier {
     case .insert where layout.canBatchInserts:
       guard let columns = parser.newColumns else { return false }
       let targets = try layout.newTargets(columns, names: names)
-      keepRecord()
+      prepareBatch(layout)
       isConsistent = layout.batch.insert(columns, targets: targets, of: record)
     case .update(_, hasOldKey: false) where layout.canBatchKeyedChanges:
       guard let columns = parser.newColumns else { return false }
       let targets = try layout.newTargets(columns, names: names)
-      keepRecord()
+      prepareBatch(layout)
       isConsistent = layout.batch.update(columns, targets: targets, of: record)
     case .delete where layout.canBatchKeyedChanges:
       guard let columns = parser.oldColumns else { return false }
       let targets = try layout.oldTargets(columns, names: names)
-      keepRecord()
+      prepareBatch(layout)
       isConsistent = layout.batch.delete(columns, targets: targets, of: record)
     default:
       try flushBatch(number, lsn: lsn)
@@ -181,6 +177,15 @@ extension ChangeApplier {
       || limits.areWorthwhile(changes: waitingChanges / 4, bytes: waitingBytes / 4) && lane.isIdle
     if isPiece { try flushBatches() }
     return true
+  }
+
+  /// Before a change goes into a batch, and only then: room that a table has taken comes back with its batch.
+  @inline(__always)
+  private func prepareBatch(_ layout: RelationLayout) {
+    keepRecord()
+    guard let room = spareRoom, layout.batch.isEmpty else { return }
+    spareRoom = nil
+    layout.batch.take(room)
   }
 
   /// One table's batch before a change that cannot wait in it: at once and on this thread, since the change follows.

@@ -356,11 +356,12 @@ public final class ChangeApplier<Parser: RecordParser> {
     var commit = GroupCommit(
       progress: position, time: lastCommitTime, xid: sourceTransaction, announcements: groupMarkers.map(announcement))
     let closing = (progress: position, transactions: groupTransactions, changes: UInt64(groupChanges))
+    // Behind, nobody else may ask for a long time: `makeDurable` is for the moments between two transactions.
+    if isBatching || hasBacklog, nextFlush.hasPassed {
+      commit.flushes = true
+      nextFlush = .after(.seconds(1))
+    }
     if isBatching {
-      if nextFlush.hasPassed {
-        commit.flushes = true
-        nextFlush = .after(.seconds(1))
-      }
       try submit(commit)
       committing = closing
     } else {

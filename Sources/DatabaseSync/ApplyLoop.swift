@@ -43,6 +43,7 @@ struct ApplyLoop<Parser: RecordParser> {
   private var isCaughtUp = false
   private var isUrgent = false
   private var keepalivePosition = LSN.invalid
+  private var confirmed = LSN.invalid
   private(set) var hasApplied = false
 
   /// How far what a failed batch held has to be replayed strictly.
@@ -85,7 +86,9 @@ struct ApplyLoop<Parser: RecordParser> {
     var urgent = isUrgent
     var position = keepalivePosition
     backlog.flow.record(bytes: chunk.byteCount)
-    applier.hasBacklog = backlog.isThere(waiting: chunk.byteCount + feed.queue.byteCount, last: applier.lastRecord)
+    applier.hasBacklog = backlog.isThere(
+      waiting: chunk.byteCount + feed.queue.byteCount,
+      reached: max(applier.lastRecord, applier.recorded, keepalivePosition))
     let storage = chunk.storage
     try chunk.forEach { item throws(ApplyFailure) in
       switch item {
@@ -107,6 +110,8 @@ struct ApplyLoop<Parser: RecordParser> {
   }
 
   private mutating func housekeeping() throws(ApplyFailure) {
+    // Chunks end anywhere: with large transactions hardly ever between two of them.
+    confirm()
     guard !applier.isMidTransaction else { return }
     if isUrgent && feed.queue.isEmpty || nextPosition.hasPassed {
       try applier.recordPosition()
@@ -114,27 +119,33 @@ struct ApplyLoop<Parser: RecordParser> {
     }
     if isUrgent && feed.queue.isEmpty || nextDurable.hasPassed {
       isUrgent = false
-      try confirm()
+      try applier.makeDurable()
+      confirm()
       nextDurable = .after(Self.durableInterval)
     }
   }
 
-  private func confirm() throws(ApplyFailure) {
-    try applier.makeDurable()
-    feed.control.confirm(applier.durable)
+  /// Tells the source what is known to be durable.
+  private mutating func confirm() {
+    guard applier.durable > confirmed else { return }
+    confirmed = applier.durable
+    feed.control.confirm(confirmed)
   }
 
   /// Commits what is whole, and confirms it.
   mutating func finish() throws(ApplyFailure) {
     try applier.commitGroup()
     guard !applier.isMidTransaction else { return }
-    try confirm()
+    try applier.makeDurable()
+    confirm()
   }
 
   var figures: ApplyFigures {
-    let caughtUp = isCaughtUp && !applier.hasOpenGroup
+    // The end of a pull is a keepalive too.
+    let position = max(applier.recorded, keepalivePosition)
+    let caughtUp = isCaughtUp && !applier.hasOpenGroup && position >= backlog.sourceEnd
     return ApplyFigures(
-      position: caughtUp ? max(applier.recorded, keepalivePosition) : applier.recorded, durable: applier.durable,
+      position: caughtUp ? position : applier.recorded, durable: applier.durable,
       transactions: base.transactions + applier.counters.transactions,
       changes: base.changes + applier.counters.changes, missedRows: base.missedRows + applier.counters.missedRows,
       changesPerSecond: rate.perSecond, isCaughtUp: caughtUp,
@@ -156,9 +167,9 @@ struct BacklogSense {
 
   init(sourceEnd: LSN) { self.sourceEnd = sourceEnd }
 
-  /// - Parameter last: the last record that came in.
-  func isThere(waiting bytes: Int, last: LSN) -> Bool {
-    bytes >= Self.waitingBytes || flow.isDense || last + Self.farBehind < sourceEnd
+  /// - Parameter reached: how far the stream has come.
+  func isThere(waiting bytes: Int, reached: LSN) -> Bool {
+    bytes >= Self.waitingBytes || flow.isDense || reached + Self.farBehind < sourceEnd
   }
 }
 

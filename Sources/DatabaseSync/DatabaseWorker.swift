@@ -99,10 +99,17 @@ public final class DatabaseWorker: Sendable {
     var secondLook = SecondLook()
     var strictUntil = LSN.invalid
     var steppingOver: SteppedOver?
+    var pulls = true
     while !life.isStopRequested {
-      let outcome = attempt(strictUntil: strictUntil, steppingOver: &steppingOver, onProgress: { backOff.reset() })
+      let outcome = attempt(
+        strictUntil: strictUntil, pulls: pulls, steppingOver: &steppingOver, onProgress: { backOff.reset() })
+      pulls = true
       switch outcome {
       case .stopped: break
+      case .withoutPulls(let message):
+        // The same transaction would be given up again and again; a walsender waits for its target.
+        logger.info("reading the backlog from a walsender", metadata: ["reason": "\(message)"])
+        pulls = false
       case .replayStrictly(let message, let end):
         // The same changes once more, one at a time: then it either goes through or names the change.
         logger.info("replaying one change at a time", metadata: ["reason": "\(message)", "until": "\(end)"])
@@ -157,16 +164,18 @@ public final class DatabaseWorker: Sendable {
   private enum Outcome {
     case stopped
     case transient(String)
+    /// The target is too slow for a backlog that is read by SQL.
+    case withoutPulls(String)
     /// A batch failed; the stream is read again, up to here change by change.
     case replayStrictly(String, until: LSN)
     case parked(String, LSN?, xid: UInt32?, mayBeStale: Bool, isStatement: Bool = false)
   }
 
   private func attempt(
-    strictUntil: LSN, steppingOver: inout SteppedOver?, onProgress: () -> Void
+    strictUntil: LSN, pulls: Bool, steppingOver: inout SteppedOver?, onProgress: () -> Void
   ) -> Outcome {
     do {
-      try stream(strictUntil: strictUntil, steppingOver: &steppingOver, onProgress: onProgress)
+      try stream(strictUntil: strictUntil, pulls: pulls, steppingOver: &steppingOver, onProgress: onProgress)
       return .stopped
     } catch let error as BatchFailure {
       return .replayStrictly("\(error.failure)", until: error.end)
@@ -183,6 +192,8 @@ public final class DatabaseWorker: Sendable {
     } catch StreamFailure.postgres(let error) {
       let text = "\(error.server): \(error)"
       return error.isTransient ? .transient(text) : .parked(text, nil, xid: nil, mayBeStale: false)
+    } catch StreamFailure.pullGivenUp(let message) {
+      return .withoutPulls(message)
     } catch StreamFailure.malformed(let error) {
       return .parked("the source sent a message outside the protocol: \(error.reason)", nil, xid: nil, mayBeStale: true)
     } catch {
@@ -192,7 +203,7 @@ public final class DatabaseWorker: Sendable {
 
   /// One connection's worth of work; returns when asked to stop.
   private func stream(
-    strictUntil: LSN, steppingOver: inout SteppedOver?, onProgress: () -> Void
+    strictUntil: LSN, pulls: Bool, steppingOver: inout SteppedOver?, onProgress: () -> Void
   ) throws {
     let session = try openSession()
     life.attach(session.interrupt)
@@ -204,17 +215,17 @@ public final class DatabaseWorker: Sendable {
     switch start.plugin {
     case .testDecoding:
       try stream(
-        start, of: TestDecodingParser(), to: session, strictUntil: strictUntil, steppingOver: &steppingOver,
-        onProgress: onProgress)
+        start, of: TestDecodingParser(), to: session, strictUntil: strictUntil, pulls: pulls,
+        steppingOver: &steppingOver, onProgress: onProgress)
     case .pgoutput:
       try stream(
-        start, of: PgoutputParser(), to: session, strictUntil: strictUntil, steppingOver: &steppingOver,
-        onProgress: onProgress)
+        start, of: PgoutputParser(), to: session, strictUntil: strictUntil, pulls: pulls,
+        steppingOver: &steppingOver, onProgress: onProgress)
     }
   }
 
   private func stream(
-    _ beginning: Beginning, of parser: some RecordParser, to session: ApplySession, strictUntil: LSN,
+    _ beginning: Beginning, of parser: some RecordParser, to session: ApplySession, strictUntil: LSN, pulls: Bool,
     steppingOver: inout SteppedOver?, onProgress: () -> Void
   ) throws {
     let start = beginning.position
@@ -229,7 +240,7 @@ public final class DatabaseWorker: Sendable {
         request: StreamRequest(
           slot: assignment.slot, start: start,
           options: beginning.plugin.options(publication: assignment.publication), sourceEnd: beginning.sourceEnd),
-        queue: feed.queue, control: feed.control),
+        queue: feed.queue, control: feed.control, limits: pulls ? PullLimits() : nil),
       name: "recv-\(assignment.database)")
     defer { feed.stop() }
     let applier = try ChangeApplier(

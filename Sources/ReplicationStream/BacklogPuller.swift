@@ -19,13 +19,17 @@ public struct PullLimits: Sendable {
   public var records: UInt64
   /// Bytes of a record, on average, from which a walsender is as quick: it pays for each record, not for its bytes.
   public var wide: UInt64
+  /// How long a session may hold its snapshot on the source without any of its changes being taken.
+  public var patience: Duration
   /// Records without which the average says nothing.
   private static let sample: UInt64 = 100
 
   public init(
     depth: UInt64 = 48 << 20, rest: UInt64 = 8 << 20, first: UInt64 = 6 << 20, largest: UInt64 = 2 << 30,
-    slack: UInt64 = 256 << 20, records: UInt64 = 128 << 20, wide: UInt64 = 1 << 10
+    slack: UInt64 = 256 << 20, records: UInt64 = 128 << 20, wide: UInt64 = 1 << 10,
+    patience: Duration = .seconds(60)
   ) {
+    self.patience = patience
     self.slack = slack
     self.wide = wide
     self.depth = depth
@@ -78,8 +82,6 @@ public struct PullLimits: Sendable {
 public struct BacklogPuller {
   /// Kilobytes of temporary files that one pull may fill on the source.
   private static let temporaryFiles = 1 << 20
-  /// How long a session may hold its snapshot on the source without any of its changes being taken.
-  private static let patience = Duration.seconds(60)
   private static let copySlotSince = 120000
 
   private let request: StreamRequest
@@ -141,8 +143,9 @@ public struct BacklogPuller {
 
   /// Pulls until the backlog is shallow, or until `control.stop()`. Then the walsender goes on from `position`.
   ///
-  /// A pull that the server refuses before its first record (its temporary files are full, say) ends the pulling in
-  /// good order, and so do wide records.
+  /// A pull that the server refuses before its first record (its temporary files are full, or its slot has gone to
+  /// somebody else) ends the pulling in good order, and so do wide records. One that the target does not take is given
+  /// up, with what has been handed over of it.
   public mutating func run() throws(StreamFailure) {
     do throws(PostgresError) {
       var (current, next) = (first, second)
@@ -158,27 +161,31 @@ public struct BacklogPuller {
         }
         let (end, sourceEnd) = try next.standing(of: current)
         let isLast = sourceEnd <= end + limits.rest
+        var isRefused = false
         // The first pull is small, and the size of all others is learnt from it.
         if let found, !isLast {
           size = nextSize(after: size, records: found, left: sourceEnd.rawValue - end.rawValue)
-          try begin(on: next, behind: current, from: end, size: size)
+          isRefused = try !begin(on: next, behind: current, from: end, size: size)
         }
         guard try handOver(&pull, of: current, upTo: end) else { return }
         position = end
-        if isLast { return }
+        if isLast || isRefused { return }
         if found == nil {
           hasWideRecords = limits.areWide(records: pull.records, bytes: pull.recordBytes)
           if hasWideRecords { return }
           size = nextSize(after: size, records: pull.bytes, left: sourceEnd.rawValue - end.rawValue)
-          try begin(on: next, behind: current, from: end, size: size)
+          guard try begin(on: next, behind: current, from: end, size: size) else { return }
         }
         found = pull.bytes
         swap(&current, &next)
       }
     } catch {
+      if hasGivenUp { throw .pullGivenUp(error.message) }
       throw malformed.map { .malformed($0) } ?? .postgres(error)
     }
   }
+
+  private var hasGivenUp = false
 
   /// A source that writes faster than small pulls are read would never be caught up with.
   private mutating func nextSize(after size: UInt64, records found: UInt64, left: UInt64) -> UInt64 {
@@ -198,14 +205,19 @@ public struct BacklogPuller {
   }
 
   /// Goes on where another session's pull has ended: its slot stands there, and a copy of it is made at once, while
-  /// moving our own would mean reading the same WAL again.
+  /// moving our own would mean reading the same WAL again. False where the server refuses: there is no slot any more, say.
   private mutating func begin(
     on session: PullSession, behind other: PullSession, from start: LSN, size: UInt64
-  ) throws(PostgresError) {
-    try confirm(on: session)
-    try session.dropSlot()
-    try session.copySlot(other.slot)
+  ) throws(PostgresError) -> Bool {
+    do throws(PostgresError) {
+      try confirm(on: session)
+      try session.dropSlot()
+      try session.copySlot(other.slot)
+    } catch  where error.reason == .server {
+      return false
+    }
     try session.begin(upTo: start + size, request: request)
+    return true
   }
 
   /// The server sends the first message when all of the pull is decoded, which is when its slot has moved. False when
@@ -274,18 +286,23 @@ public struct BacklogPuller {
   }
 
   /// Waits for room in the queue. A target that takes nothing must not make us hold a snapshot on the source.
-  private func push(_ pull: inout Pull) throws(PostgresError) -> Bool {
-    let deadline = Deadline.after(Self.patience)
+  private mutating func push(_ pull: inout Pull) throws(PostgresError) -> Bool {
     pull.chunk.trim()
+    var deadline = Deadline.after(limits.patience)
+    var waiting = queue.byteCount
     while !queue.tryPush(pull.chunk, bytes: pull.chunk.byteCount) {
       if control.isStopped || queue.isClosed { return false }
       let ready = poll([(control.wakeUp.fileDescriptor, Int16(POLLIN))], until: deadline)
       if ready[0] != 0 { control.wakeUp.drain() }
-      if deadline.hasPassed {
+      guard deadline.hasPassed else { continue }
+      let left = queue.byteCount
+      guard left < waiting else {
+        hasGivenUp = true
         throw PostgresError(
-          .deadline, message: "the target took no changes for a minute, so reading the backlog was given up",
-          server: first.connection.serverName)
+          .deadline, message: "the target took no changes for \(limits.patience)", server: first.connection.serverName)
       }
+      waiting = left
+      deadline = .after(limits.patience)
     }
     pull.bytes += UInt64(pull.chunk.byteCount)
     pull.records += UInt64(pull.chunk.recordCount)
@@ -317,7 +334,12 @@ private struct PullSession {
     try position(connection.query("SELECT pg_catalog.pg_current_wal_flush_lsn()").first)
   }
 
+  private static let versionedSettings = [("idle_session_timeout", since: 140_000), ("transaction_timeout", 170_000)]
+
   func prepare(temporaryKilobytes: Int) throws(PostgresError) {
+    for (setting, since) in Self.versionedSettings where connection.serverVersion >= since {
+      try connection.query("SELECT pg_catalog.set_config($1, '0', false)", [setting])
+    }
     // The bytes of pgoutput are in the client's encoding, and must be the database's own.
     try connection.query(
       """

@@ -9,12 +9,14 @@ public struct SlotReader: Sendable {
   private let request: StreamRequest
   private let queue: ByteBoundedQueue<StreamChunk>
   private let control: StreamControl
-  private let limits: PullLimits
+  private let limits: PullLimits?
 
-  /// - Parameter source: a connection to the slot's database, with the settings that values are to be printed under.
+  /// - Parameters:
+  ///   - source: a connection to the slot's database, with the settings that values are to be printed under.
+  ///   - limits: nil where nothing is to be read by SQL.
   public init(
     source: ConnectionParameters, request: StreamRequest, queue: ByteBoundedQueue<StreamChunk>,
-    control: StreamControl, limits: PullLimits = PullLimits()
+    control: StreamControl, limits: PullLimits? = PullLimits()
   ) {
     self.source = source
     self.request = request
@@ -28,6 +30,7 @@ public struct SlotReader: Sendable {
     var request = request
     if let pulled = try pullBacklog() {
       request.start = pulled.position
+      control.pulled = pulled.position
       // The walsender begins by reading again what was pulled, which would take its time from those who apply it.
       if !pulled.hasWideRecords { awaitApplied() }
     }
@@ -56,6 +59,7 @@ public struct SlotReader: Sendable {
 
   /// Nil where nothing was pulled. The slots that were read are gone then: they would hold the source's WAL.
   private func pullBacklog() throws(StreamFailure) -> (position: LSN, hasWideRecords: Bool)? {
+    guard let limits else { return nil }
     let puller: BacklogPuller?
     do throws(PostgresError) {
       puller = try BacklogPuller.open(source, request: request, queue: queue, control: control, limits: limits)

@@ -6,7 +6,7 @@ import Synchronization
 
 /// What the applying thread tells the receiving one.
 public final class StreamControl: Sendable {
-  private let state = Mutex<(durable: LSN, stop: Bool, idle: Bool)>((.invalid, false, false))
+  private let state = Mutex<(durable: LSN, stop: Bool, idle: Bool, pulled: LSN)>((.invalid, false, false, .invalid))
   /// Ends the receiver's wait: there is something to confirm, or room in the queue, or it is to stop.
   public let wakeUp = WakeUp()
   /// Ends a statement on the source that the receiving thread waits for. Signalled by `stop()` alone.
@@ -39,6 +39,12 @@ public final class StreamControl: Sendable {
     }
   }
 
+  /// What was read by SQL: everything committed before it. Invalid where nothing was.
+  public internal(set) var pulled: LSN {
+    get { state.withLock { $0.pulled } }
+    set { state.withLock { $0.pulled = newValue } }
+  }
+
   public var durable: LSN { state.withLock { $0.durable } }
   public var isStopped: Bool { state.withLock { $0.stop } }
 }
@@ -47,6 +53,8 @@ public final class StreamControl: Sendable {
 public enum StreamFailure: Error, Sendable {
   case postgres(PostgresError)
   case malformed(MalformedStreamMessage)
+  /// A pull held a snapshot on the source and nobody took its changes. A walsender waits as long as it takes.
+  case pullGivenUp(String)
 }
 
 /// Which slot to stream, from where, with which options of its plugin.

@@ -82,6 +82,29 @@ struct ExactlyOnceTests {
     applier.end()
   }
 
+  /// Room of a large batch would stay with tables whose changes go one by one, one after the other.
+  @Test func roomIsForBatchesOnly() throws {
+    let pair = try DatabasePair(
+      "CREATE TABLE t (id int PRIMARY KEY, v text); CREATE TABLE f (a int, b text); ALTER TABLE f REPLICA IDENTITY FULL"
+    )
+    try pair.source.script("INSERT INTO f VALUES (1, 'x')")
+    try pair.source.script("INSERT INTO t SELECT i, 'x' FROM generate_series(1, 20000) i")
+    try pair.source.script("UPDATE f SET b = 'y'")
+    let records = try pair.changes()
+    let applier = try pair.applier()
+    applier.hasBacklog = true
+    let update = try #require(records.firstIndex { $0.text.hasPrefix("table public.f: UPDATE") })
+    // Up to the BEGIN before it.
+    try applier.apply(Array(records[..<(update - 1)]))
+    try applier.commitGroup()
+    #expect(applier.spareRoom != nil)
+    try applier.apply(Array(records[(update - 1)...]))
+    try applier.commitGroup()
+    #expect(applier.spareRoom != nil)
+    try pair.expectEqual()
+    applier.end()
+  }
+
   /// Columns that were altered by hand on both sides while their types are known from before: the bytes of one type may
   /// be a value of another one.
   @Test(

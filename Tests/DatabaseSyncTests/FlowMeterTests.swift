@@ -37,17 +37,17 @@ struct FlowMeterTests {
 
   @Test func aStreamFarBehindIsABacklogHoweverLittleOfItWaits() {
     let backlog = BacklogSense(sourceEnd: LSN(100 << 20))
-    #expect(backlog.isThere(waiting: 100, last: .invalid))
-    #expect(backlog.isThere(waiting: 100, last: LSN(91 << 20)))
-    #expect(!backlog.isThere(waiting: 100, last: LSN(92 << 20)))
-    #expect(!backlog.isThere(waiting: 100, last: LSN(200 << 20)))
-    #expect(backlog.isThere(waiting: 1 << 20, last: LSN(200 << 20)))
+    #expect(backlog.isThere(waiting: 100, reached: .invalid))
+    #expect(backlog.isThere(waiting: 100, reached: LSN(91 << 20)))
+    #expect(!backlog.isThere(waiting: 100, reached: LSN(92 << 20)))
+    #expect(!backlog.isThere(waiting: 100, reached: LSN(200 << 20)))
+    #expect(backlog.isThere(waiting: 1 << 20, reached: LSN(200 << 20)))
   }
 
   @Test func aDenseStreamIsABacklogNearTheEndToo() {
     var backlog = BacklogSense(sourceEnd: .invalid)
-    #expect(!backlog.isThere(waiting: 100, last: LSN(1 << 20)))
+    #expect(!backlog.isThere(waiting: 100, reached: LSN(1 << 20)))
     backlog.flow.record(bytes: 1 << 20, at: 1_000_000_000)
-    #expect(backlog.isThere(waiting: 100, last: LSN(1 << 20)))
+    #expect(backlog.isThere(waiting: 100, reached: LSN(1 << 20)))
   }
 }

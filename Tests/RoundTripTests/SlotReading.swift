@@ -1,6 +1,8 @@
 import BlockingIO
+import Glibc
 import PostgresClient
 import ReplicationModel
+import Synchronization
 import Testing
 
 @testable import DatabaseSync
@@ -35,32 +37,50 @@ struct SlotReading {
 
   private static let end = "the end of this test"
 
+  private struct Reading: Sendable {
+    var read: [Entry]
+    var expected: [Entry]
+    var start: LSN
+    /// The end of what there was before the reading began.
+    var first: LSN
+    var pulled: LSN
+  }
+
   @Test(arguments: [OutputPlugin.testDecoding, .pgoutput], Rows.allCases)
   func handsOverWhatTheSlotHas(plugin: OutputPlugin, rows: Rows) async throws {
     let server = try RoundTripServer.running()
-    let (read, expected) = try await onDedicatedThread("slot-reading") {
-      let pair = try slot(on: server, plugin, rows.statements(0..<(rows == .growing ? 100 : 1200)))
+    let reading = try await onDedicatedThread("slot-reading") {
+      let pair = try slot(on: server, plugin, rows.statements(0..<(rows == .growing ? 600 : 1200)))
       let source = try server.connect(pair.source)
-      let options = plugin.options(publication: Pair.publication)
-      let feed = Feed(startingAt: pair.start)
-      feed.start(
-        SlotReader(
-          source: server.parameters(pair.source),
-          request: StreamRequest(slot: pair.targets[0], start: pair.start, options: options),
-          queue: feed.queue, control: feed.control,
-          limits: PullLimits(depth: 0, rest: 4 << 10, first: 16 << 10, largest: 64 << 10, wide: 256)),
-        name: "recv")
+      let first = try walEnd(server)
+      let control = StreamControl()
+      // One chunk at a time, so that the reader is never far ahead of us.
+      let queue = ByteBoundedQueue<StreamChunk>(capacity: 1, roomWakeUp: control.wakeUp)
+      control.confirm(pair.start)
+      let ended = ThreadEnd()
+      let reader = SlotReader(
+        source: server.parameters(pair.source),
+        request: StreamRequest(
+          slot: pair.targets[0], start: pair.start, options: plugin.options(publication: Pair.publication)),
+        queue: queue, control: control,
+        limits: PullLimits(
+          depth: 0, rest: 4 << 10, first: (rows == .wide ? 96 : 16) << 10, largest: 64 << 10, wide: 256))
+      startThread(name: "recv") {
+        try? reader.run()
+        queue.close()
+        ended.signal()
+      }
       var read: [Entry] = []
       var hasSeenEnd = false
+      var hasWritten = false
       let deadline = Deadline.after(.seconds(60))
-      var written = false
       while !hasSeenEnd {
-        feed.control.isIdle = feed.queue.isEmpty
-        let chunk = try #require(feed.queue.pop(until: deadline), "the stream ended early")
-        if !written {
-          if rows == .growing { for statement in rows.statements(100..<1200) { try source.script(statement) } }
+        control.isIdle = queue.isEmpty
+        let chunk = try #require(queue.pop(until: deadline), "the stream ended early")
+        if !hasWritten {
+          if rows == .growing { for statement in rows.statements(600..<1200) { try source.script(statement) } }
           try source.script("INSERT INTO t VALUES (-1, '\(Self.end)')")
-          written = true
+          hasWritten = true
         }
         chunk.forEach { item in
           guard case .record(let lsn, let bytes) = item else { return }
@@ -68,16 +88,75 @@ struct SlotReading {
           hasSeenEnd = hasSeenEnd || isEnd(bytes)
         }
       }
-      feed.stop()
+      control.stop()
+      queue.close()
+      ended.wait()
       let expected = try peek(server, pair, plugin, until: deadline)
       try pair.drop()
-      return (read.filter(isOfRows), expected)
+      return Reading(
+        read: read.filter(isOfRows), expected: expected, start: pair.start, first: first, pulled: control.pulled)
     }
-    #expect(expected.count > 1200)
+    #expect(reading.expected.count > 3600)
     // The COMMIT behind the last row may be on its way.
-    #expect((0...1).contains(expected.count - read.count))
-    let difference = zip(read, expected).enumerated().first { $1.0 != $1.1 }
+    #expect((0...1).contains(reading.expected.count - reading.read.count))
+    let difference = zip(reading.read, reading.expected).enumerated().first { $1.0 != $1.1 }
     #expect(difference == nil)
+    switch rows {
+    // The first pull alone, and all the rest from the walsender.
+    case .wide: #expect(reading.pulled > reading.start && reading.pulled < reading.start + (256 << 10))
+    case .narrow, .narrowThenWide: #expect(reading.pulled + (32 << 10) > reading.first)
+    case .growing: #expect(reading.pulled > reading.first + (32 << 10))
+    }
+  }
+
+  /// A target that takes nothing holds a snapshot on the source as long as a pull lasts; one that is slow goes on.
+  @Test(arguments: [false, true]) func aPullThatNobodyTakesIsGivenUp(isSlow: Bool) async throws {
+    let server = try RoundTripServer.running()
+    let (failure, taken) = try await onDedicatedThread("slot-reading") {
+      let pair = try slot(
+        on: server, .testDecoding, ["INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, 20000) i"])
+      let control = StreamControl()
+      // Half of it has to be taken before there is room again.
+      let queue = ByteBoundedQueue<StreamChunk>(capacity: 3 << 20, roomWakeUp: control.wakeUp)
+      var limits = PullLimits(depth: 0, rest: 0, first: 64 << 20)
+      limits.patience = isSlow ? .seconds(1) : .milliseconds(200)
+      let reader = SlotReader(
+        source: server.parameters(pair.source),
+        request: StreamRequest(
+          slot: pair.targets[0], start: pair.start,
+          options: OutputPlugin.testDecoding.options(publication: Pair.publication)),
+        queue: queue, control: control, limits: limits)
+      let result = Mutex<StreamFailure?>(nil)
+      let ended = ThreadEnd()
+      startThread(name: "recv") {
+        do throws(StreamFailure) { try reader.run() } catch { result.withLock { $0 = error } }
+        queue.close()
+        ended.signal()
+      }
+      var (records, chunks) = (0, 0)
+      if isSlow {
+        let deadline = Deadline.after(.seconds(60))
+        while records < 20002, let chunk = queue.pop(until: deadline) {
+          records += chunk.recordCount
+          control.isIdle = false
+          chunks += 1
+          // The patience is over before there is room, while one chunk after the other is taken.
+          if chunks < 8 { usleep(250_000) }
+        }
+        control.stop()
+      }
+      ended.wait()
+      try pair.drop()
+      return (result.withLock { $0 }, records)
+    }
+    if isSlow {
+      #expect(failure == nil)
+      #expect(taken == 20002)
+    } else if case .pullGivenUp(let message) = failure {
+      #expect(message.contains("took no changes"))
+    } else {
+      Issue.record("\(String(describing: failure))")
+    }
   }
 
   /// Whose records are wide after the first pull is left to the walsender, and nobody else.
@@ -99,8 +178,7 @@ struct SlotReading {
           limits: PullLimits(depth: 0, rest: 0, first: 96 << 10, largest: 1 << 20, wide: 256)))
       defer { puller.close() }
       try puller.run()
-      let sourceEnd = try #require(
-        try server.connect().query("SELECT pg_current_wal_flush_lsn()").first.flatMap { LSN($0) })
+      let sourceEnd = try walEnd(server)
       puller.close()
       try pair.drop()
       return (pair.start, puller.position, sourceEnd, puller.hasWideRecords)
@@ -111,6 +189,10 @@ struct SlotReading {
     } else {
       #expect(position + (64 << 10) > sourceEnd)
     }
+  }
+
+  private func walEnd(_ server: RoundTripServer.Running) throws -> LSN {
+    try #require(try server.connect().query("SELECT pg_current_wal_flush_lsn()").first.flatMap { LSN($0) })
   }
 
   private func slot(
