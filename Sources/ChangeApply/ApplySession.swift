@@ -58,9 +58,7 @@ public struct ApplySession {
     try connection.query(
       "SELECT pg_catalog.set_config('client_encoding', pg_catalog.current_setting('server_encoding'), false)",
       until: deadline)
-    for (setting, value, since) in Self.versionedSettings where connection.serverVersion >= since {
-      try connection.query("SELECT pg_catalog.set_config($1, $2, false)", [setting, value], until: deadline)
-    }
+    try connection.set(Self.versionedSettings + versionedTimeLimits, until: deadline)
   }
 
   private static let pinnedSettings: [String: String] = [
@@ -88,10 +86,8 @@ public struct ApplySession {
     "log_min_duration_statement": "-1",
   ]
 
-  private static let versionedSettings: [(String, String, since: Int)] = [
-    ("jit", "off", 110000),
-    ("plan_cache_mode", "force_generic_plan", 120000),
-    ("idle_session_timeout", "0", 140000),
-    ("transaction_timeout", "0", 170000),
+  private static let versionedSettings = [
+    VersionedSetting("jit", "off", since: 110000),
+    VersionedSetting("plan_cache_mode", "force_generic_plan", since: 120000),
   ]
 }

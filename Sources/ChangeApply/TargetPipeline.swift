@@ -41,7 +41,7 @@ final class TargetPipeline {
       ),
       ("durable", "SELECT pg_catalog.pg_replication_origin_session_progress(true)"),
       ("announce", "SELECT pg_catalog.pg_notify($1, $2)"),
-      ("shape", TargetRelation.shapeQuery("$1::pg_catalog.text::pg_catalog.regclass")),
+      ("shape", TargetRelation.shapeQuery),
     ] {
       try guarding { () throws(PostgresError) in
         try connection.pipelinePrepare(name: "pgconvoy_" + name, sql: sql)

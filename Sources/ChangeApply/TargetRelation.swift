@@ -64,8 +64,6 @@ public struct TargetRelation: Sendable, Equatable {
   public var columns: [Column]
   /// ENABLE ALWAYS or REPLICA triggers or rules, which fire in our session too: rows must come one at a time, in order.
   public var hasRowTriggers = false
-  /// Names and types of the columns, as `shapeQuery` gives them.
-  var shape = ""
   /// Unlogged tables whose foreign keys lead here, directly or through one another. The stream never names them, but
   /// the table can only be truncated together with them.
   public var unloggedReferrers: [RelationName] = []
@@ -77,11 +75,18 @@ public struct TargetRelation: Sendable, Equatable {
     self.columns = columns
   }
 
-  /// Asks for the names and types of a table's columns, in one text.
-  static func shapeQuery(_ table: String) -> String {
+  /// Types and names of the columns, in one text.
+  var shape: String {
+    columns.map { "\($0.typeOID) \(quotedIdentifier($0.name))" }.joined(separator: ", ")
+  }
+
+  /// Asks for the `shape` that a table has now; its name is the parameter.
+  static var shapeQuery: String {
     """
-    SELECT pg_catalog.string_agg(pg_catalog.format('%I %s', a.attname, a.atttypid), ', ' ORDER BY a.attnum)
-      FROM pg_catalog.pg_attribute a WHERE a.attrelid = \(table) AND a.attnum > 0 AND NOT a.attisdropped
+    SELECT pg_catalog.string_agg(
+             pg_catalog.format('%s "%s"', a.atttypid, pg_catalog.replace(a.attname, '"', '""')), ', '
+             ORDER BY a.attnum)
+      FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1::pg_catalog.text::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped
     """
   }
 
@@ -144,7 +149,6 @@ extension TargetRelation {
        WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
        ORDER BY a.attnum
       """, [oid], until: deadline)
-    let shape = try connection.query(shapeQuery("$1::pg_catalog.oid"), [oid], until: deadline).first
     let key = try connection.query(
       """
       SELECT a.attname
@@ -185,7 +189,6 @@ extension TargetRelation {
       let isReadable = form?.countsMicroseconds != true || hasIntegerTimes
       relation.columns[index].binaryForm = isReadable && !column.bool(7) ? form : nil
     }
-    relation.shape = shape ?? ""
     relation.hasRowTriggers = triggers.first == "t"
     let referrers = try connection.query(
       """

@@ -157,8 +157,6 @@ struct ApplyLoop<Parser: RecordParser> {
 struct BacklogSense {
   /// Bytes that wait.
   private static let waitingBytes = 64 << 10
-  /// Bytes of WAL before the source's end.
-  private static let farBehind: UInt64 = 8 << 20
 
   /// Where the source's WAL ended when the stream was asked for. Far before it a stream is behind, however little of it
   /// waits: a walsender that shares its core with the target may be slower than the target.
@@ -169,7 +167,7 @@ struct BacklogSense {
 
   /// - Parameter reached: how far the stream has come.
   func isThere(waiting bytes: Int, reached: LSN) -> Bool {
-    bytes >= Self.waitingBytes || flow.isDense || reached + Self.farBehind < sourceEnd
+    bytes >= Self.waitingBytes || flow.isDense || reached.isFarBefore(sourceEnd)
   }
 }
 

@@ -372,15 +372,15 @@ public final class DatabaseWorker: Sendable {
 /// The receiving thread of one connection, with its queue.
 final class Feed: Sendable {
   /// Bytes that may wait between the two threads.
-  private static let queueBytes = 16 << 20
+  static let queueBytes = 16 << 20
 
   let control = StreamControl()
   let queue: ByteBoundedQueue<StreamChunk>
   private let end = ThreadEnd()
   private let result = Mutex<StreamFailure?>(nil)
 
-  init(startingAt start: LSN) {
-    queue = ByteBoundedQueue(capacity: Self.queueBytes, roomWakeUp: control.wakeUp)
+  init(startingAt start: LSN, capacity: Int = queueBytes) {
+    queue = ByteBoundedQueue(capacity: capacity, roomWakeUp: control.wakeUp)
     control.confirm(start)
   }
 

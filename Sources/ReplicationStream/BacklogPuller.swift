@@ -334,12 +334,8 @@ private struct PullSession {
     try position(connection.query("SELECT pg_catalog.pg_current_wal_flush_lsn()").first)
   }
 
-  private static let versionedSettings = [("idle_session_timeout", since: 140_000), ("transaction_timeout", 170_000)]
-
   func prepare(temporaryKilobytes: Int) throws(PostgresError) {
-    for (setting, since) in Self.versionedSettings where connection.serverVersion >= since {
-      try connection.query("SELECT pg_catalog.set_config($1, '0', false)", [setting])
-    }
+    try connection.set(versionedTimeLimits)
     // The bytes of pgoutput are in the client's encoding, and must be the database's own.
     try connection.query(
       """

@@ -1,5 +1,13 @@
 import BlockingIO
-import ReplicationModel
+public import ReplicationModel
+
+extension LSN {
+  /// Bytes of WAL before the source's end in which a stream is late anyway.
+  private static let farBehind: UInt64 = 8 << 20
+
+  /// Whether a stream that has come so far is a backlog, whatever of it is at hand, and its latency of no interest.
+  public func isFarBefore(_ sourceEnd: LSN) -> Bool { self + Self.farBehind < sourceEnd }
+}
 
 /// Whether a walsender is better left alone for a moment than waited for.
 ///
@@ -12,8 +20,6 @@ struct ReceivePace {
   private static let window: UInt64 = 1_000_000
   /// Bytes of a record, on average, from which it is large.
   private static let largeBytes = 2 << 10
-  /// Bytes of WAL before the source's end in which latency is of no interest.
-  private static let farBehind: UInt64 = 8 << 20
 
   private let sourceEnd: LSN
   private var last = LSN.invalid
@@ -41,8 +47,8 @@ struct ReceivePace {
     recent.records += fresh.records
     recent.bytes += fresh.bytes
     fresh = (0, 0)
-    let isBehind = last + Self.farBehind < sourceEnd
-    return recent.records > 0 && (isBehind || recent.bytes >= Self.denseBytes)
+    // Not where nothing has come either.
+    return (last.isFarBefore(sourceEnd) || recent.bytes >= Self.denseBytes)
       && recent.bytes < recent.records * Self.largeBytes
   }
 }

@@ -40,7 +40,7 @@ public final class StreamControl: Sendable {
   }
 
   /// What was read by SQL: everything committed before it. Invalid where nothing was.
-  public internal(set) var pulled: LSN {
+  var pulled: LSN {
     get { state.withLock { $0.pulled } }
     set { state.withLock { $0.pulled = newValue } }
   }
@@ -157,12 +157,11 @@ public struct StreamReceiver {
   private mutating func receive(into chunk: inout StreamChunk) throws(PostgresError) -> Bool {
     while malformed == nil {
       if chunk.byteCount >= Self.chunkBytes && !handOver(&chunk) { return false }
-      var (policy, pace) = (feedback, pace)
       var failure: MalformedStreamMessage?
       let outcome = try connection.readCopyMessage { bytes in
         do throws(MalformedStreamMessage) {
           let message = try StreamMessage(bytes)
-          policy.receive(message)
+          feedback.receive(message)
           switch message {
           case .data(let start, _):
             pace.record(bytes: bytes.count, lsn: start)
@@ -174,7 +173,6 @@ public struct StreamReceiver {
           failure = error
         }
       }
-      (feedback, self.pace) = (policy, pace)
       malformed = failure
       switch outcome {
       case .message: continue
