@@ -28,15 +28,10 @@ struct ConfirmedProgress {
         try writer.script(
           "INSERT INTO t SELECT \(transaction) * 1000 + i, repeat('x', 100) FROM generate_series(1, 1000) i")
       }
-      let options = OutputPlugin.testDecoding.options(publication: "").flatMap { [$0.name, $0.value] }
-      let records = try writer.query(
-        """
-        SELECT lsn, data FROM pg_logical_slot_peek_changes(
-          $1, NULL, NULL, VARIADIC ARRAY[\(options.map { quotedLiteral($0) }.joined(separator: ", "))])
-        """, [target]
-      ).rows.map { (lsn: LSN($0.string(0)) ?? .invalid, text: $0.string(1)) }
+      let deadline = Deadline.after(.seconds(30))
+      let records = try pair.peek(.testDecoding, until: deadline)
       let session = try ApplySession.open(server.parameters(target), origin: target)
-      // Far behind an end that is never reached, or one of which nothing waits and which is applied change by change.
+      // Far behind an end that is never reached: in sets, or change by change as after a batch that has failed.
       let feed = Feed(startingAt: pair.start)
       let applier = try ChangeApplier(
         session: session, parser: TestDecodingParser(), start: pair.start, identity: "test",
@@ -44,14 +39,13 @@ struct ConfirmedProgress {
       var loop = ApplyLoop(
         applier: applier, feed: feed, base: WorkerSnapshot(migration: "m", database: "d"),
         sourceEnd: LSN(UInt64.max / 2))
-      let deadline = Deadline.after(.seconds(30))
       var next = 0
       while feed.control.durable == pair.start, next + 1002 < records.count, !deadline.hasPassed {
         // To the middle of the next transaction.
         let end = next == 0 ? 500 : next + 1002
         var chunk = StreamChunk()
         for record in records[next..<end] {
-          Array(record.text.utf8).withUnsafeBytes { chunk.append(lsn: record.lsn, record: $0) }
+          record.bytes.withUnsafeBytes { chunk.append(lsn: record.lsn, record: $0) }
         }
         next = end
         #expect(feed.queue.tryPush(chunk, bytes: chunk.byteCount))

@@ -75,6 +75,25 @@ struct Pair {
     return end
   }
 
+  /// What the slot of the first target has, which is left as it is. Waits for a walsender that is about to end.
+  func peek(_ plugin: OutputPlugin, until deadline: Deadline) throws -> [StreamEntry] {
+    let connection = try server.connect(source)
+    let options = plugin.options(publication: Self.publication).flatMap { [$0.name, $0.value] }
+    let list = options.map { quotedLiteral($0) }.joined(separator: ", ")
+    while true {
+      do throws(PostgresError) {
+        return try connection.query(
+          """
+          SELECT lsn, encode(data, 'hex') FROM pg_logical_slot_peek_binary_changes(
+            $1, NULL, NULL, VARIADIC ARRAY[\(list)])
+          """, [targets[0]]
+        ).rows.map { StreamEntry(lsn: LSN($0.string(0)) ?? .invalid, hexadecimal: $0.string(1)) }
+      } catch {
+        if error.sqlState != .objectInUse || deadline.hasPassed { throw error }
+      }
+    }
+  }
+
   // MARK: comparison
 
   /// Rows of every logged table, sorted, as text; the first that differ.
@@ -145,5 +164,21 @@ struct Pair {
     let result = try connection.script("FETCH ALL FROM rows")
     try connection.script("ROLLBACK")
     return result
+  }
+}
+
+/// A record of a stream, and where it stands.
+struct StreamEntry: Equatable, Sendable {
+  var lsn: LSN
+  var bytes: [UInt8]
+}
+
+extension StreamEntry {
+  init(lsn: LSN, hexadecimal: String) {
+    func value(_ digit: UInt8) -> UInt8 { digit < UInt8(ascii: "a") ? digit - 48 : digit - 87 }
+    let digits = Array(hexadecimal.utf8)
+    self.init(
+      lsn: lsn,
+      bytes: stride(from: 0, to: digits.count, by: 2).map { value(digits[$0]) << 4 | value(digits[$0 + 1]) })
   }
 }

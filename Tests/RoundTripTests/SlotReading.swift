@@ -2,7 +2,6 @@ import BlockingIO
 import Glibc
 import PostgresClient
 import ReplicationModel
-import Synchronization
 import Testing
 
 @testable import DatabaseSync
@@ -30,16 +29,11 @@ struct SlotReading {
     }
   }
 
-  struct Entry: Equatable, Sendable {
-    var lsn: LSN
-    var bytes: [UInt8]
-  }
-
   private static let end = "the end of this test"
 
   private struct Reading: Sendable {
-    var read: [Entry]
-    var expected: [Entry]
+    var read: [StreamEntry]
+    var expected: [StreamEntry]
     var start: LSN
     /// The end of what there was before the reading began.
     var first: LSN
@@ -53,30 +47,21 @@ struct SlotReading {
       let pair = try slot(on: server, plugin, rows.statements(0..<(rows == .growing ? 600 : 1200)))
       let source = try server.connect(pair.source)
       let first = try walEnd(server)
-      let control = StreamControl()
       // One chunk at a time, so that the reader is never far ahead of us.
-      let queue = ByteBoundedQueue<StreamChunk>(capacity: 1, roomWakeUp: control.wakeUp)
-      control.confirm(pair.start)
-      let ended = ThreadEnd()
-      let reader = SlotReader(
-        source: server.parameters(pair.source),
-        request: StreamRequest(
-          slot: pair.targets[0], start: pair.start, options: plugin.options(publication: Pair.publication)),
-        queue: queue, control: control,
-        limits: PullLimits(
-          depth: 0, rest: 4 << 10, first: (rows == .wide ? 96 : 16) << 10, largest: 64 << 10, wide: 256))
-      startThread(name: "recv") {
-        try? reader.run()
-        queue.close()
-        ended.signal()
-      }
-      var read: [Entry] = []
+      let feed = startReading(
+        pair, plugin, capacity: 1,
+        PullLimits(depth: 0, rest: 4 << 10, first: (rows == .wide ? 96 : 16) << 10, largest: 64 << 10, wide: 256))
+      var read: [StreamEntry] = []
       var hasSeenEnd = false
       var hasWritten = false
       let deadline = Deadline.after(.seconds(60))
-      while !hasSeenEnd {
-        control.isIdle = queue.isEmpty
-        let chunk = try #require(queue.pop(until: deadline), "the stream ended early")
+      // A pull that is stopped on its last chunk has not come to its end.
+      while !hasSeenEnd || feed.control.pulled == .invalid {
+        feed.control.isIdle = feed.queue.isEmpty
+        guard let chunk = feed.queue.pop(until: hasSeenEnd ? .after(.milliseconds(10)) : deadline) else {
+          try #require(hasSeenEnd && !deadline.hasPassed, "the stream ended early")
+          continue
+        }
         if !hasWritten {
           if rows == .growing { for statement in rows.statements(600..<1200) { try source.script(statement) } }
           try source.script("INSERT INTO t VALUES (-1, '\(Self.end)')")
@@ -84,17 +69,15 @@ struct SlotReading {
         }
         chunk.forEach { item in
           guard case .record(let lsn, let bytes) = item else { return }
-          read.append(Entry(lsn: lsn, bytes: [UInt8](bytes)))
+          read.append(StreamEntry(lsn: lsn, bytes: [UInt8](bytes)))
           hasSeenEnd = hasSeenEnd || isEnd(bytes)
         }
       }
-      control.stop()
-      queue.close()
-      ended.wait()
-      let expected = try peek(server, pair, plugin, until: deadline)
+      feed.stop()
+      let expected = try pair.peek(plugin, until: deadline).filter(isOfRows)
       try pair.drop()
       return Reading(
-        read: read.filter(isOfRows), expected: expected, start: pair.start, first: first, pulled: control.pulled)
+        read: read.filter(isOfRows), expected: expected, start: pair.start, first: first, pulled: feed.control.pulled)
     }
     #expect(reading.expected.count > 3600)
     // The COMMIT behind the last row may be on its way.
@@ -112,42 +95,29 @@ struct SlotReading {
   /// A target that takes nothing holds a snapshot on the source as long as a pull lasts; one that is slow goes on.
   @Test(arguments: [false, true]) func aPullThatNobodyTakesIsGivenUp(isSlow: Bool) async throws {
     let server = try RoundTripServer.running()
-    let (failure, taken) = try await onDedicatedThread("slot-reading") {
+    let (failure, taken) = try await onDedicatedThread("slot-reading") { () throws -> (StreamFailure?, Int) in
       let pair = try slot(
         on: server, .testDecoding, ["INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, 20000) i"])
-      let control = StreamControl()
       // Half of it has to be taken before there is room again.
-      let queue = ByteBoundedQueue<StreamChunk>(capacity: 3 << 20, roomWakeUp: control.wakeUp)
-      var limits = PullLimits(depth: 0, rest: 0, first: 64 << 20)
-      limits.patience = isSlow ? .seconds(1) : .milliseconds(200)
-      let reader = SlotReader(
-        source: server.parameters(pair.source),
-        request: StreamRequest(
-          slot: pair.targets[0], start: pair.start,
-          options: OutputPlugin.testDecoding.options(publication: Pair.publication)),
-        queue: queue, control: control, limits: limits)
-      let result = Mutex<StreamFailure?>(nil)
-      let ended = ThreadEnd()
-      startThread(name: "recv") {
-        do throws(StreamFailure) { try reader.run() } catch { result.withLock { $0 = error } }
-        queue.close()
-        ended.signal()
-      }
+      let feed = startReading(
+        pair, .testDecoding, capacity: 3 << 20,
+        PullLimits(depth: 0, rest: 0, first: 64 << 20, patience: isSlow ? .seconds(1) : .milliseconds(200)))
+      let deadline = Deadline.after(.seconds(60))
       var (records, chunks) = (0, 0)
       if isSlow {
-        let deadline = Deadline.after(.seconds(60))
-        while records < 20002, let chunk = queue.pop(until: deadline) {
+        while records < 20002, let chunk = feed.queue.pop(until: deadline) {
           records += chunk.recordCount
-          control.isIdle = false
           chunks += 1
           // The patience is over before there is room, while one chunk after the other is taken.
           if chunks < 8 { usleep(250_000) }
         }
-        control.stop()
+      } else {
+        while !feed.queue.isClosed && !deadline.hasPassed { usleep(10_000) }
       }
-      ended.wait()
+      feed.stop()
       try pair.drop()
-      return (result.withLock { $0 }, records)
+      do throws(StreamFailure) { try feed.outcome() } catch { return (error, records) }
+      return (nil, records)
     }
     if isSlow {
       #expect(failure == nil)
@@ -191,6 +161,18 @@ struct SlotReading {
     }
   }
 
+  private func startReading(_ pair: Pair, _ plugin: OutputPlugin, capacity: Int, _ limits: PullLimits) -> Feed {
+    let feed = Feed(startingAt: pair.start, capacity: capacity)
+    feed.start(
+      SlotReader(
+        source: pair.server.parameters(pair.source),
+        request: StreamRequest(
+          slot: pair.targets[0], start: pair.start, options: plugin.options(publication: Pair.publication)),
+        queue: feed.queue, control: feed.control, limits: limits),
+      name: "recv")
+    return feed
+  }
+
   private func walEnd(_ server: RoundTripServer.Running) throws -> LSN {
     try #require(try server.connect().query("SELECT pg_current_wal_flush_lsn()").first.flatMap { LSN($0) })
   }
@@ -213,34 +195,6 @@ struct SlotReading {
     String(decoding: bytes.suffix(Self.end.utf8.count + 1), as: UTF8.self).contains(Self.end)
   }
 
-  private func unhex(_ digits: [UInt8]) -> [UInt8] {
-    func value(_ digit: UInt8) -> UInt8 { digit < UInt8(ascii: "a") ? digit - 48 : digit - 87 }
-    return stride(from: 0, to: digits.count, by: 2).map { value(digits[$0]) << 4 | value(digits[$0 + 1]) }
-  }
-
   /// pgoutput describes a table at the beginning of each reading.
-  private func isOfRows(_ entry: Entry) -> Bool { entry.bytes.first != UInt8(ascii: "R") }
-
-  private func peek(
-    _ server: RoundTripServer.Running, _ pair: Pair, _ plugin: OutputPlugin, until deadline: Deadline
-  ) throws -> [Entry] {
-    let connection = try server.connect(pair.source)
-    let options = plugin.options(publication: Pair.publication).flatMap { [$0.name, $0.value] }
-    let list = options.map { quotedLiteral($0) }.joined(separator: ", ")
-    while true {
-      do throws(PostgresError) {
-        let result = try connection.query(
-          """
-          SELECT lsn, encode(data, 'hex') FROM pg_logical_slot_peek_binary_changes(
-            $1, NULL, NULL, VARIADIC ARRAY[\(list)])
-          """, [pair.targets[0]])
-        return result.rows.map { row in
-          Entry(lsn: LSN(row.string(0)) ?? .invalid, bytes: unhex(Array(row.string(1).utf8)))
-        }.filter(isOfRows)
-      } catch {
-        // Its walsender is about to end.
-        if error.sqlState != .objectInUse || deadline.hasPassed { throw error }
-      }
-    }
-  }
+  private func isOfRows(_ entry: StreamEntry) -> Bool { entry.bytes.first != UInt8(ascii: "R") }
 }

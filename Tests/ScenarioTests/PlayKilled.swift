@@ -12,7 +12,7 @@ extension Scenarios {
   @Suite(.serialized) struct PlayKilled {
     enum OldData: String, Sendable, CaseIterable { case replace, keep }
 
-    private static let kills = getenv("PGCONVOY_PLAY_KILLS").flatMap { Int(String(cString: $0)) } ?? 0
+    static let kills = getenv("PGCONVOY_PLAY_KILLS").flatMap { Int(String(cString: $0)) } ?? 0
 
     /// What a run says when its time has come: a step begins, so that the one before is over; or in its middle.
     private static let migrate = ["start_standby (", "hand_off (", "recovering to restore point", "start_sync ("]
@@ -31,11 +31,11 @@ extension Scenarios {
           try leaveNoRoomForBoth(scenario)
           let check = try await scenario.start("check").result()
           #expect(check.output.contains("[preflight.old-data-first]"), "\(check.text)")
-          try await kill(scenario, Scenario.shipped("migrate"), at: "removing the target's old data")
+          try await scenario.killPlay(Scenario.shipped("migrate"), at: "removing the target's old data")
         }
         try await killBaseBackupItself(scenario)
         for words in Self.migrate {
-          try await kill(scenario, Scenario.shipped("migrate"), at: words)
+          try await scenario.killPlay(Scenario.shipped("migrate"), at: words)
           // The source goes on serving, whatever happened.
           try await scenario.applicationGoesOn(by: 5)
         }
@@ -60,12 +60,7 @@ extension Scenarios {
         for round in 0..<Self.kills {
           let (step, moments) = steps[round * steps.count / Self.kills]
           let pause = Int.random(in: moments, using: &random)
-          let play = try scenario.start("play", Scenario.shipped("migrate"), "--yes")
-          if try await play.says("[lab] \(step) (") { try await Task.sleep(for: .milliseconds(pause)) }
-          play.signal(SIGKILL)
-          let result = try await play.result()
-          let message = "\(pause) ms into \(step): \(result.text)"
-          #expect(result.status == 0 || result.status == 128 + SIGKILL, "\(message)")
+          try await scenario.killPlay(Scenario.shipped("migrate"), after: .milliseconds(pause), into: "[lab] \(step) (")
           try await scenario.applicationGoesOn(by: 5)
         }
         try await scenario.play("migrate")
@@ -90,13 +85,8 @@ extension Scenarios {
         for words in Self.finish {
           // First in its middle, somewhere: once it is over, no run says that it begins.
           for _ in 0..<Self.kills / Self.finish.count {
-            let play = try scenario.start("play", finish, "--yes")
-            if try await play.says(words) {
-              try await Task.sleep(for: .milliseconds(Int.random(in: 0...300, using: &random)))
-            }
-            play.signal(SIGKILL)
-            let result = try await play.result()
-            #expect(result.status == 0 || result.status == 128 + SIGKILL, "\(result.text)")
+            let pause = Int.random(in: 0...300, using: &random)
+            try await scenario.killPlay(finish, after: .milliseconds(pause), into: words)
             try await scenario.applicationGoesOn(on: serving)
           }
         }
@@ -114,14 +104,6 @@ extension Scenarios {
     }
 
     // MARK: pieces
-
-    private func kill(_ scenario: Scenario, _ playbook: String, at words: String) async throws {
-      let play = try scenario.start("play", playbook, "--yes")
-      #expect(try await play.says(words), "\(words): \(play.output)")
-      play.signal(SIGKILL)
-      let result = try await play.result()
-      #expect(result.status == 128 + SIGKILL, "\(words): \(result.text)")
-    }
 
     private func expectMigrated(_ scenario: Scenario, kept: Int) async throws {
       try await scenario.application("stop")
@@ -149,7 +131,7 @@ extension Scenarios {
       try await scenario.application("start")
       try await scenario.applicationGoesOn()
       let cutover = try scenario.cutoverWithoutServices()
-      for words in Self.cutover { try await kill(scenario, cutover, at: words) }
+      for words in Self.cutover { try await scenario.killPlay(cutover, at: words) }
       try await scenario.play(cutover)
       try await scenario.expectIdentical(sequences: true)
       try await scenario.expectAcknowledgedOnTarget()

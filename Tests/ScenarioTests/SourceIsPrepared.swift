@@ -15,15 +15,6 @@ extension Scenarios {
         let hba = "\(scenario.source.dataDirectory)/pg_hba.conf"
         let before = try readText(hba)
         let playbook = try scenario.playbook(steps: ["prepare_source", "set_replica_identity"])
-        func expectTakenBack() async throws {
-          #expect(try readText(hba) == before)
-          #expect(try await identities(scenario) == "dnd")
-          #expect(
-            try await scenario.value(
-              .source,
-              "SELECT setting FROM pg_file_settings WHERE name = 'wal_level' ORDER BY seqno DESC LIMIT 1") == "replica")
-        }
-
         // Without leave to restart it does what it can and says what is left.
         let refused = try await scenario.play(playbook, expecting: 1)
         #expect(
@@ -31,10 +22,7 @@ extension Scenarios {
             "the settings are in place, and PostgreSQL on lab-source needs a restart for them [source.restart-needed]"))
         #expect(try await scenario.value(.source, "SHOW wal_level") == "replica")
 
-        try writeFile(
-          scenario.lab.inventoryFile,
-          try readText(scenario.lab.inventoryFile).replacing(
-            "    databases: all\n", with: "    databases: all\n    allow_restart: [source]\n"))
+        try scenario.addToMigration("allow_restart: [source]")
         let announced = try await scenario.start("play", playbook, "--check").result()
         #expect(announced.output.contains("pg_ctl stop -D \(scenario.source.dataDirectory)"))
         #expect(announced.output.contains("ALTER TABLE \"public\".\"nameless\" REPLICA IDENTITY FULL"))
@@ -58,7 +46,7 @@ extension Scenarios {
           """
         }
         try await scenario.play(failing, expecting: 1)
-        try await expectTakenBack()
+        try await expectTakenBack(scenario, hba: before)
 
         // They are enough for a migration, whose end takes them back as well.
         try writeFile(
@@ -70,37 +58,27 @@ extension Scenarios {
         try await scenario.play("migrate")
         try await scenario.drained()
         try await scenario.play("finish")
-        try await expectTakenBack()
+        try await expectTakenBack(scenario, hba: before)
       }
     }
 
     /// Killed at its steps and at random moments, one of them the restart, preparing goes on, and the end of a migration
     /// takes back what it found at the very beginning.
-    @Test(.enabled(if: kills > 0)) func goesOnWhereItWasKilled() async throws {
+    @Test(.enabled(if: PlayKilled.kills > 0)) func goesOnWhereItWasKilled() async throws {
       var random = SeededGenerator(seed: 20_261_127)
       try await Scenario.run(databases: ["alpha"]) { scenario in
         try await makeUnprepared(scenario)
         let hba = "\(scenario.source.dataDirectory)/pg_hba.conf"
         let before = try readText(hba)
-        try writeFile(
-          scenario.lab.inventoryFile,
-          try readText(scenario.lab.inventoryFile).replacing(
-            "    databases: all\n", with: "    databases: all\n    allow_restart: [source]\n"))
+        try scenario.addToMigration("allow_restart: [source]")
         let prepare = Scenario.shipped("prepare")
-        for _ in 0..<Self.kills {
-          let play = try scenario.start("play", prepare, "--yes")
-          try await Task.sleep(for: .milliseconds(Int.random(in: 300...1500, using: &random)))
-          play.signal(SIGKILL)
-          let result = try await play.result()
-          #expect([0, 128 + SIGKILL].contains(result.status), "\(result.text)")
+        for _ in 0..<PlayKilled.kills {
+          try await scenario.killPlay(prepare, after: .milliseconds(Int.random(in: 300...1500, using: &random)))
           let level = try? await scenario.value(.source, "SHOW wal_level")
           if level == "logical" { try await withoutSettings(scenario) }
         }
         for words in ["prepare_source (", "set_replica_identity ("] {
-          let play = try scenario.start("play", prepare, "--yes")
-          #expect(try await play.says(words), "\(words): \(play.output)")
-          play.signal(SIGKILL)
-          #expect(try await play.result().status == 128 + SIGKILL)
+          try await scenario.killPlay(prepare, at: words)
         }
         try await scenario.play(prepare)
         #expect(try await scenario.value(.source, "SHOW wal_level") == "logical")
@@ -109,16 +87,18 @@ extension Scenarios {
         try await scenario.play("migrate")
         try await scenario.drained()
         try await scenario.play("finish")
-        #expect(try readText(hba) == before)
-        #expect(try await identities(scenario) == "dnd")
-        #expect(
-          try await scenario.value(
-            .source,
-            "SELECT setting FROM pg_file_settings WHERE name = 'wal_level' ORDER BY seqno DESC LIMIT 1") == "replica")
+        try await expectTakenBack(scenario, hba: before)
       }
     }
 
-    private static let kills = getenv("PGCONVOY_PLAY_KILLS").flatMap { Int(String(cString: $0)) } ?? 0
+    private func expectTakenBack(_ scenario: Scenario, hba: String) async throws {
+      #expect(try readText("\(scenario.source.dataDirectory)/pg_hba.conf") == hba)
+      #expect(try await identities(scenario) == "dnd")
+      #expect(
+        try await scenario.value(
+          .source,
+          "SELECT setting FROM pg_file_settings WHERE name = 'wal_level' ORDER BY seqno DESC LIMIT 1") == "replica")
+    }
 
     /// Nobody has made pgconvoy's role; then somebody did, without its rights.
     private func theRoleIsMade(_ scenario: Scenario) async throws {

@@ -123,6 +123,26 @@ struct Scenario: Sendable {
     return result
   }
 
+  /// Kills a play when it says something.
+  func killPlay(_ playbook: String, at words: String) async throws {
+    let play = try start("play", playbook, "--yes")
+    #expect(try await play.says(words), "\(words): \(play.output)")
+    play.signal(SIGKILL)
+    let result = try await play.result()
+    #expect(result.status == 128 + SIGKILL, "\(words): \(result.text)")
+  }
+
+  /// Kills a play some time after its beginning, or after it has said something, unless it is over by then.
+  func killPlay(_ playbook: String, after pause: Duration, into words: String? = nil) async throws {
+    let play = try start("play", playbook, "--yes")
+    var waits = true
+    if let words { waits = try await play.says(words) }
+    if waits { try await Task.sleep(for: pause) }
+    play.signal(SIGKILL)
+    let result = try await play.result()
+    #expect([0, 128 + SIGKILL].contains(result.status), "\(pause) into \(words ?? playbook): \(result.text)")
+  }
+
   /// What `status --format json` says of one of the databases.
   func status(_ database: String) async throws -> DatabaseStatus {
     try #require(try await status().migrations.first?.databases.first { $0.database == database })
