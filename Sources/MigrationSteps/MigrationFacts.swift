@@ -10,6 +10,8 @@ enum FactKey {
   static let targetWasRunning = "target_was_running"
   /// ServerDirectories: where the target's server lives, for a run that finds it down.
   static let targetDirectories = "target_directories"
+  /// ServerDirectories: where the source's server lives, while it is restarted.
+  static let sourceRestart = "source_restart"
   /// String: where the old data directory went, on the target.
   static let oldDataDirectory = "old_data_directory"
   /// String: the nonce whose base backup is complete.

@@ -15,6 +15,14 @@ struct PrepareSourceStep: Step {
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
     let host = context.migration.source
     let database = host.postgres.maintenanceDatabase
+    if try await isRestarting(context) {
+      return [
+        .init(host: host.name, try await context.server(.source).startCommand()),
+        .init(
+          host: host.name, .note,
+          "an earlier run ended while it restarted PostgreSQL; what else the source lacks is known then"),
+      ]
+    }
     if let role = try await SourceRole.lacking(context) {
       return [
         .init(host: host.name, database: database, role.announcement),
@@ -42,12 +50,14 @@ struct PrepareSourceStep: Step {
   func isDone(_ context: MigrationContext) async throws -> Bool {
     // Once the copy is under way, what it needed was there.
     guard [.none, .prepared].contains(try await context.state()) else { return true }
+    guard try await !isRestarting(context) else { return false }
     guard try await SourceRole.lacking(context) == nil else { return false }
     return try await SourcePreparation.find(context).isComplete
   }
 
   func run(_ context: MigrationContext) async throws -> StepResult {
     var summary = ""
+    if try await isRestarting(context) { try await restart(context) }
     if let role = try await SourceRole.lacking(context) {
       try await role.apply(context)
       summary = role.summary + ", "
@@ -63,17 +73,32 @@ struct PrepareSourceStep: Step {
         at: context.place("prepare_source", .source),
         hint: "restart it when it suits, or allow it with 'allow_restart: [source]'; then run the playbook again")
     }
-    context.progress("restarting PostgreSQL on \(host.name)")
-    let server = try await context.server(.source)
-    await context.closeSessions(.source)
-    try await server.stop()
-    try await server.start()
+    try await restart(context)
     return StepResult(changed: true, summary + ", restarted")
+  }
+
+  /// Whether an earlier run has ended while it restarted the server, which may be down since then.
+  private func isRestarting(_ context: MigrationContext) async throws -> Bool {
+    try await context.fact(FactKey.sourceRestart, as: ServerDirectories.self) != nil
+  }
+
+  /// From the beginning again where it has been broken off: the server may be on its way down, or up.
+  private func restart(_ context: MigrationContext) async throws {
+    let server = try await context.server(.source)
+    context.progress("restarting PostgreSQL on \(server.host.name)")
+    try await context.setFact(
+      FactKey.sourceRestart,
+      ServerDirectories(data: server.dataDirectory, programs: server.binDirectory, configFile: server.configFile))
+    await context.closeSessions(.source)
+    if context.migration.allowRestart.contains(.source) { try await server.stop() }
+    try await server.start()
+    try await context.removeFact(FactKey.sourceRestart)
   }
 
   func undo(_ context: MigrationContext) async throws -> UndoResult {
     // Slots and the copy need what it has set, wherever they are.
     guard [.none, .prepared, .copying].contains(try await context.state()) else { return .nothingToUndo }
+    if try await isRestarting(context) { try await restart(context) }
     var undone = try await SourceRole.lacking(context) == nil ? await SourcePreparation.takeBack(context) : []
     if let role = try await SourceRole.takeBack(context) { undone.append(role) }
     return undone.isEmpty ? .nothingToUndo : .undone(undone.joined(separator: ", "))

@@ -31,9 +31,9 @@ struct ServerControl: Sendable {
     var dataDirectory = settings.dataDirectory
     var configFile = settings.configFile
     let side: Side = host.name == context.migration.source.name ? .source : .target
-    // A run that was killed may have left the target down, or its data directory halfway through a swap.
-    let known =
-      side == .target ? try await context.fact(FactKey.targetDirectories, as: ServerDirectories.self) : nil
+    // A run that was killed may have left either side down, or the target's data directory halfway through a swap.
+    let key = side == .target ? FactKey.targetDirectories : FactKey.sourceRestart
+    let known = try await context.fact(key, as: ServerDirectories.self)
     if dataDirectory == nil {
       do {
         let session = try await context.session(side)

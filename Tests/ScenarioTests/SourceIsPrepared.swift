@@ -72,8 +72,14 @@ extension Scenarios {
         let before = try readText(hba)
         try scenario.addToMigration("allow_restart: [source]")
         let prepare = Scenario.shipped("prepare")
-        for _ in 0..<PlayKilled.kills {
-          try await scenario.killPlay(prepare, after: .milliseconds(Int.random(in: 300...1500, using: &random)))
+        for round in 0..<PlayKilled.kills {
+          // At any moment in one half, and in the middle of the restart in the other: the server may be down then.
+          if round.isMultiple(of: 2) {
+            try await scenario.killPlay(prepare, after: .milliseconds(Int.random(in: 300...1500, using: &random)))
+          } else {
+            try await scenario.killPlay(
+              prepare, after: .milliseconds(Int.random(in: 0...400, using: &random)), into: "restarting PostgreSQL on")
+          }
           let level = try? await scenario.value(.source, "SHOW wal_level")
           if level == "logical" { try await withoutSettings(scenario) }
         }
