@@ -51,6 +51,12 @@ public struct ApplyFailure: Error, Sendable, Equatable {
     return copy
   }
 
+  /// Whether the server broke a circle of sessions that wait for each other. Batches would get into the same one again.
+  public var isDeadlock: Bool {
+    if case .postgres(let error) = reason { return error.sqlState == .deadlockDetected }
+    return false
+  }
+
   /// Whether the same stream, read again from the origin's progress, may go through with nothing changed.
   public var isTransient: Bool {
     if case .postgres(let error) = reason { return error.isTransient }

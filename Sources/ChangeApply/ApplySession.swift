@@ -1,7 +1,10 @@
 public import BlockingIO
 public import PostgresClient
+import ReplicationModel
 
-/// The one session that writes to the target: verbatim, without triggers, with its progress in a replication origin.
+/// The session that writes to the target: verbatim, without triggers, with its progress in a replication origin.
+///
+/// A second one may be beside it, see `SecondSession`.
 ///
 /// Every setting that could change what a statement does is pinned here, since those of the database or the role
 /// would leak in otherwise.
@@ -18,8 +21,12 @@ public struct ApplySession {
     let back: String
   }
 
-  private init(connection: PostgresConnection) {
+  /// Nil for a second one itself.
+  let second: SecondSession?
+
+  private init(connection: PostgresConnection, second: SecondSession?) {
     self.connection = connection
+    self.second = second
     // The name of an encoding is letters, digits and underscores.
     encoding = connection.reportedParameter("server_encoding") ?? "UTF8"
     encodingSwitch =
@@ -28,27 +35,66 @@ public struct ApplySession {
       : EncodingSwitch(toUTF8: "SET client_encoding TO 'UTF8'", back: "SET client_encoding TO '\(encoding)'")
   }
 
-  /// Ends a statement that blocks the session's thread.
-  public var interrupt: WakeUp { connection.interrupt }
+  /// Ends a statement that blocks a thread, whichever of the sessions it is in.
+  public var interrupts: [WakeUp] { [connection.interrupt] + (second.map { [$0.interrupt] } ?? []) }
 
-  public func close() { connection.close() }
+  public func close() {
+    second?.close()
+    connection.close()
+  }
 
   /// Connects, pins the session and takes the origin. `parameters` must be a superuser's.
   ///
-  /// Fails with SQLSTATE 55006 while another session (a worker that has just died) still holds the origin.
+  /// Afterwards the origin has all of the progress: where a worker before this one has left a second origin, that is
+  /// taken too, and the first is moved to where the second stands if that is further.
+  ///
+  /// Fails with SQLSTATE 55006 while another session (a worker that has just died) still holds an origin.
   public static func open(
     _ parameters: ConnectionParameters, origin: String
+  ) throws(PostgresError) -> ApplySession {
+    let second = SecondSession(parameters, origin: HandOffNames.secondOrigin(beside: origin))
+    let session = try open(parameters, origin: origin, second: second, interrupt: WakeUp())
+    do throws(PostgresError) {
+      if let reached = try second.takeUp(session.connection) { try session.move(to: reached) }
+      try session.connection.enterPipeline()
+    } catch {
+      session.close()
+      throw error
+    }
+    return session
+  }
+
+  /// Not in a pipeline yet.
+  fileprivate static func open(
+    _ parameters: ConnectionParameters, origin: String, second: SecondSession?, interrupt: WakeUp
   ) throws(PostgresError) -> ApplySession {
     var parameters = parameters
     parameters.settings.merge(canonicalTextSettings) { _, canonical in canonical }
     parameters.settings.merge(pinnedSettings) { _, pinned in pinned }
-    let connection = try PostgresConnection.connect(parameters)
-    let session = ApplySession(connection: connection)
+    let connection = try PostgresConnection.connect(parameters, interrupt: interrupt)
+    let session = ApplySession(connection: connection, second: second)
     try session.pin()
     try connection.query(
       "SELECT pg_catalog.pg_replication_origin_session_setup($1)", [origin], until: .after(.seconds(30)))
-    try connection.enterPipeline()
     return session
+  }
+
+  /// Progress, durable; nil for an origin that has none.
+  fileprivate func progress() throws(PostgresError) -> LSN? {
+    try connection.query(
+      "SELECT pg_catalog.pg_replication_origin_session_progress(true)", until: .after(.seconds(60))
+    ).first.flatMap { LSN($0) }
+  }
+
+  /// Moves the origin, if it is not there yet, and makes it durable.
+  private func move(to reached: LSN) throws(PostgresError) {
+    if let progress = try progress(), progress >= reached { return }
+    try connection.script("BEGIN")
+    try connection.query(
+      GroupCommit.originStatement(serverVersion: connection.serverVersion), [reached.description, nil],
+      until: .after(.seconds(30)))
+    try connection.script("COMMIT")
+    _ = try progress()
   }
 
   /// What RESET ALL does not bring back.
@@ -90,4 +136,77 @@ public struct ApplySession {
     VersionedSetting("jit", "off", since: 110000),
     VersionedSetting("plan_cache_mode", "force_generic_plan", since: 120000),
   ]
+}
+
+/// The session beside an apply session that takes every other batch while the target is what the stream waits for, with a
+/// replication origin of its own: an origin belongs to one session at a time.
+///
+/// For one thread at a time.
+final class SecondSession {
+  private let parameters: ConnectionParameters
+  private let origin: String
+  let interrupt = WakeUp()
+  private var session: ApplySession?
+
+  /// Origins that the server must still have room for, for whoever else needs one.
+  private static let spareOrigins = 4
+
+  init(_ parameters: ConnectionParameters, origin: String) {
+    self.parameters = parameters
+    self.origin = origin
+  }
+
+  func close() {
+    session?.close()
+    session = nil
+  }
+
+  /// Takes the origin, if there is one. Then no session of an earlier worker can commit anything any more.
+  ///
+  /// - Parameter first: holds the first origin, so that no other worker begins meanwhile.
+  /// - Returns: its progress.
+  func takeUp(_ first: PostgresConnection) throws(PostgresError) -> LSN? {
+    let known = try first.query(
+      "SELECT pg_catalog.pg_replication_origin_progress(roname, false) FROM pg_catalog.pg_replication_origin WHERE roname = $1",
+      [origin], until: .after(.seconds(30)))
+    guard known.rowCount > 0 else { return nil }
+    do throws(PostgresError) {
+      let session = try ApplySession.open(parameters, origin: origin, second: nil, interrupt: interrupt)
+      self.session = session
+      let progress = try session.progress()
+      try session.connection.enterPipeline()
+      return progress
+    } catch  where error.sqlState == .configurationLimitExceeded {
+      // There is no room for its progress, so it has none, and nobody holds it.
+      return nil
+    }
+  }
+
+  /// The session; nil where the server has no room for it.
+  func open() -> ApplySession? {
+    if let session { return session }
+    do throws(PostgresError) {
+      let session = try ApplySession.open(parameters, origin: makeOrigin(), second: nil, interrupt: interrupt)
+      self.session = session
+      try session.connection.enterPipeline()
+      return session
+    } catch {
+      close()
+      return nil
+    }
+  }
+
+  private func makeOrigin() throws(PostgresError) -> String {
+    let connection = try PostgresConnection.connect(parameters, interrupt: interrupt)
+    defer { connection.close() }
+    let limit = connection.serverVersion >= 180000 ? "max_active_replication_origins" : "max_replication_slots"
+    try connection.query(
+      """
+      SELECT pg_catalog.pg_replication_origin_create($1)
+       WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_replication_origin WHERE roname = $1)
+         AND pg_catalog.current_setting('\(limit)')::integer
+             - (SELECT count(*) FROM pg_catalog.pg_replication_origin_status) > $2::integer
+      """, [origin, "\(Self.spareOrigins)"], until: .after(.seconds(30)))
+    return origin
+  }
 }

@@ -6,7 +6,7 @@ import ReplicationModel
 /// One batch is under way, at most one more is being made: memory is bounded by two. Batches go in the order in which
 /// they were submitted. After a failure nothing is carried out any more: every later call throws it.
 ///
-/// `@unchecked Sendable`: `job`, `outcome`, `failure`, `isEnding` and `hasEnded` are touched with `condition` locked. `writer`,
+/// `@unchecked Sendable`: `job`, `failure`, `isEnding` and `hasEnded` are touched with `condition` locked. `writer`,
 /// and the connection inside it, is used by the lane's thread while there is a job and by the owner at other times;
 /// the lock, which both take in between, orders the two.
 final class BatchLane: @unchecked Sendable {
@@ -15,7 +15,6 @@ final class BatchLane: @unchecked Sendable {
   let writer: BatchWriter
   private let interrupt: WakeUp
   private var job: BatchJob?
-  private var outcome: BatchOutcome?
   private var failure: ApplyFailure?
   private var isEnding = false
   private var hasEnded = true
@@ -25,25 +24,24 @@ final class BatchLane: @unchecked Sendable {
     self.interrupt = interrupt
   }
 
-  /// Waits for the batch before, and starts this one. Returns what has come of a group that ended there, once.
-  func submit(_ next: BatchJob) throws(ApplyFailure) -> BatchOutcome? {
+  /// Waits for the batch before, and starts this one.
+  func submit(_ next: BatchJob) throws(ApplyFailure) {
     condition.lock()
     defer { condition.unlock() }
-    let known = try awaitIdle()
+    try awaitIdle()
     job = next
     if hasEnded {
       hasEnded = false
       startThread(name: "apply-sets") { self.run() }
     }
     condition.broadcast()
-    return known
   }
 
-  /// Waits until nothing is under way; then the owner may use the session again. Returns what has come of a group that ended there, once.
-  func drain() throws(ApplyFailure) -> BatchOutcome? {
+  /// Waits until nothing is under way; then the owner may use the session again.
+  func drain() throws(ApplyFailure) {
     condition.lock()
     defer { condition.unlock() }
-    return try awaitIdle()
+    try awaitIdle()
   }
 
   /// Whether nothing is under way: a batch that is submitted now is carried out at once.
@@ -53,20 +51,25 @@ final class BatchLane: @unchecked Sendable {
     return job == nil
   }
 
-  private func awaitIdle() throws(ApplyFailure) -> BatchOutcome? {
+  private func awaitIdle() throws(ApplyFailure) {
     while job != nil { condition.wait() }
     if let failure { throw failure }
-    defer { outcome = nil }
-    return outcome
   }
 
-  /// Breaks off what is under way and ends the thread. The session is of no use afterwards.
-  func end() {
+  /// Breaks off what is under way. The session is of no use afterwards.
+  func breakOff() {
     condition.lock()
     defer { condition.unlock() }
     isEnding = true
     if job != nil { interrupt.signal() }
     condition.broadcast()
+  }
+
+  /// Breaks off what is under way and ends the thread.
+  func end() {
+    breakOff()
+    condition.lock()
+    defer { condition.unlock() }
     while !hasEnded { condition.wait() }
   }
 
@@ -76,12 +79,13 @@ final class BatchLane: @unchecked Sendable {
       while job == nil && !isEnding { condition.wait() }
       guard let current = job else { break }
       condition.unlock()
-      let result: Result<BatchOutcome?, ApplyFailure>
-      do throws(ApplyFailure) { result = .success(try writer.carryOut(current)) } catch { result = .failure(error) }
+      var failed: ApplyFailure?
+      do throws(ApplyFailure) { try writer.carryOut(current) } catch { failed = error }
       condition.lock()
-      switch result {
-      case .success(let done): outcome = done ?? outcome
-      case .failure(let error): failure = error
+      if let failed {
+        failure = failed
+        // What its transaction has locked is free then, for a lane that would wait for it without end.
+        writer.abandon()
       }
       job = nil
       condition.broadcast()

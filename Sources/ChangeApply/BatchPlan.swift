@@ -10,10 +10,13 @@ struct BatchPlan {
   /// By the columns that they have.
   var inserts: [(set: [Int], rows: [Int])] = []
 
-  init(_ batch: NetChangeBatch, of relation: TargetRelation) {
+  /// - Parameter isMeant: which rows are taken.
+  init(
+    _ batch: NetChangeBatch, of relation: TargetRelation, where isMeant: (NetChangeBatch.Row) -> Bool = { _ in true }
+  ) {
     let stored = relation.columns.indices.filter { !relation.columns[$0].isGenerated }
     let changeable = stored.filter { !batch.keyColumns.contains($0) }
-    for (index, row) in batch.rows.enumerated() {
+    for (index, row) in batch.rows.enumerated() where isMeant(row) {
       switch row.outcome {
       case .nothing:
         // Inserted and deleted again; where the row stood before, it was deleted first.

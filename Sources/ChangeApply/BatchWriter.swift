@@ -24,34 +24,62 @@ struct BatchJob: Sendable {
     var rows: ByteWriter
   }
 
-  /// For each table deletes, then updates: so that a row that is deleted and inserted anew, or a unique value that moves
-  /// to another row, finds its place free.
-  var sets: [Set] = []
-  /// Behind all sets. The order of tables does not matter, for no trigger fires that could look into another.
-  var copies: [Copy] = []
+  /// Statements that are sent one behind the other.
+  struct Part: Sendable {
+    /// For each table deletes, then updates: so that a row that is deleted and inserted anew, or a unique value that
+    /// moves to another row, finds its place free.
+    var sets: [Set] = []
+    /// Behind all sets. The order of tables does not matter, for no trigger fires that could look into another.
+    var copies: [Copy] = []
+
+    var isEmpty: Bool { sets.isEmpty && copies.isEmpty }
+
+    fileprivate mutating func add(_ number: RelationNumber, _ layout: RelationLayout, _ plan: BatchPlan) {
+      let relation = layout.relation
+      if !plan.deletes.isEmpty {
+        sets.append(layout.set(number, .delete, [], plan.deletes) { relation.batchDelete() })
+      }
+      for (set, rows) in plan.updates where !set.isEmpty {
+        sets.append(layout.set(number, .update, set, rows) { relation.batchUpdate(set: set) })
+      }
+      for (set, rows) in plan.inserts { copies.append(layout.copy(number, set, rows)) }
+    }
+  }
+
+  /// What may be carried out at once.
+  var free = Part()
+  /// What may not before the group before is committed: its rows are among that group's.
+  var bound = Part()
   /// What a failure names as its place.
   var lsn: LSN
   /// Nil while the group goes on.
   var commit: GroupCommit?
+  /// Told what comes of the group.
+  var turn: CommitTurn?
+  /// The group before, where that is carried out by another session.
+  var before: CommitTurn?
 
   init(lsn: LSN, commit: GroupCommit? = nil) {
     self.lsn = lsn
     self.commit = commit
   }
 
-  var isEmpty: Bool { sets.isEmpty && copies.isEmpty }
+  var isEmpty: Bool { free.isEmpty && bound.isEmpty }
 
   /// Adds what waits in a table's batch.
-  mutating func add(_ number: RelationNumber, _ layout: RelationLayout) {
+  ///
+  /// Rows that are inserted are never free beside another group: keys mostly come in their order, and two sessions that
+  /// write before and behind each other split the index's pages in the middle instead of filling them.
+  ///
+  /// - Parameter keys: of the table's rows in the group before; nil where nothing has to be held back.
+  mutating func add(_ number: RelationNumber, _ layout: RelationLayout, behind keys: BatchKeys?) {
     let relation = layout.relation
-    let plan = BatchPlan(layout.batch, of: relation)
-    if !plan.deletes.isEmpty {
-      sets.append(layout.set(number, .delete, [], plan.deletes) { relation.batchDelete() })
+    guard let keys else { return free.add(number, layout, BatchPlan(layout.batch, of: relation) { _ in true }) }
+    func isBound(_ row: NetChangeBatch.Row) -> Bool {
+      row.outcome == .insert || row.outcome == .replace || keys.mayContain(row.hash)
     }
-    for (set, rows) in plan.updates where !set.isEmpty {
-      sets.append(layout.set(number, .update, set, rows) { relation.batchUpdate(set: set) })
-    }
-    for (set, rows) in plan.inserts { copies.append(layout.copy(number, set, rows)) }
+    free.add(number, layout, BatchPlan(layout.batch, of: relation) { !isBound($0) })
+    bound.add(number, layout, BatchPlan(layout.batch, of: relation) { isBound($0) })
   }
 }
 
@@ -130,19 +158,39 @@ final class BatchWriter {
   /// The session does not know them any more, or the tables are others.
   func forgetStatements() { prepared.removeAll() }
 
+  /// Ends the session, and what is open in it.
+  func abandon() { pipeline.connection.close() }
+
   /// All sets first: they wait for nothing, and a COPY has to wait for all before it.
   ///
-  /// Returns nil for a piece of a group that goes on.
-  @discardableResult
-  func carryOut(_ job: BatchJob) throws(ApplyFailure) -> BatchOutcome? {
-    if !job.isEmpty { try pipeline.beginIfNeeded() }
-    for set in job.sets { try send(set, lsn: job.lsn) }
-    try copy(job.copies, lsn: job.lsn)
-    guard let commit = job.commit else { return nil }
+  /// The job's turn is told what comes of it.
+  func carryOut(_ job: BatchJob) throws(ApplyFailure) {
+    do throws(ApplyFailure) {
+      try apply(job)
+    } catch {
+      job.turn?.settle(.failure(error))
+      throw error
+    }
+    job.turn?.settle(.success(BatchOutcome(of: pipeline)))
+  }
+
+  private func apply(_ job: BatchJob) throws(ApplyFailure) {
+    try send(job.free, lsn: job.lsn)
+    if let before = job.before {
+      try pipeline.synchronize()
+      try before.awaitCommit(in: pipeline)
+    }
+    try send(job.bound, lsn: job.lsn)
+    guard let commit = job.commit else { return }
     // A set that did not hit its rows is no error to the server, which would go on to the COMMIT.
     try pipeline.synchronize()
     try pipeline.commit(commit)
-    return BatchOutcome(of: pipeline)
+  }
+
+  private func send(_ part: BatchJob.Part, lsn: LSN) throws(ApplyFailure) {
+    if !part.isEmpty { try pipeline.beginIfNeeded() }
+    for set in part.sets { try send(set, lsn: lsn) }
+    try copy(part.copies, lsn: lsn)
   }
 
   private func send(_ set: BatchJob.Set, lsn: LSN) throws(ApplyFailure) {

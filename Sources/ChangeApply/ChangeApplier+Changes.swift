@@ -10,7 +10,7 @@ extension ChangeApplier {
   ) throws(ApplyFailure) {
     seenChanges += 1
     openGroupIfNeeded()
-    if isBatching, try takeIntoBatch(decoded, lsn: lsn, record: record) { return }
+    if isGroupBatching, try takeIntoBatch(decoded, lsn: lsn, record: record) { return }
     switch decoded {
     case .insert(let number):
       guard let layout = try layout(number) else { return }
@@ -98,7 +98,7 @@ extension ChangeApplier {
   private func loadLayout(_ number: RelationNumber) throws(ApplyFailure) -> RelationLayout {
     let (schema, table) = parser.relationNameBytes(number)
     let switching = pipeline.session.encodingSwitch
-    try drainLane()
+    try drainLanes()
     let relation = try pipeline.outsidePipeline { connection throws(PostgresError) in
       if let switching { try connection.query(switching.toUTF8) }
       let relation = try TargetRelation.load(
@@ -174,7 +174,8 @@ extension ChangeApplier {
     waitingBytes += grown
     let isPiece =
       limits.areReached(changes: waitingChanges * 4 / 5, bytes: waitingBytes * 4 / 5)
-      || limits.areWorthwhile(changes: waitingChanges / 4, bytes: waitingBytes / 4) && lane.isIdle
+      || seenChanges - changesBefore >= limits.least
+        && limits.areWorthwhile(changes: waitingChanges / 4, bytes: waitingBytes / 4) && lanes.isIdle
     if isPiece { try flushBatches() }
     return true
   }
@@ -194,11 +195,11 @@ extension ChangeApplier {
     // It is there once at most: it comes back with its next change.
     pendingBatches.removeAll { $0 == number }
     var job = BatchJob(lsn: lsn)
-    job.add(number, layout)
+    job.add(number, layout, behind: nil)
     layout.batch.removeAll(spare: &spareRoom)
     if pendingBatches.isEmpty { forgetRecords() }
     try useSession()
-    try lane.writer.carryOut(job)
+    try lanes.first.writer.carryOut(job)
   }
 
   /// Sends what waits in batches, where there is any.
@@ -207,26 +208,44 @@ extension ChangeApplier {
   }
 
   private func flushBatches() throws(ApplyFailure) {
-    try handOver(takePending(BatchJob(lsn: position)))
+    var job = BatchJob(lsn: position)
+    _ = takePending(into: &job, keysBefore: nil)
+    isGroupSending = true
+    try watchingLanes { () throws(ApplyFailure) in try lanes.submit(piece: job) }
   }
 
   /// Sends what waits, and the group's COMMIT behind it.
-  func submit(_ commit: GroupCommit) throws(ApplyFailure) {
-    try handOver(takePending(BatchJob(lsn: position, commit: commit)))
+  ///
+  /// What is told to somebody else (a marker's arrival to who waits for it, what is durable to the source) can be checked by
+  /// the first session's origin, so such a group is the first one's.
+  func submit(_ commit: GroupCommit) throws(ApplyFailure) -> CommitTurn {
+    let mustBeFirst = isGroupSending || commit.flushes || !commit.announcements.isEmpty
+    let neighbour = mustBeFirst ? nil : lanes.neighbour
+    var job = BatchJob(lsn: position, commit: commit)
+    let keys = takePending(into: &job, keysBefore: neighbour?.keys)
+    return try watchingLanes { () throws(ApplyFailure) in
+      try lanes.submit(job, beside: neighbour, keys: isGroupSending ? nil : keys)
+    }
   }
 
-  /// Writes what waits as the target takes it, while the lane is still busy with the job before. Of all copies of the
+  /// Writes what waits as the target takes it, while the lanes are still busy with the jobs before. Of all copies of the
   /// changes this is the only one then.
-  private func takePending(_ job: BatchJob) -> BatchJob {
-    var job = job
+  ///
+  /// - Returns: the keys of each table; nil where one has several batches.
+  private func takePending(
+    into job: inout BatchJob, keysBefore: [RelationName: BatchKeys]?
+  ) -> [RelationName: BatchKeys]? {
+    var keys: [RelationName: BatchKeys]? = [:]
     for number in pendingBatches {
       guard let layout = layouts[number], !layout.batch.isEmpty else { continue }
-      job.add(number, layout)
+      let name = layout.relation.name
+      job.add(number, layout, behind: keysBefore.map { $0[name] ?? BatchKeys() })
+      if keys?.updateValue(layout.batch.takeKeys(), forKey: name) != nil { keys = nil }
       layout.batch.removeAll(spare: &spareRoom)
     }
     pendingBatches.removeAll(keepingCapacity: true)
     forgetRecords()
-    return job
+    return keys
   }
 
   /// Batches point into the records: what those stand in is kept as long as any batch waits, and counts in full. Only

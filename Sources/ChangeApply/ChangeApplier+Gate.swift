@@ -31,7 +31,7 @@ extension ChangeApplier {
 
   func askBefore(_ position: LSN) throws(ApplyFailure) {
     guard let gate, isGateAsked else { return }
-    try drainLane()
+    try drainLanes()
     if !gate.before(position) { self.gate = nil }
   }
 }

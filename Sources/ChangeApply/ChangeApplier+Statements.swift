@@ -114,7 +114,7 @@ extension ChangeApplier {
   /// Nothing that was known of a table holds behind a statement.
   private func forgetRelations() {
     layouts.removeAll()
-    lane.writer.forgetStatements()
+    lanes.forgetStatements()
   }
 
   /// What has been carried out since the last call, to be told.

@@ -77,7 +77,8 @@ public final class ChangeApplier<Parser: RecordParser> {
   public private(set) var durable: LSN
 
   let pipeline: TargetPipeline
-  let lane: BatchLane
+  let lanes: ApplyLanes
+  private let usesSecondSession: Bool
   var parser: Parser
   let limits: BatchLimits
   /// Tells the announcements of this applier from those of an earlier one, whose counts it does not know.
@@ -96,15 +97,22 @@ public final class ChangeApplier<Parser: RecordParser> {
   private var groupMarkers: [(nonce: String, changes: UInt64)] = []
   private var transactionMarkers: [(nonce: String, changes: UInt64)] = []
   var seenChanges: UInt64 = 0
-  /// The group that the lane commits, until it is known to be done.
-  private var committing: (progress: LSN, transactions: UInt64, changes: UInt64)?
+  /// What it was when the source transaction in hand began.
+  var changesBefore: UInt64 = 0
+  /// The groups that the lanes commit, until they are known to be done.
+  private var committing: [(group: ClosedGroup, turn: CommitTurn)] = []
+  /// Whether the group in hand has sent something that no job says, in the first session.
+  var isGroupSending = false
   private var nextFlush = Deadline.after(.seconds(1))
 
   /// Whether more of the stream is waiting: then the next group goes in by set-based statements.
   public var hasBacklog = false
-  /// Whether the group in hand does, or the one that has failed. A failure of such a group says little about the change
+  /// Whether a group in hand does, or the one that has failed. A failure of such a group says little about the change
   /// that caused it: the stream has to be read again, with `strictUntil` beyond it.
-  public private(set) var isBatching = false
+  public var isBatching: Bool { hasFailedBatch || isGroupBatching || !committing.isEmpty }
+  /// Whether the open group does.
+  private(set) var isGroupBatching = false
+  private var hasFailedBatch = false
   /// The last record that came in.
   public private(set) var lastRecord = LSN.invalid
   /// Where a replay of the group in hand may send sets again: behind all that came in, and behind the transaction that
@@ -157,10 +165,11 @@ public final class ChangeApplier<Parser: RecordParser> {
   ///   - steppingOver: a transaction to leave out. It is an error if it does not hold the record that is named.
   ///   - statements: the source's table of statements, which are carried out where they stand.
   ///   - leavingOut: records of statements to leave out, and nothing else of their transactions.
+  ///   - usesSecondSession: whether batches may go to a second session too.
   public init(
     session: ApplySession, parser: Parser, start: LSN, identity: String, limits: BatchLimits = BatchLimits(),
     strictUntil: LSN = .invalid, steppingOver: SteppedOver? = nil, statements: RelationName? = nil,
-    leavingOut orderedStatements: Set<LSN> = []
+    leavingOut orderedStatements: Set<LSN> = [], usesSecondSession: Bool = true
   ) throws(ApplyFailure) {
     statementTable = statements
     self.orderedStatements = orderedStatements
@@ -173,16 +182,17 @@ public final class ChangeApplier<Parser: RecordParser> {
     durable = start
     position = start
     pipeline = try TargetPipeline(session)
-    lane = BatchLane(BatchWriter(pipeline), interrupt: session.interrupt)
+    self.usesSecondSession = usesSecondSession
+    lanes = ApplyLanes(pipeline, usesSecond: usesSecondSession)
   }
 
-  deinit { lane.end() }
+  deinit { lanes.end() }
 
   /// Breaks off what is under way on the target. Only closing the session makes sense afterwards.
-  public func end() { lane.end() }
+  public func end() { lanes.end() }
 
   /// Whether the group holds anything that is not committed yet.
-  public var hasOpenGroup: Bool { isGroupOpen || committing != nil }
+  public var hasOpenGroup: Bool { isGroupOpen || !committing.isEmpty }
   /// Whether the stream stands between a BEGIN and its COMMIT.
   public var isMidTransaction: Bool { isInTransaction }
   /// The commit time of the last transaction that came in, as a timestamp of PostgreSQL's.
@@ -231,6 +241,7 @@ public final class ChangeApplier<Parser: RecordParser> {
       guard !isInTransaction else { throw ApplyFailure(.unreadable, "BEGIN inside a transaction") }
       isInTransaction = true
       sourceTransaction = xid
+      changesBefore = seenChanges
       isSteppingOver = xid == steppedOver?.xid && steppedOver?.commit == nil
       hasSeenNamedRecord = false
     case .commit(_, let timestamp):
@@ -298,22 +309,31 @@ public final class ChangeApplier<Parser: RecordParser> {
   public func commitGroup() throws(ApplyFailure) {
     guard !isInTransaction else { return }
     if isGroupOpen { try closeGroup() }
-    try drainLane()
+    try drainLanes()
+    try moveFirstOrigin()
   }
 
   /// Writes the current position to the origin, if progress is behind it.
   public func recordPosition() throws(ApplyFailure) {
     guard !isInTransaction else { return }
-    if isGroupOpen || committing != nil { try commitGroup() }
+    if hasOpenGroup { try commitGroup() }
     guard position > recorded else { return }
     openGroup()
     try commitGroup()
   }
 
+  /// Gives up what only a backlog needs. Call now and then when the stream is caught up.
+  public func rest() throws(ApplyFailure) {
+    guard !hasOpenGroup else { return }
+    try moveFirstOrigin()
+    lanes.rest(usesSecond: usesSecondSession)
+  }
+
   /// Has the server flush the WAL of everything recorded; only then `durable` may be confirmed to the source.
   public func makeDurable() throws(ApplyFailure) {
     guard !isGroupOpen else { return }
-    try drainLane()
+    try drainLanes()
+    try moveFirstOrigin()
     guard durable < recorded else { return }
     try pipeline.flush(reaching: recorded)
     durable = pipeline.flushed
@@ -327,7 +347,7 @@ public final class ChangeApplier<Parser: RecordParser> {
 
   private func openGroup() {
     isGroupOpen = true
-    isBatching = hasBacklog && gate == nil && position >= strictUntil && pipeline.session.encodingSwitch == nil
+    isGroupBatching = hasBacklog && gate == nil && position >= strictUntil && pipeline.session.encodingSwitch == nil
   }
 
   func endTransaction(lsn: LSN) throws(ApplyFailure) {
@@ -342,11 +362,11 @@ public final class ChangeApplier<Parser: RecordParser> {
     }
     let isFull =
       limits.areReached(changes: groupChanges, bytes: groupBytes)
-      || isBatching && limits.areWorthwhile(changes: groupChanges, bytes: groupBytes) && lane.isIdle
+      || isGroupBatching && limits.areWorthwhile(changes: groupChanges, bytes: groupBytes) && lanes.isIdle
     if hasMarker || isFull || endsGroup || (position < strictUntil || gate != nil) && isGroupOpen { try closeGroup() }
     endsGroup = false
     if gate != nil {
-      try drainLane()
+      try drainLanes()
       askBetween()
     }
   }
@@ -355,71 +375,76 @@ public final class ChangeApplier<Parser: RecordParser> {
   private func closeGroup() throws(ApplyFailure) {
     var commit = GroupCommit(
       progress: position, time: lastCommitTime, xid: sourceTransaction, announcements: groupMarkers.map(announcement))
-    let closing = (progress: position, transactions: groupTransactions, changes: UInt64(groupChanges))
+    let closing = ClosedGroup(progress: position, transactions: groupTransactions, changes: UInt64(groupChanges))
     // Behind, nobody else may ask for a long time: `makeDurable` is for the moments between two transactions.
-    if isBatching || hasBacklog, nextFlush.hasPassed {
+    if isGroupBatching || hasBacklog, nextFlush.hasPassed {
       commit.flushes = true
       nextFlush = .after(.seconds(1))
     }
-    if isBatching {
-      try submit(commit)
-      committing = closing
+    if isGroupBatching {
+      committing.append((closing, try submit(commit)))
     } else {
       try useSession()
       try pipeline.commit(commit)
+      lanes.noteFirst()
       noteCommitted(closing, BatchOutcome(of: pipeline))
     }
     isGroupOpen = false
+    isGroupBatching = false
+    isGroupSending = false
     groupChanges = 0
     groupBytes = 0
     groupTransactions = 0
     groupMarkers.removeAll()
   }
 
-  private func noteCommitted(
-    _ group: (progress: LSN, transactions: UInt64, changes: UInt64), _ outcome: BatchOutcome
-  ) {
+  private struct ClosedGroup {
+    var progress: LSN
+    var transactions: UInt64
+    var changes: UInt64
+  }
+
+  private func noteCommitted(_ group: ClosedGroup, _ outcome: BatchOutcome) {
     recorded = group.progress
     counters.transactions += group.transactions
     counters.changes += group.changes
     counters.missedRows += outcome.missedRows
     durable = max(durable, min(outcome.flushed, recorded))
-    isBatching = false
   }
 
-  /// Waits until the lane has carried out all that it was given.
-  func drainLane() throws(ApplyFailure) {
-    settleLane(try watchingLane { () throws(ApplyFailure) in try lane.drain() })
+  /// Waits until the lanes have carried out all that they were given.
+  func drainLanes() throws(ApplyFailure) {
+    try watchingLanes { () throws(ApplyFailure) in try lanes.drain() }
   }
 
-  /// Hands a batch to the lane, behind the one that it has.
-  func handOver(_ job: BatchJob) throws(ApplyFailure) {
-    settleLane(try watchingLane { () throws(ApplyFailure) in try lane.submit(job) })
-  }
-
-  /// Takes the session back from the lane, for statements of our own.
+  /// Takes the session back from its lane, for statements of our own.
   func useSession() throws(ApplyFailure) {
-    try drainLane()
-    if isGroupOpen { try pipeline.beginIfNeeded() }
+    try drainLanes()
+    guard isGroupOpen else { return }
+    isGroupSending = true
+    try pipeline.beginIfNeeded()
   }
 
-  /// What the lane has done is known, whatever it does now.
-  private func settleLane(_ outcome: BatchOutcome?) {
-    guard let group = committing, let outcome else { return }
-    committing = nil
-    let isNextBatching = isBatching && isGroupOpen
-    noteCommitted(group, outcome)
-    isBatching = isNextBatching
+  /// Others look at the first session's origin alone, so it is left behind while batches go to both, and no longer.
+  private func moveFirstOrigin() throws(ApplyFailure) {
+    guard lanes.isLastOnSecond, !isGroupOpen else { return }
+    try pipeline.commit(GroupCommit(progress: recorded, time: lastCommitTime))
+    lanes.noteFirst()
   }
 
-  /// A batch that failed may be of the group before, whatever the group in hand is.
-  private func watchingLane(
-    _ body: () throws(ApplyFailure) -> BatchOutcome?
-  ) throws(ApplyFailure) -> BatchOutcome? {
+  /// What the lanes have done is known afterwards, whatever they do now. A batch that failed may be of a group before,
+  /// whatever the group in hand is.
+  func watchingLanes<Result>(_ body: () throws(ApplyFailure) -> Result) throws(ApplyFailure) -> Result {
+    defer {
+      while let first = committing.first, case .success(let outcome) = first.turn.outcome {
+        committing.removeFirst()
+        noteCommitted(first.group, outcome)
+      }
+    }
     do throws(ApplyFailure) {
       return try body()
     } catch {
-      isBatching = true
+      hasFailedBatch = true
       throw error
     }
   }

@@ -127,6 +127,12 @@ struct NetChangeBatch {
 
   func value(_ row: Int, _ column: Int) -> Value { values[row * columnCount + column] }
 
+  /// The keys of all rows, to be asked about later. Nothing but `removeAll` may follow.
+  mutating func takeKeys() -> BatchKeys {
+    defer { buckets = [] }
+    return BatchKeys(buckets: buckets)
+  }
+
   // MARK: changes
 
   /// Takes a new tuple; false when the row is there already or a value is missing, which a stream in good order never
@@ -199,7 +205,7 @@ struct NetChangeBatch {
 
   // MARK: storage
 
-  private static let upperHalf: UInt64 = 0xFFFF_FFFF << 32
+  fileprivate static let upperHalf: UInt64 = 0xFFFF_FFFF << 32
 
   /// Appends a change's values and looks for the row that they belong to by its key.
   private mutating func locate(
@@ -303,6 +309,28 @@ struct NetChangeBatch {
     }
     hash ^= hash >> 32
     return hash &* prime
+  }
+}
+
+/// Which keys a batch had. It may say so of one that was not there, rarely, and never the other way round.
+struct BatchKeys {
+  /// As in `NetChangeBatch`: what is behind the hash is not needed.
+  fileprivate let buckets: [UInt64]
+
+  /// None.
+  init() { buckets = [] }
+
+  fileprivate init(buckets: [UInt64]) { self.buckets = buckets }
+
+  func mayContain(_ hash: UInt64) -> Bool {
+    guard !buckets.isEmpty else { return false }
+    let mask = buckets.count - 1
+    var bucket = Int(truncatingIfNeeded: hash) & mask
+    while buckets[bucket] != 0 {
+      if (buckets[bucket] ^ hash) & NetChangeBatch.upperHalf == 0 { return true }
+      bucket = (bucket + 1) & mask
+    }
+    return false
   }
 }
 

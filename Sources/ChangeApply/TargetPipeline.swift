@@ -28,17 +28,9 @@ final class TargetPipeline {
   }
 
   private func prepareOwn() throws(ApplyFailure) {
-    let transactionID = session.connection.serverVersion >= 130000 ? "pg_current_xact_id()" : "txid_current()"
     for (name, sql) in [
       ("begin", "BEGIN"), ("commit", "COMMIT"),
-      // Without a transaction id a commit (of updates that hit no row, say) writes no WAL and moves no progress.
-      (
-        "origin",
-        """
-        SELECT pg_catalog.\(transactionID),
-               pg_catalog.pg_replication_origin_xact_setup($1::pg_lsn, coalesce($2::timestamptz, now()))
-        """
-      ),
+      ("origin", GroupCommit.originStatement(serverVersion: session.connection.serverVersion)),
       ("durable", "SELECT pg_catalog.pg_replication_origin_session_progress(true)"),
       ("announce", "SELECT pg_catalog.pg_notify($1, $2)"),
       ("shape", TargetRelation.shapeQuery),
@@ -98,6 +90,19 @@ final class TargetPipeline {
     try synchronize()
     guard flushed >= recorded else {
       throw ApplyFailure(.unreadable, "the target's origin stands at \(flushed), not at \(recorded)")
+    }
+  }
+
+  /// Whether another session waits for a lock that this one holds, or for somebody who does.
+  func blocks(_ backend: Int32) throws(ApplyFailure) -> Bool {
+    try outsidePipeline { connection throws(PostgresError) in
+      try connection.query(
+        """
+        WITH RECURSIVE waiting (pid) AS (
+          SELECT $1::integer UNION SELECT pg_catalog.unnest(pg_catalog.pg_blocking_pids(pid)) FROM waiting)
+        SELECT 1 FROM waiting WHERE pid = pg_catalog.pg_backend_pid()
+        """, ["\(backend)"], until: .after(.seconds(30))
+      ).rowCount > 0
     }
   }
 
@@ -280,6 +285,16 @@ final class TargetPipeline {
 struct GroupCommit: Sendable {
   /// The channel on the target where a marker's arrival is announced.
   static let markerChannel = "pgconvoy_marker"
+
+  /// Moves the session's origin with the transaction: to a position, with a commit time or that of now.
+  ///
+  /// Without a transaction id a commit (of updates that hit no row, say) writes no WAL and moves no progress.
+  static func originStatement(serverVersion: Int) -> String {
+    """
+    SELECT pg_catalog.\(serverVersion >= 130000 ? "pg_current_xact_id()" : "txid_current()"),
+           pg_catalog.pg_replication_origin_xact_setup($1::pg_lsn, coalesce($2::timestamptz, now()))
+    """
+  }
 
   /// Where the origin stands then: the end of the last COMMIT in the group, or a keepalive behind that.
   var progress: LSN

@@ -115,6 +115,7 @@ struct ApplyLoop<Parser: RecordParser> {
     guard !applier.isMidTransaction else { return }
     if isUrgent && feed.queue.isEmpty || nextPosition.hasPassed {
       try applier.recordPosition()
+      if nextPosition.hasPassed, isCaughtUp { try applier.rest() }
       nextPosition = .after(Self.positionInterval)
     }
     if isUrgent && feed.queue.isEmpty || nextDurable.hasPassed {

@@ -11,7 +11,7 @@ import Synchronization
 /// One database's worker: streams its slot, decodes, applies, confirms; starts again after trouble that may pass;
 /// parks this database alone when it cannot go on.
 ///
-/// Two threads: one receives and answers the source, one applies. Killing the process at any moment is safe: the
+/// Two threads: one receives and answers the source, one applies; behind a backlog one or two more carry out batches. Killing the process at any moment is safe: the
 /// target's replication origin says where to go on.
 public final class DatabaseWorker: Sendable {
   public let assignment: WorkerAssignment
@@ -100,10 +100,13 @@ public final class DatabaseWorker: Sendable {
     var strictUntil = LSN.invalid
     var steppingOver: SteppedOver?
     var pulls = true
+    var secondSession = true
     while !life.isStopRequested {
       let outcome = attempt(
-        strictUntil: strictUntil, pulls: pulls, steppingOver: &steppingOver, onProgress: { backOff.reset() })
+        strictUntil: strictUntil, pulls: pulls, secondSession: secondSession, steppingOver: &steppingOver,
+        onProgress: { backOff.reset() })
       pulls = true
+      secondSession = true
       switch outcome {
       case .stopped: break
       case .withoutPulls(let message):
@@ -114,6 +117,8 @@ public final class DatabaseWorker: Sendable {
         // The same changes once more, one at a time: then it either goes through or names the change.
         logger.info("replaying one change at a time", metadata: ["reason": "\(message)", "until": "\(end)"])
         strictUntil = end
+        // It may have failed for what was beside it, and would again.
+        secondSession = false
       case .transient(let message):
         let pause = backOff.next()
         logger.warning("stream interrupted, next try in \(pause)", metadata: ["reason": "\(message)"])
@@ -172,10 +177,12 @@ public final class DatabaseWorker: Sendable {
   }
 
   private func attempt(
-    strictUntil: LSN, pulls: Bool, steppingOver: inout SteppedOver?, onProgress: () -> Void
+    strictUntil: LSN, pulls: Bool, secondSession: Bool, steppingOver: inout SteppedOver?, onProgress: () -> Void
   ) -> Outcome {
     do {
-      try stream(strictUntil: strictUntil, pulls: pulls, steppingOver: &steppingOver, onProgress: onProgress)
+      try stream(
+        strictUntil: strictUntil, pulls: pulls, secondSession: secondSession, steppingOver: &steppingOver,
+        onProgress: onProgress)
       return .stopped
     } catch let error as BatchFailure {
       return .replayStrictly("\(error.failure)", until: error.end)
@@ -203,10 +210,10 @@ public final class DatabaseWorker: Sendable {
 
   /// One connection's worth of work; returns when asked to stop.
   private func stream(
-    strictUntil: LSN, pulls: Bool, steppingOver: inout SteppedOver?, onProgress: () -> Void
+    strictUntil: LSN, pulls: Bool, secondSession: Bool, steppingOver: inout SteppedOver?, onProgress: () -> Void
   ) throws {
     let session = try openSession()
-    life.attach(session.interrupt)
+    life.attach(session.interrupts)
     defer {
       life.detach()
       session.close()
@@ -216,17 +223,17 @@ public final class DatabaseWorker: Sendable {
     case .testDecoding:
       try stream(
         start, of: TestDecodingParser(), to: session, strictUntil: strictUntil, pulls: pulls,
-        steppingOver: &steppingOver, onProgress: onProgress)
+        secondSession: secondSession, steppingOver: &steppingOver, onProgress: onProgress)
     case .pgoutput:
       try stream(
         start, of: PgoutputParser(), to: session, strictUntil: strictUntil, pulls: pulls,
-        steppingOver: &steppingOver, onProgress: onProgress)
+        secondSession: secondSession, steppingOver: &steppingOver, onProgress: onProgress)
     }
   }
 
   private func stream(
     _ beginning: Beginning, of parser: some RecordParser, to session: ApplySession, strictUntil: LSN, pulls: Bool,
-    steppingOver: inout SteppedOver?, onProgress: () -> Void
+    secondSession: Bool, steppingOver: inout SteppedOver?, onProgress: () -> Void
   ) throws {
     let start = beginning.position
     var source = assignment.source
@@ -246,7 +253,7 @@ public final class DatabaseWorker: Sendable {
     let applier = try ChangeApplier(
       session: session, parser: parser, start: start,
       identity: HandOffNames.random().nonce, strictUntil: strictUntil, steppingOver: steppingOver,
-      statements: assignment.statements, leavingOut: orders.withLock { $0.due })
+      statements: assignment.statements, leavingOut: orders.withLock { $0.due }, usesSecondSession: secondSession)
     defer { applier.end() }
     logger.info("streaming", metadata: ["from": "\(start)"])
     status.withLock {
@@ -309,7 +316,9 @@ public final class DatabaseWorker: Sendable {
       try exports.attend(applier)
       return try loop.turn()
     } catch {
-      if loop.isBatching && !error.isTransient { throw BatchFailure(failure: error, end: loop.replayEnd) }
+      if loop.isBatching && (!error.isTransient || error.isDeadlock) {
+        throw BatchFailure(failure: error, end: loop.replayEnd)
+      }
       throw error
     }
   }

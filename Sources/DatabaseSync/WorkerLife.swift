@@ -8,7 +8,7 @@ final class Life: @unchecked Sendable {
   private var stopRequested = false
   private var running = false
   private var isHurried = false
-  private var interrupt: WakeUp?
+  private var interrupts: [WakeUp] = []
 
   var isStopRequested: Bool { condition.withLock { stopRequested } }
 
@@ -28,9 +28,9 @@ final class Life: @unchecked Sendable {
     }
   }
 
-  /// The wake-up that ends a statement which blocks the apply thread.
-  func attach(_ wakeUp: WakeUp) { condition.withLock { interrupt = wakeUp } }
-  func detach() { condition.withLock { interrupt = nil } }
+  /// The wake-ups that end a statement which blocks the apply thread, in whichever session.
+  func attach(_ wakeUps: [WakeUp]) { condition.withLock { interrupts = wakeUps } }
+  func detach() { condition.withLock { interrupts = [] } }
 
   /// Waits for the end of the thread. Halfway to the deadline a statement that blocks it (a lock on the target, say)
   /// is given up: the group is rolled back and will be streamed again.
@@ -40,7 +40,7 @@ final class Life: @unchecked Sendable {
       while running {
         if condition.wait(until: half.hasPassed ? deadline : half) { continue }
         if deadline.hasPassed { return !running }
-        interrupt?.signal()
+        for interrupt in interrupts { interrupt.signal() }
       }
       return true
     }

@@ -276,6 +276,8 @@ struct CleanUp {
   private func names(_ session: PostgresSession, slots: Bool) async throws -> [String] {
     let (column, table) = slots ? ("slot_name", "pg_replication_slots") : ("roname", "pg_replication_origin")
     let present = try await session.query("SELECT \(column) FROM pg_catalog.\(table)").rows.map { $0.string(0) }
-    return present.filter(isOurs)
+    // A worker's second origin goes with its first.
+    let beside = Set(present.map(HandOffNames.secondOrigin))
+    return present.filter { isOurs($0) && (slots || !beside.contains($0)) }
   }
 }

@@ -193,9 +193,11 @@ extension Quarantine {
     for name in names {
       let source = theirs.rows.first { $0[0] == name }?.int(1) ?? 0
       var value = max(source, (kept[name] ?? configured[name]).flatMap { Int($0) } ?? 0)
-      // An origin and a slot for the way back for every database, and some to spare.
-      if name == "max_replication_slots" { value = max(value, 2 * databases + 4) }
-      if name == "max_wal_senders" || name == "max_active_replication_origins" { value = max(value, databases + 4) }
+      // Two origins or a slot for the way back for every database, which are counted apart, and some to spare.
+      if name == "max_replication_slots" || name == "max_active_replication_origins" {
+        value = max(value, 2 * databases + 4)
+      }
+      if name == "max_wal_senders" { value = max(value, databases + 4) }
       minimums.append(.init(name: name, value: String(value)))
     }
     return Quarantine(

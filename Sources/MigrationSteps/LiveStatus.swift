@@ -132,9 +132,14 @@ public enum LiveStatus {
       let rows = try await context.session(side).query(
         "SELECT external_id, remote_lsn FROM pg_catalog.pg_replication_origin_status", within: .seconds(10)
       ).rows
-      return Dictionary(
+      let reached = Dictionary(
         rows.compactMap { row in row[1].flatMap { LSN($0) }.map { (row.string(0), $0) } },
         uniquingKeysWith: { first, _ in first })
+      // Behind a backlog a worker's second session may be further.
+      return Dictionary(
+        uniqueKeysWithValues: reached.map { name, progress in
+          (name, max(progress, reached[HandOffNames.secondOrigin(beside: name)] ?? progress))
+        })
     } catch {
       note(error, from: side, context, level)
       return [:]

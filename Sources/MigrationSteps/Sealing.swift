@@ -67,7 +67,8 @@ struct Sealing {
     let session = try await context.session(.target)
     let ours = record.databases.map(\.originName)
     let present = try await session.query(HandOffSQL.origins).rows.map { $0.string(0) }
-    for origin in present where !ours.contains(origin) {
+    let beside = ours.map(HandOffNames.secondOrigin)
+    for origin in present where !ours.contains(origin) && !beside.contains(origin) {
       try await session.query(HandOffSQL.dropOrigin, [origin])
       context.progress("dropped inherited replication origin \(origin)")
     }

@@ -19,6 +19,8 @@ public struct SQLState: Hashable, Sendable, RawRepresentable, ExpressibleByStrin
   public static let protocolViolation: SQLState = "08P01"
   public static let lockNotAvailable: SQLState = "55P03"
   public static let objectInUse: SQLState = "55006"
+  public static let deadlockDetected: SQLState = "40P01"
+  public static let configurationLimitExceeded: SQLState = "53400"
   public static let queryCanceled: SQLState = "57014"
   public static let adminShutdown: SQLState = "57P01"
   public static let crashShutdown: SQLState = "57P02"

@@ -21,6 +21,13 @@ import Testing
 
   /// Applies records such as `INSERT: id[integer]:1 …` and shows what comes out: `delete 1`, `update 1 a=x`, ….
   private func net(_ records: [String]) throws -> [String] {
+    let (batch, stored) = try filled(records)
+    defer { withExtendedLifetime(stored) {} }
+    return texts(BatchPlan(batch, of: Self.relation), batch)
+  }
+
+  /// With what its values stand in.
+  private func filled(_ records: [String]) throws -> (batch: NetChangeBatch, stored: [StoredRecord]) {
     var parser = TestDecodingParser()
     let relation = Self.relation
     var batch = NetChangeBatch(columnCount: relation.columns.count, keyColumns: relation.keyColumns)
@@ -38,17 +45,50 @@ import Testing
       }
       if !accepted { throw Refused.byTheBatch }
     }
-    let plan = BatchPlan(batch, of: relation)
+    return (batch, stored)
+  }
+
+  private func texts(_ plan: BatchPlan, _ batch: NetChangeBatch) -> [String] {
+    let relation = Self.relation
     func text(_ row: Int, _ columns: [Int]) -> String {
       columns.map { column in
         let value = batch.value(row, column).bytes.map { String(decoding: $0, as: UTF8.self) }
         return relation.columns[column].name + "=" + (value ?? "null")
       }.joined(separator: " ")
     }
-    defer { withExtendedLifetime(stored) {} }
     return plan.deletes.map { "delete \(text($0, [0]))" }
       + plan.updates.flatMap { set, rows in rows.map { "update \(text($0, [0] + set))" } }
       + plan.inserts.flatMap { set, rows in rows.map { "insert \(text($0, set))" } }
+  }
+
+  /// What may go in beside the batch before, and what may not.
+  @Test func rowsOfTheBatchBeforeAreKnownByTheirKeys() throws {
+    var (before, storedBefore) = try filled(
+      ["INSERT: id[integer]:1 a[text]:'x' big[text]:'b'", "DELETE: id[integer]:2"]
+        + (1000..<3000).map { "UPDATE: id[integer]:\($0) a[text]:'y' big[text]:unchanged-toast-datum" })
+    withExtendedLifetime(storedBefore) {}
+    let keys = before.takeKeys()
+    var room: NetChangeBatch.Room?
+    before.removeAll(spare: &room)
+    storedBefore.removeAll()
+    let (batch, stored) = try filled(
+      [
+        "UPDATE: id[integer]:1 a[text]:'z' big[text]:unchanged-toast-datum",
+        "INSERT: id[integer]:2 a[text]:'z' big[text]:'b'",
+        "DELETE: id[integer]:2999", "DELETE: id[integer]:3000",
+        "UPDATE: id[integer]:999 a[text]:'z' big[text]:unchanged-toast-datum",
+      ])
+    defer { withExtendedLifetime(stored) {} }
+    #expect(
+      texts(BatchPlan(batch, of: Self.relation) { keys.mayContain($0.hash) }, batch)
+        == ["delete id=2999", "update id=1 a=z", "insert id=2 a=z big=b"])
+    #expect(
+      texts(BatchPlan(batch, of: Self.relation) { !keys.mayContain($0.hash) }, batch)
+        == ["delete id=3000", "update id=999 a=z"])
+    #expect(batch.rows.allSatisfy { !BatchKeys().mayContain($0.hash) })
+    // The batch takes changes again.
+    #expect(before.isEmpty)
+    #expect(try net(["INSERT: id[integer]:1 a[text]:'x' big[text]:'b'"]) == ["insert id=1 a=x big=b"])
   }
 
   /// Neighbours in the index follow each other, whatever the order of the stream.

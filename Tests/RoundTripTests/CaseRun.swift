@@ -73,7 +73,9 @@ struct CaseRun {
   }
 
   private func tell(_ random: RandomCase, _ mode: ReplayMode, _ outcome: ReplayOutcome) {
-    print("seed \(random.seed), \(mode): \(outcome.changes) changes in the last of \(outcome.sessions) sessions")
+    let beside = outcome.hadSecondSession ? ", with a second one beside it" : ""
+    print(
+      "seed \(random.seed), \(mode): \(outcome.changes) changes in the last of \(outcome.sessions) sessions\(beside)")
     for fallback in outcome.fallbacks { print("  fallback: \(fallback)") }
   }
 }

@@ -48,19 +48,27 @@ struct Pair {
   func drop() throws {
     let admin = try server.connect()
     for target in targets {
-      try admin.query("SELECT pg_replication_origin_drop($1)", [target])
-      let deadline = Deadline.after(.seconds(20))
-      while true {
-        do throws(PostgresError) {
-          try admin.query("SELECT pg_drop_replication_slot($1)", [target])
-          break
-        } catch {
-          if error.sqlState != .objectInUse || deadline.hasPassed { throw error }
-        }
+      try whenFree {
+        try admin.query(
+          "SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin WHERE roname IN ($1, $2)",
+          [target, HandOffNames.secondOrigin(beside: target)])
       }
+      try whenFree { try admin.query("SELECT pg_drop_replication_slot($1)", [target]) }
       try admin.script("DROP DATABASE \(quotedIdentifier(target)) WITH (FORCE)")
     }
     try admin.script("DROP DATABASE \(quotedIdentifier(source)) WITH (FORCE)")
+  }
+
+  /// As soon as the sessions that have just been left are gone.
+  private func whenFree(_ body: () throws -> Void) throws {
+    let deadline = Deadline.after(.seconds(20))
+    while true {
+      do {
+        return try body()
+      } catch let error as PostgresError where error.sqlState == .objectInUse && !deadline.hasPassed {
+        continue
+      }
+    }
   }
 
   func position(_ connection: PostgresConnection) throws -> LSN {

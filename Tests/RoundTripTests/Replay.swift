@@ -28,6 +28,8 @@ struct ReplayOutcome {
   /// Changes that found no row, in all sessions.
   var missedRows: UInt64 = 0
   var changes: UInt64 = 0
+  /// Whether batches went to a second session.
+  var hadSecondSession = false
 }
 
 /// Applies a slot's stream to a target as `DatabaseWorker` does, but with a hand on the way of applying.
@@ -126,7 +128,8 @@ struct Replay {
       ? BatchLimits() : BatchLimits(changes: random.int(2...40), bytes: 1 << 20, least: random.int(1...40))
     let applier = try ChangeApplier(
       session: session, parser: parser, start: start, identity: HandOffNames.random().nonce,
-      limits: limits, strictUntil: strictUntil)
+      limits: limits, strictUntil: strictUntil,
+      usesSecondSession: strictUntil == .invalid || random.one(in: 2))
     defer { outcome.missedRows += applier.counters.missedRows }
     var untilBreak = mode == .mixed && outcome.sessions < 4 ? random.int(1...200) : Int.max
     do {
@@ -156,13 +159,18 @@ struct Replay {
           try applier.makeDurable()
           feed.control.confirm(applier.durable)
           outcome.changes = applier.counters.changes
+          outcome.hadSecondSession =
+            try server.connect().query(
+              "SELECT FROM pg_replication_origin_status WHERE external_id = $1",
+              [HandOffNames.secondOrigin(beside: target)]
+            ).rowCount > 0
           try expectNoPullBesideTheWalsender(until: deadline)
           return .done
         }
         if untilBreak <= 0 { return .again }
       }
     } catch let failure as ApplyFailure {
-      return applier.isBatching && !failure.isTransient
+      return applier.isBatching && (!failure.isTransient || failure.isDeadlock)
         ? .strictly(failure, applier.replayEnd) : .failed(failure)
     } catch {
       return .failed(error)

@@ -27,6 +27,15 @@ struct RoundTripServer: SuiteTrait, TestScoping {
     }
   }
 
+  /// Stops at once, as in a power cut, and starts again.
+  static func crash(_ server: Running) throws {
+    let account = try Prerequisites.postgresAccount()
+    let (program, data) = (Lab.defaultPgBin() + "/pg_ctl", server.directory + "/data")
+    try ChildProcess.check(program, ["stop", "-s", "-m", "immediate", "-D", data], as: account)
+    try ChildProcess.check(
+      program, ["start", "-s", "-w", "-t", "60", "-D", data, "-l", server.directory + "/log"], as: account)
+  }
+
   static func running() throws -> Running { try #require(current) }
 
   var isRecursive: Bool { false }
@@ -70,7 +79,7 @@ struct RoundTripServer: SuiteTrait, TestScoping {
       wal_level = 'logical'
       logical_decoding_work_mem = '64kB'
       max_wal_senders = 20
-      max_replication_slots = 20
+      max_replication_slots = 100
       max_prepared_transactions = 20
       lc_messages = 'C'
 

@@ -1,5 +1,6 @@
 import Foundation
 import PostgresClient
+import ReplicationModel
 
 /// pgconvoy's worker, one for each database, all in one process.
 struct PgConvoy: Contender {
@@ -57,7 +58,9 @@ struct PgConvoy: Contender {
           [run.targetDatabase(database)]
         ).rowCount == 0
       }
-      try admin.query("SELECT pg_replication_origin_drop($1)", [run.slot(database)])
+      try admin.query(
+        "SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin WHERE roname IN ($1, $2)",
+        [run.slot(database), HandOffNames.secondOrigin(beside: run.slot(database))])
     }
   }
 }

@@ -1,0 +1,133 @@
+import PostgresClient
+import ReplicationModel
+
+/// The sessions that batches go to: the first, which also takes everything else, and behind a backlog a second one.
+///
+/// Groups alternate while the target is what the stream waits for. What a group changes and the one before does not goes
+/// in beside that one, the rest once it is committed, and then its own COMMIT: the target sees group after group in the
+/// order of the stream, as with one session. See ADR 14.
+///
+/// Used by the applying thread only.
+final class ApplyLanes {
+  let first: BatchLane
+  private let pipeline: TargetPipeline
+  private var second: (lane: BatchLane, pipeline: TargetPipeline)?
+  /// Whether a second session may be opened, where there is none.
+  private var mayOpen: Bool
+  private var hasUsedSecond = false
+  /// The last group that was submitted and may still be under way.
+  private var last: CommitTurn?
+  /// The keys that it has of each table; nil where the next group may not start beside it.
+  private var lastKeys: [RelationName: BatchKeys]?
+  /// Whether the last commit was the second session's: its origin is ahead of the first one's.
+  private(set) var isLastOnSecond = false
+
+  /// - Parameter usesSecond: whether there may be a second session.
+  init(_ pipeline: TargetPipeline, usesSecond: Bool) {
+    self.pipeline = pipeline
+    mayOpen = usesSecond
+    first = BatchLane(BatchWriter(pipeline), interrupt: pipeline.session.connection.interrupt)
+  }
+
+  /// What a group has to know of the one before.
+  struct Neighbour {
+    fileprivate let turn: CommitTurn
+    /// Of each table, the keys that rows have to be held back for.
+    let keys: [RelationName: BatchKeys]
+  }
+
+  /// The group that the next one may start beside; nil where the next one has to be in the same session, or none is
+  /// under way.
+  var neighbour: Neighbour? {
+    guard second != nil || mayOpen, let last, let lastKeys, last.outcome == nil else { return nil }
+    return Neighbour(turn: last, keys: lastKeys)
+  }
+
+  /// Hands a group over.
+  ///
+  /// - Parameters:
+  ///   - neighbour: the group that the job was made to go beside; nil for the first session.
+  ///   - keys: of each table; nil where the group has changed more than the job says.
+  func submit(
+    _ job: BatchJob, beside neighbour: Neighbour?, keys: [RelationName: BatchKeys]?
+  ) throws(ApplyFailure) -> CommitTurn {
+    var job = job
+    let isOnSecond: Bool
+    if isLastOnSecond {
+      isOnSecond = false
+      if let neighbour { job.before = neighbour.turn } else { try drain() }
+    } else if neighbour != nil, !job.free.isEmpty, try openSecond() {
+      isOnSecond = true
+      job.before = neighbour?.turn
+    } else {
+      // Behind the group before, in its session.
+      isOnSecond = false
+    }
+    let (lane, pipeline) = isOnSecond ? second ?? (first, self.pipeline) : (first, self.pipeline)
+    let turn = CommitTurn(backend: pipeline.session.connection.backendPID)
+    job.turn = turn
+    try lane.submit(job)
+    (last, lastKeys, isLastOnSecond) = (turn, keys, isOnSecond)
+    return turn
+  }
+
+  /// Hands over a piece of a group that goes on, to the first session.
+  func submit(piece: BatchJob) throws(ApplyFailure) {
+    if isLastOnSecond { try drain() }
+    try first.submit(piece)
+  }
+
+  private func openSecond() throws(ApplyFailure) -> Bool {
+    hasUsedSecond = true
+    if second != nil { return true }
+    guard mayOpen, let session = pipeline.session.second?.open() else {
+      mayOpen = false
+      return false
+    }
+    let pipeline = try TargetPipeline(session)
+    second = (BatchLane(BatchWriter(pipeline), interrupt: session.connection.interrupt), pipeline)
+    return true
+  }
+
+  /// Waits until nothing is under way. Then the owner may use the first session.
+  func drain() throws(ApplyFailure) {
+    (last, lastKeys) = (nil, nil)
+    // What failed first is told by either: a group fails with the failure of the one before.
+    try first.drain()
+    try second?.lane.drain()
+  }
+
+  /// Whether nothing is under way, so that what waits may be worth handing over.
+  var isIdle: Bool { first.isIdle && second?.lane.isIdle ?? true }
+
+  /// Says that the first session has committed a group itself.
+  func noteFirst() { isLastOnSecond = false }
+
+  /// Closes the second session if it has not been used since the last call; nothing may be under way. It comes back when
+  /// it is needed.
+  func rest(usesSecond: Bool) {
+    mayOpen = usesSecond
+    defer { hasUsedSecond = false }
+    if !hasUsedSecond { endSecond() }
+  }
+
+  func forgetStatements() {
+    first.writer.forgetStatements()
+    second?.lane.writer.forgetStatements()
+  }
+
+  func end() {
+    // Both before either is waited for: one may wait for the other.
+    first.breakOff()
+    second?.lane.breakOff()
+    first.end()
+    endSecond()
+    mayOpen = false
+  }
+
+  private func endSecond() {
+    second?.lane.end()
+    second = nil
+    pipeline.session.second?.close()
+  }
+}
