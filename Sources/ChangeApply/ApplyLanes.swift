@@ -36,10 +36,13 @@ final class ApplyLanes {
     let keys: [RelationName: BatchKeys]
   }
 
+  /// Whether there is a second session, or may be one.
+  var mayUseSecond: Bool { second != nil || mayOpen }
+
   /// The group that the next one may start beside; nil where the next one has to be in the same session, or none is
   /// under way.
   var neighbour: Neighbour? {
-    guard second != nil || mayOpen, let last, let lastKeys, last.outcome == nil else { return nil }
+    guard mayUseSecond, let last, let lastKeys, last.outcome == nil else { return nil }
     return Neighbour(turn: last, keys: lastKeys)
   }
 

@@ -209,7 +209,7 @@ extension ChangeApplier {
 
   private func flushBatches() throws(ApplyFailure) {
     var job = BatchJob(lsn: position)
-    _ = takePending(into: &job, keysBefore: nil)
+    _ = takePending(into: &job, keysBefore: nil, takesKeys: false)
     isGroupSending = true
     try watchingLanes { () throws(ApplyFailure) in try lanes.submit(piece: job) }
   }
@@ -222,25 +222,27 @@ extension ChangeApplier {
     let mustBeFirst = isGroupSending || commit.flushes || !commit.announcements.isEmpty
     let neighbour = mustBeFirst ? nil : lanes.neighbour
     var job = BatchJob(lsn: position, commit: commit)
-    let keys = takePending(into: &job, keysBefore: neighbour?.keys)
-    return try watchingLanes { () throws(ApplyFailure) in
-      try lanes.submit(job, beside: neighbour, keys: isGroupSending ? nil : keys)
-    }
+    let keys = takePending(
+      into: &job, keysBefore: neighbour?.keys, takesKeys: lanes.mayUseSecond && !isGroupSending)
+    return try watchingLanes { () throws(ApplyFailure) in try lanes.submit(job, beside: neighbour, keys: keys) }
   }
 
   /// Writes what waits as the target takes it, while the lanes are still busy with the jobs before. Of all copies of the
   /// changes this is the only one then.
   ///
-  /// - Returns: the keys of each table; nil where one has several batches.
+  /// - Parameters:
+  ///   - keysBefore: the keys that rows are held back for; nil where there is no other session.
+  ///   - takesKeys: whether a group behind this one may be beside it.
+  /// - Returns: the keys of each table; nil where they are not taken, or a table has several batches.
   private func takePending(
-    into job: inout BatchJob, keysBefore: [RelationName: BatchKeys]?
+    into job: inout BatchJob, keysBefore: [RelationName: BatchKeys]?, takesKeys: Bool
   ) -> [RelationName: BatchKeys]? {
-    var keys: [RelationName: BatchKeys]? = [:]
+    var keys: [RelationName: BatchKeys]? = takesKeys ? [:] : nil
     for number in pendingBatches {
       guard let layout = layouts[number], !layout.batch.isEmpty else { continue }
       let name = layout.relation.name
       job.add(number, layout, behind: keysBefore.map { $0[name] ?? BatchKeys() })
-      if keys?.updateValue(layout.batch.takeKeys(), forKey: name) != nil { keys = nil }
+      if keys != nil, keys?.updateValue(layout.batch.takeKeys(), forKey: name) != nil { keys = nil }
       layout.batch.removeAll(spare: &spareRoom)
     }
     pendingBatches.removeAll(keepingCapacity: true)
