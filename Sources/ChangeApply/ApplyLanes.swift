@@ -67,7 +67,7 @@ final class ApplyLanes {
       isOnSecond = false
     }
     let (lane, pipeline) = isOnSecond ? second ?? (first, self.pipeline) : (first, self.pipeline)
-    let turn = CommitTurn(backend: pipeline.session.connection.backendPID)
+    let turn = CommitTurn(backend: pipeline.session.backend.pid)
     job.turn = turn
     try lane.submit(job)
     (last, lastKeys, isLastOnSecond) = (turn, keys, isOnSecond)
@@ -83,7 +83,7 @@ final class ApplyLanes {
   private func openSecond() throws(ApplyFailure) -> Bool {
     hasUsedSecond = true
     if second != nil { return true }
-    guard mayOpen, let session = pipeline.session.second?.open() else {
+    guard mayOpen, let session = pipeline.session.second?.open(beside: pipeline.session.backend) else {
       mayOpen = false
       return false
     }

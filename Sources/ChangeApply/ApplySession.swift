@@ -24,9 +24,10 @@ public struct ApplySession {
   /// Nil for a second one itself.
   let second: SecondSession?
 
-  private init(connection: PostgresConnection, second: SecondSession?) {
+  private init(connection: PostgresConnection, backendStart: String, second: SecondSession?) {
     self.connection = connection
     self.second = second
+    backend = Backend(pid: connection.backendPID, start: backendStart)
     // The name of an encoding is letters, digits and underscores.
     encoding = connection.reportedParameter("server_encoding") ?? "UTF8"
     encodingSwitch =
@@ -34,6 +35,23 @@ public struct ApplySession {
       ? nil
       : EncodingSwitch(toUTF8: "SET client_encoding TO 'UTF8'", back: "SET client_encoding TO '\(encoding)'")
   }
+
+  /// A server process, which no other has been or will be.
+  struct Backend: Sendable {
+    let pid: Int32
+    fileprivate let start: String
+
+    /// Whether it is there still, asked in another session.
+    fileprivate func isThere(_ connection: PostgresConnection) throws(PostgresError) -> Bool {
+      try connection.query(
+        "SELECT FROM pg_catalog.pg_stat_activity WHERE pid = $1 AND backend_start::text = $2", ["\(pid)", start],
+        until: .after(.seconds(30))
+      ).rowCount > 0
+    }
+  }
+
+  /// This session's.
+  let backend: Backend
 
   /// Ends a statement that blocks a thread, whichever of the sessions it is in.
   public var interrupts: [WakeUp] { [connection.interrupt] + (second.map { [$0.interrupt] } ?? []) }
@@ -72,7 +90,10 @@ public struct ApplySession {
     parameters.settings.merge(canonicalTextSettings) { _, canonical in canonical }
     parameters.settings.merge(pinnedSettings) { _, pinned in pinned }
     let connection = try PostgresConnection.connect(parameters, interrupt: interrupt)
-    let session = ApplySession(connection: connection, second: second)
+    let start = try connection.query(
+      "SELECT backend_start::text FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()",
+      until: .after(.seconds(30)))
+    let session = ApplySession(connection: connection, backendStart: start.first ?? "", second: second)
     try session.pin()
     try connection.query(
       "SELECT pg_catalog.pg_replication_origin_session_setup($1)", [origin], until: .after(.seconds(30)))
@@ -148,8 +169,9 @@ final class SecondSession {
   let interrupt = WakeUp()
   private var session: ApplySession?
 
-  /// Origins that the server must still have room for, for whoever else needs one.
+  /// Origins and connections that the server must still have room for, for whoever else needs them.
   private static let spareOrigins = 4
+  private static let spareConnections = 12
 
   init(_ parameters: ConnectionParameters, origin: String) {
     self.parameters = parameters
@@ -161,33 +183,49 @@ final class SecondSession {
     session = nil
   }
 
-  /// Takes the origin, if there is one. Then no session of an earlier worker can commit anything any more.
+  /// Takes the origin once, if there is one. Then no session of an earlier worker can commit anything any more: none has
+  /// it, and one that took it now would find the first session of its worker gone.
   ///
   /// - Parameter first: holds the first origin, so that no other worker begins meanwhile.
   /// - Returns: its progress.
   func takeUp(_ first: PostgresConnection) throws(PostgresError) -> LSN? {
-    let known = try first.query(
-      "SELECT pg_catalog.pg_replication_origin_progress(roname, false) FROM pg_catalog.pg_replication_origin WHERE roname = $1",
-      [origin], until: .after(.seconds(30)))
-    guard known.rowCount > 0 else { return nil }
+    guard try exists(first) else { return nil }
     do throws(PostgresError) {
       let session = try ApplySession.open(parameters, origin: origin, second: nil, interrupt: interrupt)
-      self.session = session
-      let progress = try session.progress()
-      try session.connection.enterPipeline()
-      return progress
+      defer { session.close() }
+      return try session.progress()
     } catch  where error.sqlState == .configurationLimitExceeded {
       // There is no room for its progress, so it has none, and nobody holds it.
       return nil
     }
   }
 
+  private func exists(_ connection: PostgresConnection) throws(PostgresError) -> Bool {
+    try connection.query(
+      "SELECT FROM pg_catalog.pg_replication_origin WHERE roname = $1", [origin], until: .after(.seconds(30))
+    ).rowCount > 0
+  }
+
   /// The session; nil where the server has no room for it.
-  func open() -> ApplySession? {
+  ///
+  /// - Parameter first: what the worker writes in otherwise. Who holds the second origin and has lost the first one must
+  ///   not commit anything: another worker may have begun.
+  func open(beside first: ApplySession.Backend) -> ApplySession? {
     if let session { return session }
     do throws(PostgresError) {
-      let session = try ApplySession.open(parameters, origin: makeOrigin(), second: nil, interrupt: interrupt)
+      try makeOrigin()
+      let session = try ApplySession.open(parameters, origin: origin, second: nil, interrupt: interrupt)
       self.session = session
+      guard try first.isThere(session.connection) else {
+        close()
+        return nil
+      }
+      // Others may have taken theirs meanwhile.
+      guard try hasRoom(session.connection, alreadyTaken: true) else {
+        try withdraw(session)
+        close()
+        return nil
+      }
       try session.connection.enterPipeline()
       return session
     } catch {
@@ -196,17 +234,32 @@ final class SecondSession {
     }
   }
 
-  private func makeOrigin() throws(PostgresError) -> String {
+  /// Gives its place back, which has no progress yet.
+  private func withdraw(_ session: ApplySession) throws(PostgresError) {
+    guard try session.progress() == nil else { return }
+    let deadline = Deadline.after(.seconds(30))
+    try session.connection.query("SELECT pg_catalog.pg_replication_origin_session_reset()", until: deadline)
+    try session.connection.query("SELECT pg_catalog.pg_replication_origin_drop($1)", [origin], until: deadline)
+  }
+
+  private func makeOrigin() throws(PostgresError) {
     let connection = try PostgresConnection.connect(parameters, interrupt: interrupt)
     defer { connection.close() }
-    let limit = connection.serverVersion >= 180000 ? "max_active_replication_origins" : "max_replication_slots"
+    guard try !exists(connection), try hasRoom(connection, alreadyTaken: false) else { return }
     try connection.query(
+      "SELECT pg_catalog.pg_replication_origin_create($1)", [origin], until: .after(.seconds(30)))
+  }
+
+  /// - Parameter alreadyTaken: whether the origin is among those that are counted.
+  private func hasRoom(_ connection: PostgresConnection, alreadyTaken: Bool) throws(PostgresError) -> Bool {
+    let origins = connection.serverVersion >= 180000 ? "max_active_replication_origins" : "max_replication_slots"
+    return try connection.query(
       """
-      SELECT pg_catalog.pg_replication_origin_create($1)
-       WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_replication_origin WHERE roname = $1)
-         AND pg_catalog.current_setting('\(limit)')::integer
-             - (SELECT count(*) FROM pg_catalog.pg_replication_origin_status) > $2::integer
-      """, [origin, "\(Self.spareOrigins)"], until: .after(.seconds(30)))
-    return origin
+      SELECT pg_catalog.current_setting('\(origins)')::integer
+               - (SELECT count(*) FROM pg_catalog.pg_replication_origin_status) >= $1::integer
+         AND pg_catalog.current_setting('max_connections')::integer
+               - (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend') >= $2::integer
+      """, ["\(Self.spareOrigins + (alreadyTaken ? 0 : 1))", "\(Self.spareConnections)"], until: .after(.seconds(30))
+    ).rows.first?.bool(0) ?? false
   }
 }

@@ -91,34 +91,38 @@ public final class DatabaseWorker: Sendable {
 
   // MARK: the apply thread
 
+  /// How one attempt goes about it; what the attempt before had to do without is left out once it streams.
+  private struct Manner {
+    /// Up to here change by change.
+    var strictUntil = LSN.invalid
+    var pulls = true
+    var secondSession = true
+  }
+
   /// How long a parked worker waits before it looks again whether someone has mended the target.
   private static let parkedRetry = Duration.seconds(15)
 
   private func run() {
     var backOff = BackOff()
     var secondLook = SecondLook()
-    var strictUntil = LSN.invalid
+    var manner = Manner()
     var steppingOver: SteppedOver?
-    var pulls = true
-    var secondSession = true
     while !life.isStopRequested {
       let outcome = attempt(
-        strictUntil: strictUntil, pulls: pulls, secondSession: secondSession, steppingOver: &steppingOver,
+        manner, steppingOver: &steppingOver, onStart: { (manner.pulls, manner.secondSession) = (true, true) },
         onProgress: { backOff.reset() })
-      pulls = true
-      secondSession = true
       switch outcome {
       case .stopped: break
       case .withoutPulls(let message):
         // The same transaction would be given up again and again; a walsender waits for its target.
         logger.info("reading the backlog from a walsender", metadata: ["reason": "\(message)"])
-        pulls = false
+        manner.pulls = false
       case .replayStrictly(let message, let end):
         // The same changes once more, one at a time: then it either goes through or names the change.
         logger.info("replaying one change at a time", metadata: ["reason": "\(message)", "until": "\(end)"])
-        strictUntil = end
+        manner.strictUntil = end
         // It may have failed for what was beside it, and would again.
-        secondSession = false
+        manner.secondSession = false
       case .transient(let message):
         let pause = backOff.next()
         logger.warning("stream interrupted, next try in \(pause)", metadata: ["reason": "\(message)"])
@@ -177,12 +181,10 @@ public final class DatabaseWorker: Sendable {
   }
 
   private func attempt(
-    strictUntil: LSN, pulls: Bool, secondSession: Bool, steppingOver: inout SteppedOver?, onProgress: () -> Void
+    _ manner: Manner, steppingOver: inout SteppedOver?, onStart: () -> Void, onProgress: () -> Void
   ) -> Outcome {
     do {
-      try stream(
-        strictUntil: strictUntil, pulls: pulls, secondSession: secondSession, steppingOver: &steppingOver,
-        onProgress: onProgress)
+      try stream(manner, steppingOver: &steppingOver, onStart: onStart, onProgress: onProgress)
       return .stopped
     } catch let error as BatchFailure {
       return .replayStrictly("\(error.failure)", until: error.end)
@@ -210,7 +212,7 @@ public final class DatabaseWorker: Sendable {
 
   /// One connection's worth of work; returns when asked to stop.
   private func stream(
-    strictUntil: LSN, pulls: Bool, secondSession: Bool, steppingOver: inout SteppedOver?, onProgress: () -> Void
+    _ manner: Manner, steppingOver: inout SteppedOver?, onStart: () -> Void, onProgress: () -> Void
   ) throws {
     let session = try openSession()
     life.attach(session.interrupts)
@@ -222,18 +224,18 @@ public final class DatabaseWorker: Sendable {
     switch start.plugin {
     case .testDecoding:
       try stream(
-        start, of: TestDecodingParser(), to: session, strictUntil: strictUntil, pulls: pulls,
-        secondSession: secondSession, steppingOver: &steppingOver, onProgress: onProgress)
+        start, of: TestDecodingParser(), to: session, manner, steppingOver: &steppingOver,
+        onStart: onStart, onProgress: onProgress)
     case .pgoutput:
       try stream(
-        start, of: PgoutputParser(), to: session, strictUntil: strictUntil, pulls: pulls,
-        secondSession: secondSession, steppingOver: &steppingOver, onProgress: onProgress)
+        start, of: PgoutputParser(), to: session, manner, steppingOver: &steppingOver,
+        onStart: onStart, onProgress: onProgress)
     }
   }
 
   private func stream(
-    _ beginning: Beginning, of parser: some RecordParser, to session: ApplySession, strictUntil: LSN, pulls: Bool,
-    secondSession: Bool, steppingOver: inout SteppedOver?, onProgress: () -> Void
+    _ beginning: Beginning, of parser: some RecordParser, to session: ApplySession, _ manner: Manner,
+    steppingOver: inout SteppedOver?, onStart: () -> Void, onProgress: () -> Void
   ) throws {
     let start = beginning.position
     var source = assignment.source
@@ -247,15 +249,17 @@ public final class DatabaseWorker: Sendable {
         request: StreamRequest(
           slot: assignment.slot, start: start,
           options: beginning.plugin.options(publication: assignment.publication), sourceEnd: beginning.sourceEnd),
-        queue: feed.queue, control: feed.control, limits: pulls ? PullLimits() : nil),
+        queue: feed.queue, control: feed.control, limits: manner.pulls ? PullLimits() : nil),
       name: "recv-\(assignment.database)")
     defer { feed.stop() }
     let applier = try ChangeApplier(
       session: session, parser: parser, start: start,
-      identity: HandOffNames.random().nonce, strictUntil: strictUntil, steppingOver: steppingOver,
-      statements: assignment.statements, leavingOut: orders.withLock { $0.due }, usesSecondSession: secondSession)
+      identity: HandOffNames.random().nonce, strictUntil: manner.strictUntil, steppingOver: steppingOver,
+      statements: assignment.statements, leavingOut: orders.withLock { $0.due }, usesSecondSession: manner.secondSession
+    )
     defer { applier.end() }
     logger.info("streaming", metadata: ["from": "\(start)"])
+    onStart()
     status.withLock {
       $0.phase = .catchingUp
       $0.position = start

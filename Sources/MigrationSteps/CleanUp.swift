@@ -173,7 +173,7 @@ struct CleanUp {
     let session = try await context.session(side)
     let (slots, origins) = try await (names(session, slots: true), names(session, slots: false))
     try await dropSlots(context, side, names: slots, cuttingOff: true)
-    for origin in origins { try await dropOrigin(session, origin) }
+    try await MigrationSteps.dropOrigins(session, origins)
     var done = "\(slots.count) slots, \(origins.count) replication origins"
     for publication in try await objects(publications) {
       try await dropPublication(context, side, publication.name, in: publication.database)
@@ -276,8 +276,7 @@ struct CleanUp {
   private func names(_ session: PostgresSession, slots: Bool) async throws -> [String] {
     let (column, table) = slots ? ("slot_name", "pg_replication_slots") : ("roname", "pg_replication_origin")
     let present = try await session.query("SELECT \(column) FROM pg_catalog.\(table)").rows.map { $0.string(0) }
-    // A worker's second origin goes with its first.
-    let beside = Set(present.map(HandOffNames.secondOrigin))
-    return present.filter { isOurs($0) && (slots || !beside.contains($0)) }
+    // A database's first origin before the one of its worker's second session, see `dropOrigins`.
+    return present.filter(isOurs).sorted()
   }
 }

@@ -15,11 +15,8 @@ enum CutoverSQL {
      WHERE slot_name = $1 AND NOT active AND confirmed_flush_lsn < pg_catalog.pg_current_wal_flush_lsn()
     """
   static let advanceOrigin = "SELECT pg_catalog.pg_replication_origin_advance($1, $2::pg_lsn)"
-  /// With the one of the worker's second session.
-  static let dropOrigin = """
-    SELECT pg_catalog.pg_replication_origin_drop(roname) FROM pg_catalog.pg_replication_origin
-     WHERE roname IN ($1, $1 || '\(HandOffNames.secondOriginSuffix)')
-    """
+  static let dropOrigin =
+    "SELECT pg_catalog.pg_replication_origin_drop(roname) FROM pg_catalog.pg_replication_origin WHERE roname = $1"
 
   static func alter(subscription name: String, _ action: String) -> String {
     "ALTER SUBSCRIPTION \(quotedIdentifier(name)) \(action)"

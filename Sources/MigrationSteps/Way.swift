@@ -124,7 +124,8 @@ struct Way {
 
   func dropOrigins() async throws {
     let session = try await context.session(direction.to)
-    for origin in record.origins(direction) { try await dropOrigin(session, origin) }
+    try await MigrationSteps.dropOrigins(
+      session, record.origins(direction).flatMap { [$0, HandOffNames.secondOrigin(beside: $0)] })
   }
 
   /// The databases whose slots no worker reads: asked of the server, the truth about it.
@@ -176,9 +177,10 @@ func createOrigins(_ session: PostgresSession, _ names: [String], at position: L
   }
 }
 
-func dropOrigin(_ session: PostgresSession, _ name: String) async throws {
-  try await whenFree(
-    session, name, CutoverSQL.dropOrigin, [name])
+/// Drops those that exist, one after the other: the progress of one that is dropped is gone even if its transaction is
+/// rolled back. A first one goes before the second one beside it, for without the first no worker begins.
+func dropOrigins(_ session: PostgresSession, _ names: [String]) async throws {
+  for name in names { try await whenFree(session, name, CutoverSQL.dropOrigin, [name]) }
 }
 
 /// Runs a statement on a slot or an origin as soon as nobody holds it: the session of a worker that has just been

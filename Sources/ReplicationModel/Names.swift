@@ -99,8 +99,7 @@ public struct HandOffNames: Hashable, Sendable, Codable {
   public func origin(databaseOID: UInt32) -> String { "pgconvoy_\(nonce)_\(databaseOID)" }
   /// The origin beside one of these, whatever the direction, of the worker's second session. It may be further than the
   /// first one while a worker is behind, or after one that was killed.
-  public static func secondOrigin(beside origin: String) -> String { origin + secondOriginSuffix }
-  public static let secondOriginSuffix = "_2"
+  public static func secondOrigin(beside origin: String) -> String { origin + "_2" }
   /// The logical slot of one database on the target, for the way back.
   public func reverseSlot(databaseOID: UInt32) -> String { "pgconvoy_\(nonce)_\(databaseOID)_reverse" }
   /// The replication origin of one database on the source, for the way back.

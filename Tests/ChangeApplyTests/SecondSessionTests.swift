@@ -150,6 +150,18 @@ struct SecondSessionTests {
     #expect(try held.pair.progress() == held.commits[1])
   }
 
+  /// A worker that has slept through the end of its first session must not go on in another: the next one has begun.
+  @Test func noSecondSessionComesToOneThatIsGone() throws {
+    let pair = try DatabasePair(Self.schema)
+    let session = try ApplySession.open(pair.cluster.parameters(pair.name + "_target"), origin: pair.origin)
+    defer { session.close() }
+    let second = try #require(session.second)
+    #expect(second.open(beside: session.backend) != nil)
+    second.close()
+    try pair.target.script("SELECT pg_terminate_backend(\(session.backend.pid), 10000)")
+    #expect(second.open(beside: session.backend) == nil)
+  }
+
   /// The server sees no deadlock: that the second session waits for the first is known here only.
   @Test func aGroupThatWaitsForTheOneBehindItGetsItsWay() throws {
     let held = try Held(

@@ -33,7 +33,7 @@ struct Cluster: Sendable {
       """
       initdb -D data -U postgres -A trust -E UTF8 --locale=C.UTF-8 --no-sync --no-instructions >initdb.log
       printf "%s\\n" "listen_addresses = ''" "unix_socket_directories = '$PWD'" "wal_level = logical" \
-        "max_replication_slots = 100" "max_connections = 60" "shared_buffers = '64MB'" "fsync = off" \
+        "max_replication_slots = 100" "max_connections = 200" "shared_buffers = '64MB'" "fsync = off" \
         "dynamic_shared_memory_type = mmap" "lc_messages = 'C'" "autovacuum = off" \
         "wal_writer_delay = 10s" "wal_writer_flush_after = 1GB" "max_prepared_transactions = 5" >>data/postgresql.conf
       pg_ctl start -s -w -t 60 -D data -l server.log >/dev/null 2>&1 </dev/null
