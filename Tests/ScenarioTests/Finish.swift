@@ -13,7 +13,10 @@ extension Scenarios {
         let source = try await Catalogs(scenario, .source, scenario.source)
         let target = try await Catalogs(scenario, .target, scenario.target)
         try await scenario.play("migrate")
+        try await makeSecondOrigins(scenario, on: .target)
         try await scenario.play("cutover")
+        #expect(try await scenario.sql(.target, "SELECT roname FROM pg_replication_origin") == [])
+        try await makeSecondOrigins(scenario, on: .source)
         try await scenario.applicationGoesOn(on: scenario.target)
         #expect(try await Catalogs(scenario, .source, scenario.source) != source)
 
@@ -41,6 +44,18 @@ extension Scenarios {
         let back = try await scenario.play("rollback", expecting: 1)
         #expect(back.text.contains("[migration.finished]"), "\(back.text)")
         try await scenario.applicationGoesOn(on: scenario.target)
+      }
+    }
+
+    /// As workers that had been far behind have left them.
+    private func makeSecondOrigins(_ scenario: Scenario, on role: Scenario.Role) async throws {
+      let origins = try await scenario.sql(
+        role, "SELECT roname FROM pg_replication_origin WHERE roname LIKE 'pgconvoy%'")
+      #expect(origins.count == 2)
+      for origin in origins {
+        let second = HandOffNames.secondOrigin(beside: origin[0])
+        try await scenario.sql(role, "SELECT pg_replication_origin_create($1)", [second])
+        try await scenario.sql(role, "SELECT pg_replication_origin_advance($1, '0/1')", [second])
       }
     }
 
