@@ -1,3 +1,4 @@
+import BlockingIO
 import PostgresClient
 import ReplicationModel
 
@@ -12,8 +13,11 @@ final class ApplyLanes {
   let first: BatchLane
   private let pipeline: TargetPipeline
   private var second: (lane: BatchLane, pipeline: TargetPipeline)?
-  /// Whether a second session may be opened, where there is none.
-  private var mayOpen: Bool
+  private let usesSecond: Bool
+  /// When a second session may be opened, where there is none.
+  private var nextTry = Deadline.now()
+  /// How long there is no second session where the server had no room for it.
+  private static let retryInterval = Duration.seconds(60)
   private var hasUsedSecond = false
   /// The last group that was submitted and may still be under way.
   private var last: CommitTurn?
@@ -25,7 +29,7 @@ final class ApplyLanes {
   /// - Parameter usesSecond: whether there may be a second session.
   init(_ pipeline: TargetPipeline, usesSecond: Bool) {
     self.pipeline = pipeline
-    mayOpen = usesSecond
+    self.usesSecond = usesSecond
     first = BatchLane(BatchWriter(pipeline), interrupt: pipeline.session.connection.interrupt)
   }
 
@@ -37,7 +41,7 @@ final class ApplyLanes {
   }
 
   /// Whether there is a second session, or may be one.
-  var mayUseSecond: Bool { second != nil || mayOpen }
+  var mayUseSecond: Bool { second != nil || usesSecond && nextTry.hasPassed }
 
   /// The group that the next one may start beside; nil where the next one has to be in the same session, or none is
   /// under way.
@@ -83,8 +87,8 @@ final class ApplyLanes {
   private func openSecond() throws(ApplyFailure) -> Bool {
     hasUsedSecond = true
     if second != nil { return true }
-    guard mayOpen, let session = pipeline.session.second?.open(beside: pipeline.session.backend) else {
-      mayOpen = false
+    guard let session = pipeline.session.second?.open(beside: pipeline.session.backend) else {
+      nextTry = .after(Self.retryInterval)
       return false
     }
     let pipeline = try TargetPipeline(session)
@@ -108,8 +112,7 @@ final class ApplyLanes {
 
   /// Closes the second session if it has not been used since the last call; nothing may be under way. It comes back when
   /// it is needed.
-  func rest(usesSecond: Bool) {
-    mayOpen = usesSecond
+  func rest() {
     defer { hasUsedSecond = false }
     if !hasUsedSecond { endSecond() }
   }
@@ -125,7 +128,6 @@ final class ApplyLanes {
     second?.lane.breakOff()
     first.end()
     endSecond()
-    mayOpen = false
   }
 
   private func endSecond() {

@@ -78,7 +78,6 @@ public final class ChangeApplier<Parser: RecordParser> {
 
   let pipeline: TargetPipeline
   let lanes: ApplyLanes
-  private let usesSecondSession: Bool
   var parser: Parser
   let limits: BatchLimits
   /// Tells the announcements of this applier from those of an earlier one, whose counts it does not know.
@@ -182,7 +181,6 @@ public final class ChangeApplier<Parser: RecordParser> {
     durable = start
     position = start
     pipeline = try TargetPipeline(session)
-    self.usesSecondSession = usesSecondSession
     lanes = ApplyLanes(pipeline, usesSecond: usesSecondSession)
   }
 
@@ -326,7 +324,7 @@ public final class ChangeApplier<Parser: RecordParser> {
   public func rest() throws(ApplyFailure) {
     guard !hasOpenGroup else { return }
     try moveFirstOrigin()
-    lanes.rest(usesSecond: usesSecondSession)
+    lanes.rest()
   }
 
   /// Has the server flush the WAL of everything recorded; only then `durable` may be confirmed to the source.

@@ -15,7 +15,6 @@ extension Scenarios {
         try await scenario.play("migrate")
         try await makeSecondOrigins(scenario, on: .target)
         try await scenario.play("cutover")
-        #expect(try await scenario.sql(.target, "SELECT roname FROM pg_replication_origin") == [])
         try await makeSecondOrigins(scenario, on: .source)
         try await scenario.applicationGoesOn(on: scenario.target)
         #expect(try await Catalogs(scenario, .source, scenario.source) != source)
@@ -51,7 +50,7 @@ extension Scenarios {
     private func makeSecondOrigins(_ scenario: Scenario, on role: Scenario.Role) async throws {
       let origins = try await scenario.sql(
         role, "SELECT roname FROM pg_replication_origin WHERE roname LIKE 'pgconvoy%'")
-      #expect(origins.count == 2)
+      #expect(!origins.isEmpty)
       for origin in origins {
         let second = HandOffNames.secondOrigin(beside: origin[0])
         try await scenario.sql(role, "SELECT pg_replication_origin_create($1)", [second])

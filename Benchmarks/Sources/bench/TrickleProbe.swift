@@ -69,6 +69,8 @@ final class TrickleWriter: Sendable {
 /// Looks at the target, for transactions in the order of their commits.
 struct Observer {
   private static let patience = 60.0
+  /// Microseconds between two questions: two cores that are asked without end have no time for what is asked about.
+  private static let pause: UInt32 = 100
   private let connection: PostgresConnection
 
   init(_ target: Cluster, _ database: String) throws {
@@ -89,6 +91,7 @@ struct Observer {
     for (place, id) in writer.ids.enumerated() {
       let committed = try writer.committed(place)
       while seen < id {
+        if !questions.isEmpty { usleep(Self.pause) }
         let asked = now()
         seen = try newest()
         seenAt = now()
