@@ -18,8 +18,6 @@ struct SecondSessionTests {
   /// Full with each transaction of the tests.
   private static let limits = BatchLimits(changes: 10, bytes: 1 << 20, least: 10)
 
-  private struct NotThere: Error {}
-
   /// A pair whose target holds back whoever changes row 1 of `t`, and what two transactions have changed on the source.
   private struct Held {
     let pair: DatabasePair
@@ -47,18 +45,20 @@ struct SecondSessionTests {
       return applier
     }
 
-    /// Waits until so many sessions of appliers are there, or are in some state.
+    /// Has both committed, and the worker end before it has moved the first origin.
+    ///
+    /// - Returns: what it has called durable.
+    func applyBothAndDie() throws -> LSN {
+      let applier = try applyBoth()
+      try holder.script("COMMIT")
+      try applier.drainLanes()
+      applier.die()
+      try awaitSessions(0)
+      return applier.durable
+    }
+
     func awaitSessions(_ number: Int, where condition: String = "true") throws {
-      let deadline = Deadline.after(.seconds(20))
-      while try pair.target.query(
-        """
-        SELECT FROM pg_stat_activity
-         WHERE datname = current_database() AND pid NOT IN ($1, pg_backend_pid()) AND \(condition)
-        """, ["\(holder.backendPID)"]
-      ).rowCount != number {
-        guard !deadline.hasPassed else { throw NotThere() }
-        try pair.target.query("SELECT pg_sleep(0.01)")
-      }
+      try pair.awaitSessions(number, where: condition, besides: holder.backendPID)
     }
 
     /// Waits until somebody keeps others from writing to `t`.
@@ -110,14 +110,10 @@ struct SecondSessionTests {
 
   @Test func aWorkerThatDiesLeavesTheFurtherOriginToTheNext() throws {
     let held = try Held(Self.first, "BEGIN; \(Self.second); COMMIT")
-    let applier = try held.applyBoth()
-    try held.holder.script("COMMIT")
-    try applier.drainLanes()
-    applier.end()
-    applier.pipeline.session.close()
+    let durable = try held.applyBothAndDie()
     // What the source was told, and what others look at, is never ahead of the first origin.
     #expect(try held.pair.progress() == held.commits[0])
-    #expect(applier.durable <= held.commits[0])
+    #expect(durable <= held.commits[0])
     #expect(try held.secondProgress() == held.commits[1])
     let next = try held.pair.applier(from: held.commits[1], limits: Self.limits)
     #expect(try held.pair.progress(durable: true) == held.commits[1])
@@ -130,12 +126,7 @@ struct SecondSessionTests {
   /// A session of a worker that is gone may still have its COMMIT before it.
   @Test func nobodyBeginsWhileTheSecondOriginIsHeld() throws {
     let held = try Held(Self.first, "BEGIN; \(Self.second); COMMIT")
-    let applier = try held.applyBoth()
-    try held.holder.script("COMMIT")
-    try applier.drainLanes()
-    applier.end()
-    applier.pipeline.session.close()
-    try held.awaitSessions(0)
+    _ = try held.applyBothAndDie()
     let other = try PostgresConnection.connect(held.pair.target.parameters)
     let origin = HandOffNames.secondOrigin(beside: held.pair.origin)
     try other.query("SELECT pg_replication_origin_session_setup($1)", [origin])
@@ -158,7 +149,9 @@ struct SecondSessionTests {
     let second = try #require(session.second)
     #expect(second.open(beside: session.backend) != nil)
     second.close()
+    try pair.awaitSessions(1)
     try pair.target.script("SELECT pg_terminate_backend(\(session.backend.pid), 10000)")
+    try pair.awaitSessions(0)
     #expect(second.open(beside: session.backend) == nil)
   }
 
@@ -176,8 +169,7 @@ struct SecondSessionTests {
     #expect(failure?.reason == .batchMismatch)
     #expect(applier.isBatching)
     #expect(applier.replayEnd >= held.commits[1])
-    applier.end()
-    applier.pipeline.session.close()
+    applier.die()
     try held.awaitSessions(0)
     // Once more, as a worker does.
     let progress = try held.pair.progress()
@@ -200,8 +192,7 @@ struct SecondSessionTests {
     #expect(failure?.reason == .batchMismatch)
     #expect(failure?.description.contains("10 rows hit 9") == true, "\(String(describing: failure))")
     #expect(applier.recorded == held.pair.start)
-    applier.end()
-    applier.pipeline.session.close()
+    applier.die()
     #expect(try held.pair.progress() == held.pair.start)
     #expect(try held.secondProgress() ?? .invalid == .invalid)
     #expect(try held.values(2...20) == ["old"])
@@ -275,5 +266,31 @@ struct SecondSessionTests {
     try held.holder.script("COMMIT")
     try applier.commitGroup()
     try pair.expectEqual()
+  }
+}
+
+private struct NotThere: Error {}
+
+extension DatabasePair {
+  /// Waits until so many sessions of appliers are there, or are in some state.
+  fileprivate func awaitSessions(_ number: Int, where condition: String = "true", besides other: Int32 = 0) throws {
+    let deadline = Deadline.after(.seconds(20))
+    while try target.query(
+      """
+      SELECT FROM pg_stat_activity
+       WHERE datname = current_database() AND pid NOT IN ($1, pg_backend_pid()) AND \(condition)
+      """, ["\(other)"]
+    ).rowCount != number {
+      guard !deadline.hasPassed else { throw NotThere() }
+      try target.query("SELECT pg_sleep(0.01)")
+    }
+  }
+}
+
+extension ChangeApplier {
+  /// What is left of a worker that was killed.
+  fileprivate func die() {
+    end()
+    pipeline.session.close()
   }
 }
