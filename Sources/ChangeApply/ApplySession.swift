@@ -71,7 +71,7 @@ public struct ApplySession {
     _ parameters: ConnectionParameters, origin: String
   ) throws(PostgresError) -> ApplySession {
     let second = SecondSession(parameters, origin: HandOffNames.secondOrigin(beside: origin))
-    let session = try open(parameters, origin: origin, second: second, interrupt: WakeUp())
+    let session = try take(origin, on: connect(parameters, interrupt: WakeUp()), second: second)
     do throws(PostgresError) {
       if let reached = try second.takeUp(session.connection) { try session.move(to: reached) }
       try session.connection.enterPipeline()
@@ -82,21 +82,27 @@ public struct ApplySession {
     return session
   }
 
-  /// Not in a pipeline yet.
-  fileprivate static func open(
-    _ parameters: ConnectionParameters, origin: String, second: SecondSession?, interrupt: WakeUp
-  ) throws(PostgresError) -> ApplySession {
+  fileprivate static func connect(
+    _ parameters: ConnectionParameters, interrupt: WakeUp
+  ) throws(PostgresError) -> PostgresConnection {
     var parameters = parameters
     parameters.settings.merge(canonicalTextSettings) { _, canonical in canonical }
     parameters.settings.merge(pinnedSettings) { _, pinned in pinned }
-    let connection = try PostgresConnection.connect(parameters, interrupt: interrupt)
-    let start = try connection.query(
-      "SELECT backend_start::text FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()",
-      until: .after(.seconds(30)))
-    let session = ApplySession(connection: connection, backendStart: start.first ?? "", second: second)
+    return try PostgresConnection.connect(parameters, interrupt: interrupt)
+  }
+
+  /// Not in a pipeline yet.
+  fileprivate static func take(
+    _ origin: String, on connection: PostgresConnection, second: SecondSession?
+  ) throws(PostgresError) -> ApplySession {
+    let taken = try connection.query(
+      """
+      SELECT pg_catalog.pg_replication_origin_session_setup($1), backend_start::text
+        FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()
+      """, [origin], until: .after(.seconds(30)))
+    let session = ApplySession(
+      connection: connection, backendStart: taken.rows.first?.string(1) ?? "", second: second)
     try session.pin()
-    try connection.query(
-      "SELECT pg_catalog.pg_replication_origin_session_setup($1)", [origin], until: .after(.seconds(30)))
     return session
   }
 
@@ -191,7 +197,7 @@ final class SecondSession {
   func takeUp(_ first: PostgresConnection) throws(PostgresError) -> LSN? {
     guard try exists(first) else { return nil }
     do throws(PostgresError) {
-      let session = try ApplySession.open(parameters, origin: origin, second: nil, interrupt: interrupt)
+      let session = try take(ApplySession.connect(parameters, interrupt: interrupt))
       defer { session.close() }
       return try session.progress()
     } catch  where error.sqlState == .configurationLimitExceeded {
@@ -213,8 +219,9 @@ final class SecondSession {
   func open(beside first: ApplySession.Backend) -> ApplySession? {
     if let session { return session }
     do throws(PostgresError) {
-      try makeOrigin()
-      let session = try ApplySession.open(parameters, origin: origin, second: nil, interrupt: interrupt)
+      let connection = try ApplySession.connect(parameters, interrupt: interrupt)
+      try makeOrigin(connection)
+      let session = try take(connection)
       self.session = session
       guard try first.isThere(session.connection) else {
         close()
@@ -242,9 +249,11 @@ final class SecondSession {
     try session.connection.query("SELECT pg_catalog.pg_replication_origin_drop($1)", [origin], until: deadline)
   }
 
-  private func makeOrigin() throws(PostgresError) {
-    let connection = try PostgresConnection.connect(parameters, interrupt: interrupt)
-    defer { connection.close() }
+  private func take(_ connection: PostgresConnection) throws(PostgresError) -> ApplySession {
+    try ApplySession.take(origin, on: connection, second: nil)
+  }
+
+  private func makeOrigin(_ connection: PostgresConnection) throws(PostgresError) {
     guard try !exists(connection), try hasRoom(connection, alreadyTaken: false) else { return }
     try connection.query(
       "SELECT pg_catalog.pg_replication_origin_create($1)", [origin], until: .after(.seconds(30)))

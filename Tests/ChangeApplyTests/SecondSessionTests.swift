@@ -123,6 +123,23 @@ struct SecondSessionTests {
     try held.pair.expectEqual()
   }
 
+  /// Who waits for an announcement looks at the first origin.
+  @Test func aMarkerIsTheFirstSessions() throws {
+    let held = try Held(
+      Self.first,
+      "BEGIN; \(Self.second); SELECT pg_logical_emit_message(true, 'pgconvoy.marker', 'ab12'); COMMIT")
+    try held.holder.script("COMMIT")
+    // The first group is under way when the second one comes.
+    try held.pair.target.script("ALTER TABLE t ADD CHECK (pg_sleep(0.02) IS NOT NULL) NOT VALID")
+    let applier = try held.pair.applier(limits: Self.limits)
+    applier.hasBacklog = true
+    try applier.apply(held.records)
+    try applier.drainLanes()
+    #expect(try held.pair.progress() == held.commits[1])
+    #expect(try held.secondProgress() == nil)
+    try held.pair.expectEqual()
+  }
+
   /// A session of a worker that is gone may still have its COMMIT before it.
   @Test func nobodyBeginsWhileTheSecondOriginIsHeld() throws {
     let held = try Held(Self.first, "BEGIN; \(Self.second); COMMIT")
