@@ -53,15 +53,15 @@ let package = Package(
         logging,
       ]),
     room("RemoteHost", ["CLibSSH2", "ReplicationModel", "BlockingIO"]),
-    room("Inventory", ["ReplicationModel", yams]),
+    room("Inventory", ["ReplicationModel", "LogicalDecoding", yams]),
     room("Playbook", ["ReplicationModel", "Inventory"]),
     room("Journal", ["ReplicationModel", "BlockingIO", grdb]),
     room("StatusReport", ["ReplicationModel"]),
     room(
       "MigrationSteps",
       [
-        "ReplicationModel", "BlockingIO", "PostgresClient", "ChangeApply", "DatabaseSync", "RemoteHost", "Inventory",
-        "Playbook", "Journal", "StatusReport", logging,
+        "ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding", "ChangeApply", "DatabaseSync",
+        "RemoteHost", "Inventory", "Playbook", "Journal", "StatusReport", logging,
       ]),
     room("Lab", ["ReplicationModel", "BlockingIO", "PostgresClient"]),
     .executableTarget(
@@ -80,14 +80,14 @@ let package = Package(
       "ChangeApplyTests", ["ChangeApply", "LogicalDecoding", "ReplicationModel", "PostgresClient", "BlockingIO"]),
     tests("DatabaseSyncTests", ["DatabaseSync", "ReplicationModel"]),
     tests("RemoteHostTests", ["RemoteHost", "ReplicationModel"]),
-    tests("InventoryTests", ["Inventory", "ReplicationModel"]),
+    tests("InventoryTests", ["Inventory", "LogicalDecoding", "ReplicationModel"]),
     tests("PlaybookTests", ["Playbook", "Inventory", "ReplicationModel"]),
     tests("JournalTests", ["Journal", "BlockingIO", "ReplicationModel"]),
     tests(
       "MigrationStepsTests",
       [
-        "MigrationSteps", "ReplicationModel", "Inventory", "Playbook", "Journal", "PostgresClient", "RemoteHost", "Lab",
-        "StatusReport", logging,
+        "MigrationSteps", "ReplicationModel", "LogicalDecoding", "Inventory", "Playbook", "Journal", "PostgresClient",
+        "RemoteHost", "Lab", "StatusReport", logging,
       ]),
     tests("StatusReportTests", ["StatusReport", "ReplicationModel"]),
     tests("LabTests", ["Lab", "ReplicationModel", "PostgresClient", "BlockingIO", "LabProgram"]),

@@ -201,6 +201,7 @@ public final class ChangeApplier<Parser: RecordParser> {
   /// Applies one record of the stream.
   ///
   /// - Parameter storage: what the record stands in, and what is kept for as long as any of it is needed.
+  // Not asked for by anything but speed: a parser without its line is read all the same.
   @specialized(where Parser == PgoutputParser)
   @specialized(where Parser == TestDecodingParser)
   public func apply(

@@ -221,16 +221,9 @@ public final class DatabaseWorker: Sendable {
       session.close()
     }
     let start = try checkedStart()
-    switch start.plugin {
-    case .testDecoding:
-      try stream(
-        start, of: TestDecodingParser(), to: session, manner, steppingOver: &steppingOver,
-        onStart: onStart, onProgress: onProgress)
-    case .pgoutput:
-      try stream(
-        start, of: PgoutputParser(), to: session, manner, steppingOver: &steppingOver,
-        onStart: onStart, onProgress: onProgress)
-    }
+    try stream(
+      start, of: start.plugin.makeParser(), to: session, manner, steppingOver: &steppingOver,
+      onStart: onStart, onProgress: onProgress)
   }
 
   private func stream(
@@ -356,9 +349,10 @@ public final class DatabaseWorker: Sendable {
     let invariants = try StartInvariants.read(source: source, target: target, assignment: assignment)
     let position = try invariants.startPosition(for: assignment)
     guard let name = invariants.slot?.plugin, let plugin = OutputPlugin(rawValue: name) else {
+      let known = OutputPlugin.allCases.map(\.name).joined(separator: " and ")
       throw ConvoyError(
         "sync.slot-plugin", "slot \(assignment.slot) is of plugin \(invariants.slot?.plugin ?? "")",
-        at: assignment.place, hint: "pgconvoy reads test_decoding and pgoutput; this slot is none of its own")
+        at: assignment.place, hint: "pgconvoy reads \(known); this slot is none of its own")
     }
     return Beginning(position: position, sourceEnd: invariants.sourceFlush, plugin: plugin)
   }

@@ -1,4 +1,5 @@
 import BlockingIO
+public import LogicalDecoding
 public import PostgresClient
 public import ReplicationModel
 
@@ -19,7 +20,7 @@ public struct StartInvariants: Sendable, Equatable {
 
     public init(
       databaseOID: UInt32?, confirmedFlush: LSN?, isLost: Bool, isTwoPhase: Bool,
-      plugin: String = OutputPlugin.testDecoding.rawValue
+      plugin: String = OutputPlugin.usual.name
     ) {
       self.plugin = plugin
       self.databaseOID = databaseOID

@@ -15,7 +15,7 @@ public struct WorkerAssignment: Sendable {
   public var source: ConnectionParameters
   public var target: ConnectionParameters
   public var slot: String
-  /// Of all tables; where the slot's plugin is pgoutput.
+  /// Of all tables; where the slot's plugin needs one.
   public var publication: String
   public var origin: String
   /// The source's table of statements, where DDL is carried over.

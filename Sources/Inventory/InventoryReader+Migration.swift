@@ -1,3 +1,4 @@
+import LogicalDecoding
 import ReplicationModel
 
 /// A migration before its hosts are looked up.
@@ -82,7 +83,7 @@ extension InventoryReader {
     return MigrationSettings(
       services: layers.value("services", default: [], services),
       versionCheck: layers.optional("version_check", problems.string),
-      plugin: layers.value("plugin", default: .testDecoding) { problems.choice($0) },
+      plugin: layers.value("plugin", default: .usual) { problems.choice($0) },
       ddl: layers.value("ddl", default: .report) { problems.choice($0) },
       oldData: layers.value("old_data", default: .keep) { problems.choice($0) },
       handOff: HandOffSettings(

@@ -1,3 +1,4 @@
+import LogicalDecoding
 import ReplicationModel
 
 /// Renders an inventory for people: `pgconvoy inventory list` and `inventory show`. Passwords never show.
@@ -51,7 +52,7 @@ public enum InventoryText {
       ("except", list(migration.databases.except.map(\.text))),
       ("services", list(migration.services.map(text))),
       ("version_check", migration.versionCheck),
-      ("plugin", migration.plugin.rawValue),
+      ("plugin", migration.plugin.name),
       ("ddl", migration.ddl.rawValue),
       ("old_data", migration.oldData.rawValue),
       ("hand_off.lock_timeout", Quantities.text(migration.handOff.lockTimeout)),

@@ -1,4 +1,4 @@
-public import ReplicationModel
+public import LogicalDecoding
 
 /// The two ends of a migration.
 public enum Side: String, Sendable, CaseIterable, Hashable {

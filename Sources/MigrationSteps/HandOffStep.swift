@@ -1,5 +1,6 @@
 import Inventory
 import Journal
+import LogicalDecoding
 import Playbook
 import PostgresClient
 import RemoteHost
@@ -49,10 +50,10 @@ struct HandOffStep: Step {
       + databases.flatMap { database in
         let slot = names.slot(databaseOID: database.oid)
         let plugin = context.migration.plugin
-        let publication = plugin == .pgoutput ? HandOffSQL.makePublication(slot) : []
+        let publication = plugin.needsPublication ? HandOffSQL.makePublication(slot) : []
         return publication.map { PlannedAction(host: source.name, database: database.name, $0) } + [
           PlannedAction(
-            host: source.name, database: database.name, HandOffSQL.createSlot, [slot, plugin.rawValue])
+            host: source.name, database: database.name, HandOffSQL.createSlot, [slot, plugin.name])
         ]
       } + [
         .init(
@@ -123,7 +124,7 @@ struct HandOffStep: Step {
         dropSlotSQL, [names.physicalSlot]),
       .init(host: host, target.passfileRemoval),
     ]
-    if context.migration.plugin == .pgoutput {
+    if context.migration.plugin.needsPublication {
       for database in databases {
         let statement = HandOffSQL.dropPublication(names.slot(databaseOID: database.oid))
         actions.append(.init(host: host, database: database.name, statement))
@@ -138,9 +139,9 @@ struct HandOffStep: Step {
     let plugin = context.migration.plugin
     for database in databases {
       let slot = names.reverseSlot(databaseOID: database.oid)
-      let publication = plugin == .pgoutput ? HandOffSQL.makePublication(slot) : []
+      let publication = plugin.needsPublication ? HandOffSQL.makePublication(slot) : []
       actions += publication.map { PlannedAction(host: host, database: database.name, $0) }
-      actions.append(.init(host: host, database: database.name, HandOffSQL.createSlot, [slot, plugin.rawValue]))
+      actions.append(.init(host: host, database: database.name, HandOffSQL.createSlot, [slot, plugin.name]))
     }
     return actions
   }

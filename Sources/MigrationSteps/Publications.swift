@@ -1,10 +1,11 @@
 import Inventory
 import Journal
+import LogicalDecoding
 import PostgresClient
 import ReplicationModel
 
 extension HandOffDatabase {
-  /// Where the plugin is pgoutput.
+  /// Where the plugin needs one.
   var publicationName: String { slotName }
 }
 
@@ -16,7 +17,7 @@ func makePublication(_ session: PostgresSession, _ name: String) async throws {
 /// Drops the publications of the forward streams on one side. The copy has brought the source's along, and a source keeps
 /// refusing updates of tables without a replica identity as long as it has one.
 func dropPublications(_ context: MigrationContext, _ side: Side, of databases: [HandOffDatabase]) async throws {
-  guard context.migration.plugin == .pgoutput else { return }
+  guard context.migration.plugin.needsPublication else { return }
   for database in databases {
     try await dropPublication(context, side, database.publicationName, in: database.name)
   }

@@ -1,5 +1,6 @@
 import Inventory
 import Journal
+import LogicalDecoding
 import Playbook
 import PostgresClient
 import ReplicationModel
@@ -73,12 +74,12 @@ struct SlotCreation {
         // The creation waits on the transaction locks of everyone else; statement_timeout would not do for a walsender.
         try await session.query(
           "SELECT pg_catalog.set_config('lock_timeout', $1, false)", [String(limits.lockTimeout.milliseconds)])
-        if context.migration.plugin == .pgoutput {
+        if context.migration.plugin.needsPublication {
           // Before the slot, whose decoding looks the publication up as of each change.
           try await makePublication(session, database.publicationName)
         }
         try await session.query(
-          HandOffSQL.createSlot, [database.slotName, context.migration.plugin.rawValue], within: limits.deadline)
+          HandOffSQL.createSlot, [database.slotName, context.migration.plugin.name], within: limits.deadline)
       }
     } catch let error as PostgresError {
       guard error.sqlState == .lockNotAvailable || error.reason == .deadline else {

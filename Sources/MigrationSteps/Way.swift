@@ -1,5 +1,6 @@
 import Inventory
 import Journal
+import LogicalDecoding
 import Playbook
 import PostgresClient
 import ReplicationModel
@@ -27,8 +28,8 @@ struct Way {
         try await context.withNewSession(direction.from, database: database.name) { session in
           // Before the slot, as at the hand-off.
           let plugin = context.migration.plugin
-          if plugin == .pgoutput { try await makePublication(session, name) }
-          try await session.query(HandOffSQL.createSlot, [name, plugin.rawValue], within: Self.slotDeadline)
+          if plugin.needsPublication { try await makePublication(session, name) }
+          try await session.query(HandOffSQL.createSlot, [name, plugin.name], within: Self.slotDeadline)
         }
       } catch {
         throw placed(error, database)
@@ -76,9 +77,9 @@ struct Way {
     let plugin = context.migration.plugin
     for database in record.databases where !slots.contains(record.slot(database, direction)) {
       let slot = record.slot(database, direction)
-      let publication = plugin == .pgoutput ? HandOffSQL.makePublication(slot) : []
+      let publication = plugin.needsPublication ? HandOffSQL.makePublication(slot) : []
       actions += publication.map { .init(host: from.name, database: database.name, $0) }
-      actions.append(.init(host: from.name, database: database.name, HandOffSQL.createSlot, [slot, plugin.rawValue]))
+      actions.append(.init(host: from.name, database: database.name, HandOffSQL.createSlot, [slot, plugin.name]))
     }
     actions.append(.init(host: from.name, database: from.postgres.maintenanceDatabase, HandOffSQL.flush))
     for database in record.databases {
@@ -105,7 +106,7 @@ struct Way {
     var actions = record.slots(direction).filter(present.contains).map {
       PlannedAction(host: host.name, database: host.postgres.maintenanceDatabase, dropSlotSQL, [$0])
     }
-    guard context.migration.plugin == .pgoutput else { return actions }
+    guard context.migration.plugin.needsPublication else { return actions }
     for database in record.databases {
       let statement = HandOffSQL.dropPublication(record.slot(database, direction))
       actions.append(.init(host: host.name, database: database.name, statement))
@@ -116,7 +117,7 @@ struct Way {
   /// Takes the slots away, and what they read, for they would hold the server's WAL for ever.
   func dropSlots() async throws {
     try await MigrationSteps.dropSlots(context, direction.from, names: record.slots(direction))
-    guard context.migration.plugin == .pgoutput else { return }
+    guard context.migration.plugin.needsPublication else { return }
     for database in record.databases {
       try await dropPublication(context, direction.from, record.slot(database, direction), in: database.name)
     }

@@ -1,5 +1,6 @@
 import Foundation
 import Inventory
+import LogicalDecoding
 import ReplicationModel
 import Testing
 

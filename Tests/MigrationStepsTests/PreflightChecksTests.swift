@@ -1,4 +1,5 @@
 import Inventory
+import LogicalDecoding
 import ReplicationModel
 import Testing
 
@@ -268,6 +269,17 @@ struct PreflightChecksTests {
       $0.cluster.change { $0.outputPluginError = "no such file" }
       $0.target.machine.change { $0.outputPlugin = .missing(directory: "/pg/lib") }
     },
+    Case(
+      "PluginWithoutMarkers",
+      [
+        "error preflight.postgres-version the source runs PostgreSQL 13, the target's programs are of version 15",
+        "error preflight.output-plugin pgoutput carries no logical messages before PostgreSQL 14",
+      ]
+    ) {
+      $0.migration.plugin = .pgoutput
+      $0.source.role.change { $0.serverVersion = 139999 }
+    },
+    Case("PluginWithMarkers", []) { $0.migration.plugin = .pgoutput },
     Case(
       "AddressMeansAnotherServer",
       ["error preflight.other-server seen from new, 10.0.1.10:5432 is another server than seen from here"]

@@ -1,4 +1,5 @@
 import BlockingIO
+import LogicalDecoding
 import PostgresClient
 import ReplicationModel
 

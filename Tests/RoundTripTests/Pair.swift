@@ -31,7 +31,7 @@ struct Pair {
       targets.append(target)
     }
     let connection = try server.connect(source)
-    if plugin == .pgoutput {
+    if plugin.needsPublication {
       try connection.script("CREATE PUBLICATION \(quotedIdentifier(Self.publication)) FOR ALL TABLES")
     }
     for target in targets {

@@ -1,4 +1,5 @@
 import Foundation
+import LogicalDecoding
 import ReplicationModel
 
 /// One run of the round trip as a value: made from a seed, cut smaller, written down and read again.

@@ -95,10 +95,7 @@ struct Replay {
   private mutating func attempt(
     _ strictUntil: LSN, _ deadline: Deadline, _ outcome: inout ReplayOutcome
   ) throws -> End {
-    switch plugin {
-    case .testDecoding: try attempt(TestDecodingParser(), strictUntil, deadline, &outcome)
-    case .pgoutput: try attempt(PgoutputParser(), strictUntil, deadline, &outcome)
-    }
+    try attempt(plugin.makeParser(), strictUntil, deadline, &outcome)
   }
 
   private mutating func attempt(

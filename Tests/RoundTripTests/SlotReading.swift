@@ -1,5 +1,6 @@
 import BlockingIO
 import Glibc
+import LogicalDecoding
 import PostgresClient
 import ReplicationModel
 import Testing

@@ -1,4 +1,5 @@
 import Glibc
+import LogicalDecoding
 import PostgresClient
 import ReplicationModel
 import Testing

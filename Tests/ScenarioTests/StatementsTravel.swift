@@ -1,3 +1,4 @@
+import LogicalDecoding
 import PostgresClient
 import ReplicationModel
 import Testing

@@ -1,4 +1,5 @@
 import Foundation
+import LogicalDecoding
 import PostgresClient
 
 /// `bench run --dir DIR OPTIONS`, which `scripts/bench` calls; `bench drain ORDER`, which it calls itself.

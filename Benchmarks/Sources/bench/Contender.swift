@@ -1,4 +1,5 @@
 import Foundation
+import LogicalDecoding
 import PostgresClient
 import ReplicationModel
 

@@ -1,4 +1,5 @@
 import Inventory
+import LogicalDecoding
 import ReplicationModel
 
 /// What each selected database holds that its stream cannot carry, or not as people think.
@@ -40,14 +41,15 @@ enum DatabaseChecks {
   @Sendable static func identity(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
     try each(facts) { name, database in
       let tables = database.tablesWithoutIdentity
-      if facts.migration.plugin == .pgoutput, !tables.isEmpty {
+      let plugin = facts.migration.plugin
+      if plugin.needsPublication, !tables.isEmpty {
         // A publication of all tables has the source itself refuse such changes.
         return [
           Finding(
             .error, "preflight.no-replica-identity", host: facts.name(.source), database: name, object: tables[0].name,
-            "no replica identity, which plugin: pgoutput asks of every table: " + shortList(tables.map(\.label)),
+            "no replica identity, which plugin: \(plugin.name) asks of every table: " + shortList(tables.map(\.label)),
             consequence: "the source would refuse every update and delete of these tables from the hand-off on",
-            remedy: remedy(tables) + ", or set plugin: test_decoding")
+            remedy: remedy(tables) + ", or set plugin: \(OutputPlugin.usual.name)")
         ]
       }
       let changed = tables.filter { $0.changes > 0 }

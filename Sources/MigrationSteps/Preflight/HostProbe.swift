@@ -1,5 +1,6 @@
 import Glibc
 import Inventory
+import LogicalDecoding
 import PostgresClient
 import RemoteHost
 import ReplicationModel
@@ -60,7 +61,7 @@ extension PreflightReader {
       var command = control.shell(
         Self.machineScript,
         [
-          control.dataDirectory, control.binDirectory, migration.plugin.rawValue, control.host.postgres.address,
+          control.dataDirectory, control.binDirectory, migration.plugin.name, control.host.postgres.address,
           String(control.host.postgres.port),
         ] + HostChecks.neededPrograms,
         environment: ["LC_ALL": "C"], deadline: Self.deadline)

@@ -1,4 +1,5 @@
 import Inventory
+import LogicalDecoding
 import ReplicationModel
 
 /// What physical and logical replication need of the source.
@@ -103,25 +104,26 @@ enum ReplicationChecks {
 
   @Sendable static func sourcePlugin(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
     let version = try facts.source.role.get().serverVersion
-    if facts.migration.plugin == .pgoutput, version < OutputPlugin.pgoutputSince {
+    let plugin = facts.migration.plugin
+    if version < plugin.since {
       return [
         Finding(
-          .error, "preflight.output-plugin", host: facts.name(.source), object: OutputPlugin.pgoutput.rawValue,
-          "pgoutput carries no logical messages before PostgreSQL 14",
-          consequence: "the cutover would wait for its markers for ever", remedy: "set plugin: test_decoding")
+          .error, "preflight.output-plugin", host: facts.name(.source), object: plugin.name,
+          "\(plugin.name) carries no logical messages before PostgreSQL \(plugin.since / 10000)",
+          consequence: "the cutover would wait for its markers for ever",
+          remedy: "set plugin: \(OutputPlugin.usual.name)")
       ]
     }
     guard let words = try facts.cluster.get().outputPluginError else { return [] }
-    let plugin = facts.migration.plugin.rawValue
     return [
       Finding(
-        .error, "preflight.output-plugin", host: facts.name(.source), object: plugin,
-        "\(plugin) cannot be loaded: \(words)", consequence: "no logical slot can be made", remedy: packageHint)
+        .error, "preflight.output-plugin", host: facts.name(.source), object: plugin.name,
+        "\(plugin.name) cannot be loaded: \(words)", consequence: "no logical slot can be made", remedy: packageHint)
     ]
   }
 
   @Sendable static func targetPlugin(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
-    let plugin = facts.migration.plugin.rawValue
+    let plugin = facts.migration.plugin.name
     let consequence = "there would be no way back after the cutover"
     switch try facts.target.machine.get().outputPlugin {
     case .present: return []

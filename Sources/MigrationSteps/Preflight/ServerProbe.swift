@@ -1,4 +1,5 @@
 import Inventory
+import LogicalDecoding
 import PostgresClient
 import RemoteHost
 import ReplicationModel
@@ -212,7 +213,7 @@ extension PreflightReader {
   private func outputPluginError() async throws -> String? {
     do {
       try await context.withNewSession(.source) { session in
-        _ = try await session.script("LOAD \(quotedLiteral(migration.plugin.rawValue))", within: Self.deadline)
+        _ = try await session.script("LOAD \(quotedLiteral(migration.plugin.name))", within: Self.deadline)
       }
       return nil
     } catch let error as PostgresError where error.reason == .server {

@@ -1,5 +1,6 @@
 import Inventory
 import Journal
+import LogicalDecoding
 import PostgresClient
 import ReplicationModel
 
@@ -140,7 +141,7 @@ private struct SnapshotOpening {
       let row = try await session.script(
         """
         CREATE_REPLICATION_SLOT "pgconvoy_verify_\(HandOffNames.random().nonce)" TEMPORARY LOGICAL \
-        \(context.migration.plugin.rawValue) EXPORT_SNAPSHOT
+        \(context.migration.plugin.name) EXPORT_SNAPSHOT
         """, within: SnapshotPair.slotPatience * 4
       ).rows.first
       guard let position = row?[1].flatMap({ LSN($0) }), let snapshot = row?[2] else {

@@ -1,6 +1,7 @@
 import BlockingIO
 import FoundationEssentials
 import Glibc
+import LogicalDecoding
 import PostgresClient
 import ReplicationModel
 import Testing
