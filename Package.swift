@@ -45,7 +45,9 @@ let package = Package(
     room("PostgresClient", ["CLibPQ", "ReplicationModel", "BlockingIO"]),
     room("LogicalDecoding", ["ReplicationModel"]),
     room("ReplicationStream", ["ReplicationModel", "BlockingIO", "PostgresClient"]),
-    room("ChangeApply", ["ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding"]),
+    room("StatementReplication", ["ReplicationModel", "PostgresClient", "LogicalDecoding"]),
+    room(
+      "ChangeApply", ["ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding", "StatementReplication"]),
     room(
       "DatabaseSync",
       [
@@ -60,7 +62,7 @@ let package = Package(
     room(
       "MigrationSteps",
       [
-        "ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding", "ChangeApply", "DatabaseSync",
+        "ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding", "StatementReplication", "DatabaseSync",
         "RemoteHost", "Inventory", "Playbook", "Journal", "StatusReport", logging,
       ]),
     room("Lab", ["ReplicationModel", "BlockingIO", "PostgresClient"]),
@@ -76,8 +78,10 @@ let package = Package(
     tests("PostgresClientTests", ["PostgresClient", "Lab", "BlockingIO", "ReplicationModel"]),
     tests("LogicalDecodingTests", ["LogicalDecoding", "ReplicationModel"]),
     tests("ReplicationStreamTests", ["ReplicationStream", "ReplicationModel", "BlockingIO", "PostgresClient"]),
+    tests("StatementReplicationTests", ["StatementReplication", "LogicalDecoding"]),
     tests(
-      "ChangeApplyTests", ["ChangeApply", "LogicalDecoding", "ReplicationModel", "PostgresClient", "BlockingIO"]),
+      "ChangeApplyTests",
+      ["ChangeApply", "StatementReplication", "LogicalDecoding", "ReplicationModel", "PostgresClient", "BlockingIO"]),
     tests("DatabaseSyncTests", ["DatabaseSync", "ReplicationModel"]),
     tests("RemoteHostTests", ["RemoteHost", "ReplicationModel"]),
     tests("InventoryTests", ["Inventory", "LogicalDecoding", "ReplicationModel"]),

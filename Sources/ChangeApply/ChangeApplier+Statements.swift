@@ -1,6 +1,7 @@
 import LogicalDecoding
 import PostgresClient
 public import ReplicationModel
+import StatementReplication
 
 /// Statements of `ddl: replicate`, each a barrier in the stream: what came before it is on the target, what comes
 /// behind it is applied to the tables as they are then.
@@ -49,29 +50,19 @@ extension ChangeApplier {
   }
 
   private func carryOut(_ statement: RecordedStatement, lsn: LSN) throws(ApplyFailure) {
-    let verdict = statement.verdict
-    switch (statement.event, verdict) {
-    case (_, .passOver): return
-    case (.start, .refuse):
-      // It may be about a temporary table: its end says so, or what it is.
-      return
-    case (.start, .run): try runInTransaction(statement, statement.command ?? [])
-    case (.start, .runWithoutData(let command)): try runInTransaction(statement, command)
-    case (_, .refuse(let reason)): throw refusal(reason)
-    case (_, .runInstead(let command)): try runInTransaction(statement, command)
-    case (_, .runWithoutData), (_, .run):
-      if StatementList.tagsWithRows.contains(statement.tag) {
-        guard startedStatement == statement.command else { throw refusal("its beginning is not in the stream") }
-        startedStatement = nil
-        try check(statement)
-        return
+    switch statement.action(begun: startedStatement) {
+    case .nothing: return
+    case .refuse(let reason): throw refusal(reason)
+    case .compare:
+      startedStatement = nil
+      try check(statement)
+    case .run(let command):
+      try runInTransaction(statement, command)
+      if statement.event == .start {
+        startedStatement = statement.command
+      } else {
+        carriedOut.append(statement.description)
       }
-      try runInTransaction(statement, statement.command ?? [])
-    }
-    if statement.event == .start {
-      startedStatement = statement.command
-    } else {
-      carriedOut.append(statement.description)
     }
   }
 

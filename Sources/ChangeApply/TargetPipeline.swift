@@ -2,6 +2,7 @@ import BlockingIO
 import LogicalDecoding
 import PostgresClient
 import ReplicationModel
+import StatementReplication
 
 /// The apply session's pipeline: what is sent, what its answers belong to, and the transaction that is open there.
 ///

@@ -1,4 +1,5 @@
 public import LogicalDecoding
+public import ReplicationModel
 
 /// The two ends of a migration.
 public enum Side: String, Sendable, CaseIterable, Hashable {
@@ -53,16 +54,6 @@ public struct ServiceCommands: Sendable, Equatable {
     self.stop = stop
     self.status = status
   }
-}
-
-/// What to do about DDL on the source while it is in the stream.
-public enum DDLMode: String, Sendable, CaseIterable {
-  /// A drift of the catalogs parks that database before the row that would fail.
-  case report
-  /// DDL is refused on the source.
-  case freeze
-  /// Single allow-listed statements are carried over.
-  case replicate
 }
 
 /// What happens to the target's old data directory.

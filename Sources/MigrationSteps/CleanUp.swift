@@ -4,6 +4,7 @@ import Playbook
 import PostgresClient
 import RemoteHost
 import ReplicationModel
+import StatementReplication
 
 /// Takes away what a migration has put on one side, found by the nonces of all its hand-offs that are on record.
 struct CleanUp {

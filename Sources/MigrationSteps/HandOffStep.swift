@@ -5,6 +5,7 @@ import Playbook
 import PostgresClient
 import RemoteHost
 import ReplicationModel
+import StatementReplication
 
 /// `hand_off`: one LSN for all databases, where the physical copy ends and the streams begin.
 ///

@@ -4,6 +4,7 @@ import Playbook
 import PostgresClient
 import RemoteHost
 import ReplicationModel
+import StatementReplication
 
 /// What follows the promotion and precedes the first worker, on the target. Safe to run again at any point.
 struct Sealing {

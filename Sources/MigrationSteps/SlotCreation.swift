@@ -4,6 +4,7 @@ import LogicalDecoding
 import Playbook
 import PostgresClient
 import ReplicationModel
+import StatementReplication
 
 /// The source's half of the hand-off: a logical slot in every database, then the restore point behind them all.
 struct SlotCreation {

@@ -1,11 +1,11 @@
 import BlockingIO
-import ChangeApply
 public import DatabaseSync
 public import Inventory
 public import Journal
 public import Logging
 import PostgresClient
 import ReplicationModel
+import StatementReplication
 
 /// Runs the workers that the journal wants to run, until it is told to stop.
 ///

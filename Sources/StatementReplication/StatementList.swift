@@ -1,5 +1,5 @@
 /// What `ddl: replicate` does with a statement that the source has run.
-public enum StatementVerdict: Sendable, Equatable {
+package enum StatementVerdict: Sendable, Equatable {
   case run
   /// With this text, which makes the table and leaves its rows to the stream.
   case runWithoutData([UInt8])
@@ -12,9 +12,9 @@ public enum StatementVerdict: Sendable, Equatable {
 }
 
 /// The statements that are carried over: a list of what may be, everything else parks its database.
-public enum StatementList {
+package enum StatementList {
   /// Command tags, as event triggers have them.
-  public static let tags: [String] = [
+  package static let tags: [String] = [
     "ALTER DEFAULT PRIVILEGES", "ALTER DOMAIN", "ALTER FUNCTION", "ALTER INDEX", "ALTER MATERIALIZED VIEW",
     "ALTER POLICY", "ALTER PROCEDURE", "ALTER ROUTINE", "ALTER RULE", "ALTER SCHEMA", "ALTER SEQUENCE",
     "ALTER STATISTICS", "ALTER TABLE", "ALTER TRIGGER", "ALTER TYPE", "ALTER VIEW", "COMMENT", "CREATE DOMAIN",
@@ -26,7 +26,7 @@ public enum StatementList {
   ]
 
   /// Those whose rows stand in the stream before the statement has ended.
-  public static let tagsWithRows = ["CREATE TABLE AS", "CREATE MATERIALIZED VIEW"]
+  package static let tagsWithRows = ["CREATE TABLE AS", "CREATE MATERIALIZED VIEW"]
 
   /// What may stand between CREATE and the kind of object.
   private static let modifiers: Set<String> = [
@@ -39,7 +39,7 @@ public enum StatementList {
   /// - Parameters:
   ///   - tag: the command tag that the source's trigger saw.
   ///   - command: what the client had sent.
-  public static func judge(tag: String, command: [UInt8], standardStrings: Bool) -> StatementVerdict {
+  package static func judge(tag: String, command: [UInt8], standardStrings: Bool) -> StatementVerdict {
     guard tags.contains(tag) else { return .refuse("it is not on the list of what is carried over") }
     guard let text = StatementText(command, standardStrings: standardStrings) else {
       return .refuse("its text cannot be read")

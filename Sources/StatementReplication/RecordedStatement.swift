@@ -1,18 +1,18 @@
-import LogicalDecoding
+package import LogicalDecoding
 
 /// A row of the source's protected table: one statement, or its beginning. Texts are in the database's encoding.
-struct RecordedStatement {
-  enum Event: String {
+package struct RecordedStatement {
+  package enum Event: String {
     /// Before the rows of a `CREATE TABLE AS` or `CREATE MATERIALIZED VIEW`.
     case start = "ddl_command_start"
     case end = "ddl_command_end"
     case drop = "sql_drop"
   }
 
-  var event: Event
-  var tag: String
+  package var event: Event
+  package var tag: String
   /// Absent where the tag is not on the list, or `problem` says why the text is of no use.
-  var command: [UInt8]?
+  package var command: [UInt8]?
   /// `table public.orders, sequence public.orders_id_seq`
   var objects: String
   /// Why the source's trigger does not vouch for the text.
@@ -29,7 +29,7 @@ struct RecordedStatement {
   var outcome: [UInt8]?
 
   /// Nil when the row is none of `StatementRecorder`'s.
-  init?(_ columns: [DecodedColumn], names: TupleNames, of record: UnsafeRawBufferPointer) {
+  package init?(_ columns: [DecodedColumn], names: TupleNames, of record: UnsafeRawBufferPointer) {
     var values: [String: [UInt8]] = [:]
     for column in columns where column.form != .null {
       var value: [UInt8] = []
@@ -59,16 +59,39 @@ struct RecordedStatement {
     !String(decoding: settings, as: UTF8.self).contains("\"standard_conforming_strings\": \"off\"")
   }
 
-  var verdict: StatementVerdict {
+  package var verdict: StatementVerdict {
     guard let command else { return .refuse(problem ?? "it is not on the list of what is carried over") }
     let verdict = StatementList.judge(tag: tag, command: command, standardStrings: hasStandardStrings)
     if verdict != .passOver, let problem { return .refuse(problem) }
     return verdict
   }
 
+  /// What is done about it on the target.
+  ///
+  /// - Parameter begun: the text of a statement whose beginning has been carried out, and whose rows have come since.
+  package func action(begun: [UInt8]?) -> StatementAction {
+    switch (event, verdict) {
+    case (_, .passOver): .nothing
+    case (.start, .refuse):
+      // It may be about a temporary table: its end says so, or what it is.
+      .nothing
+    case (_, .refuse(let reason)): .refuse(reason)
+    case (_, .runInstead(let text)), (.start, .runWithoutData(let text)): .run(text)
+    case (.start, .run): .run(command ?? [])
+    case (_, .runWithoutData), (_, .run):
+      if !StatementList.tagsWithRows.contains(tag) {
+        .run(command ?? [])
+      } else if begun == command {
+        .compare
+      } else {
+        .refuse("its beginning is not in the stream")
+      }
+    }
+  }
+
   /// `CREATE INDEX of index public.i by alice: CREATE INDEX i ON t (a)`. Constants are not
   /// shown, nor a text that is refused: there may be passwords in it.
-  var description: String {
+  package var description: String {
     var words = tag
     if !objects.isEmpty { words += " of \(objects)" }
     words += " by \(String(decoding: role, as: UTF8.self))"
@@ -77,6 +100,17 @@ struct RecordedStatement {
     else { return words }
     return words + ": " + (text.count > 200 ? text.prefix(199) + "…" : text)
   }
+}
+
+/// What the target does about a row of the source's table of statements.
+package enum StatementAction: Sendable, Equatable {
+  case nothing
+  /// Carries this text out, in the transaction of the statement's rows, and compares.
+  case run([UInt8])
+  /// Its beginning has been carried out, and its rows are there: compares what it came to.
+  case compare
+  /// Parks its database, for this reason.
+  case refuse(String)
 }
 
 extension StatementVerdict {

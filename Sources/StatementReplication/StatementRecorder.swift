@@ -1,4 +1,4 @@
-public import ReplicationModel
+package import ReplicationModel
 
 /// The source's half of `ddl: replicate`: event triggers that write each statement down in a protected table, where the
 /// stream finds it in its place among the rows.
@@ -10,8 +10,8 @@ public import ReplicationModel
 /// `current_query()` is the text that the client has sent, whatever ran inside of it. So a statement that ran inside a
 /// function is marked: the call stack says so, which nobody can forge. The role is that of the session, never
 /// `current_user`: a SECURITY DEFINER function runs as its owner, but its caller has chosen the text.
-public enum StatementRecorder {
-  public static func table(_ schema: String) -> RelationName { RelationName(schema: schema, name: "statement") }
+package enum StatementRecorder {
+  package static func table(_ schema: String) -> RelationName { RelationName(schema: schema, name: "statement") }
 
   /// Settings of the session that change what a statement's text means, or what it computes.
   static let settings = [
@@ -22,10 +22,10 @@ public enum StatementRecorder {
   ]
 
   /// Event triggers, by what is behind the schema's name.
-  public static let triggers = ["_start", "_end", "_drop", "_rewrite"]
+  package static let triggers = ["_start", "_end", "_drop", "_rewrite"]
 
   /// What makes them in one database, in one transaction.
-  public static func statements(_ schema: String) -> [String] {
+  package static func statements(_ schema: String) -> [String] {
     let name = quotedIdentifier(schema)
     func trigger(_ suffix: String, _ event: String, _ tags: [String] = []) -> String {
       let filter = tags.isEmpty ? "" : " WHEN TAG IN (\(list(tags)))"

@@ -1,4 +1,4 @@
-import PostgresClient
+package import PostgresClient
 
 /// The target's half of `ddl: replicate`: runs a statement with the rights of the role that ran it on the source.
 ///
@@ -11,13 +11,15 @@ import PostgresClient
 /// A statement may call its owner's functions, and those may leave things behind in the session: settings, prepared
 /// statements, temporary objects, cursors that would be carried on at the COMMIT. So all that is thrown away (`cleaning`)
 /// before the superuser goes on.
-struct StatementRunner {
-  var statement: RecordedStatement
+package struct StatementRunner {
+  package var statement: RecordedStatement
+
+  package init(statement: RecordedStatement) { self.statement = statement }
 
   // MARK: in the transaction of its rows
 
   /// Runs the text, in the transaction that is open. The session must be cleaned afterwards.
-  func run(_ command: [UInt8], _ connection: PostgresConnection) throws(PostgresError) {
+  package func run(_ command: [UInt8], _ connection: PostgresConnection) throws(PostgresError) {
     try connection.script(Self.functions)
     try connection.query(
       "SELECT pg_temp.pgconvoy_carry($1::bytea, $2::bytea, $3::boolean, $4::bytea)",
@@ -28,7 +30,7 @@ struct StatementRunner {
   }
 
   /// What takes away everything that a statement's functions can leave in a session, within its transaction.
-  static let cleaning =
+  package static let cleaning =
     "CLOSE ALL; RESET ALL; DEALLOCATE ALL; UNLISTEN *; DISCARD TEMP; SELECT pg_catalog.pg_advisory_unlock_all()"
 
   private static let functions = """
@@ -82,7 +84,7 @@ struct StatementRunner {
   // MARK: what has come of it
 
   /// Why it has not come to the same as on the source; nil when it has. Writes nothing, leaves nothing behind.
-  func difference(_ connection: PostgresConnection) throws(PostgresError) -> String? {
+  package func difference(_ connection: PostgresConnection) throws(PostgresError) -> String? {
     guard let outcome = statement.outcome else { return nil }
     try connection.script(StatementOutcome.function("pg_temp.pgconvoy_outcome"))
     func array(_ bytes: [UInt8]?) -> String { hexadecimalBytea(bytes ?? Array("{}".utf8)) }
@@ -103,7 +105,7 @@ struct StatementRunner {
   }
 
   /// Whether none of the indexes that were dropped is there.
-  func areIndexesGone(_ connection: PostgresConnection) throws(PostgresError) -> Bool {
+  package func areIndexesGone(_ connection: PostgresConnection) throws(PostgresError) -> Bool {
     guard statement.tag == "DROP INDEX", let relations = statement.relations else { return false }
     return try connection.query(
       """
@@ -119,7 +121,7 @@ struct StatementRunner {
   /// What applied rows call, as the superuser who applies them: functions of other roles in constraints, indexes,
   /// generated columns, types and ENABLE ALWAYS triggers. A statement of anyone else must not add to it, by its
   /// text or by what its functions do on the target. What came with the copy is what it was.
-  func calledByRows(_ connection: PostgresConnection) throws(PostgresError) -> [(key: String, words: String)] {
+  package func calledByRows(_ connection: PostgresConnection) throws(PostgresError) -> [(key: String, words: String)] {
     guard !statement.isSuperuser else { return [] }
     return try connection.query(Self.calls).rows.map { ($0.string(0), $0.string(1)) }
   }
@@ -161,7 +163,7 @@ struct StatementRunner {
     """
 
   /// Words for what is called now and was not before.
-  static func addition(
+  package static func addition(
     to before: [(key: String, words: String)], in now: [(key: String, words: String)]
   ) -> String? {
     let known = Set(before.map(\.key))

@@ -1,6 +1,6 @@
 import Testing
 
-@testable import ChangeApply
+@testable import StatementReplication
 
 /// What may be carried over, by tag and text.
 @Suite struct StatementListTests {

@@ -1,6 +1,6 @@
 import Testing
 
-@testable import ChangeApply
+@testable import StatementReplication
 
 /// Where a statement ends, whatever stands in its quotes and comments.
 @Suite struct StatementTextTests {

@@ -3,8 +3,8 @@
 ///
 /// Works on bytes in any encoding that a server may have: in all of them a byte below 128 is an ASCII character.
 /// <https://www.postgresql.org/docs/15/sql-syntax-lexical.html>
-public struct StatementText: Sendable, Equatable {
-  public enum Token: Sendable, Equatable {
+package struct StatementText: Sendable, Equatable {
+  package enum Token: Sendable, Equatable {
     /// A key word or an unquoted identifier, in upper case (ASCII letters only).
     case word(String)
     /// `"…"` and `U&"…"`, without the quotes, as written.
@@ -17,7 +17,7 @@ public struct StatementText: Sendable, Equatable {
     /// Any other single character.
     case symbol(UInt8)
 
-    public static func symbol(_ character: Unicode.Scalar) -> Token { .symbol(UInt8(ascii: character)) }
+    package static func symbol(_ character: Unicode.Scalar) -> Token { .symbol(UInt8(ascii: character)) }
 
     var word: String? {
       if case .word(let word) = self { return word }
@@ -25,7 +25,7 @@ public struct StatementText: Sendable, Equatable {
     }
   }
 
-  public private(set) var tokens: [Token] = []
+  package private(set) var tokens: [Token] = []
   /// Where each token begins, and where the last one ends.
   private(set) var starts: [Int] = []
   private(set) var end = 0
@@ -37,7 +37,7 @@ public struct StatementText: Sendable, Equatable {
   /// Nil where the text ends inside a quote or a comment.
   ///
   /// - Parameter standardStrings: what `standard_conforming_strings` was: off, a backslash escapes in `'…'` too.
-  public init?(_ bytes: [UInt8], standardStrings: Bool = true) {
+  package init?(_ bytes: [UInt8], standardStrings: Bool = true) {
     self.bytes = bytes
     self.standardStrings = standardStrings
     guard scan() else { return nil }
