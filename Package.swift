@@ -82,7 +82,8 @@ let package = Package(
     tests(
       "ChangeApplyTests",
       ["ChangeApply", "StatementReplication", "LogicalDecoding", "ReplicationModel", "PostgresClient", "BlockingIO"]),
-    tests("DatabaseSyncTests", ["DatabaseSync", "ReplicationModel"]),
+    tests(
+      "DatabaseSyncTests", ["DatabaseSync", "ChangeApply", "ReplicationStream", "PostgresClient", "ReplicationModel"]),
     tests("RemoteHostTests", ["RemoteHost", "ReplicationModel"]),
     tests("InventoryTests", ["Inventory", "LogicalDecoding", "ReplicationModel"]),
     tests("PlaybookTests", ["Playbook", "Inventory", "ReplicationModel"]),

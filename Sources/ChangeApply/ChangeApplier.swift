@@ -66,9 +66,9 @@ public struct BatchLimits: Sendable {
 /// origin's progress. Call `end()` before the session is closed.
 public final class ChangeApplier<Parser: RecordParser> {
   /// The prefix of the messages that `pgconvoy` emits to find a point in a stream.
-  public static var markerPrefix: String { "pgconvoy.marker" }
+  public static var markerPrefix: String { MarkerAnnouncement.messagePrefix }
   /// The channel on the target where a marker's arrival is announced, in the transaction that moves progress past it.
-  public static var markerChannel: String { GroupCommit.markerChannel }
+  public static var markerChannel: String { MarkerAnnouncement.channel }
 
   public internal(set) var counters = ApplyCounters()
   /// Progress: the position that the origin has, or will have when the server's WAL is flushed.
@@ -448,10 +448,8 @@ public final class ChangeApplier<Parser: RecordParser> {
     }
   }
 
-  /// `{"nonce":"…","lsn":"…","changes":12,"applier":"…"}`: the marker, the end of its transaction, how many changes
-  /// this applier had seen before it, and which applier counted.
   private func announcement(_ marker: (nonce: String, changes: UInt64)) -> String {
-    "{\"nonce\":\"\(marker.nonce)\",\"lsn\":\"\(position)\",\"changes\":\(marker.changes),\"applier\":\"\(identity)\"}"
+    MarkerAnnouncement(nonce: marker.nonce, lsn: position, changes: marker.changes, applier: identity).payload
   }
 
   /// Any role may emit a message with any content, so only what could be a nonce of ours is taken for one.

@@ -69,7 +69,7 @@ final class TargetPipeline {
     try beginIfNeeded()
     for announcement in commit.announcements {
       parameters.reset()
-      parameters.append(text: GroupCommit.markerChannel)
+      parameters.append(text: MarkerAnnouncement.channel)
       parameters.append(text: announcement)
       try execute("pgconvoy_announce", expecting: .plain)
     }
@@ -284,9 +284,6 @@ final class TargetPipeline {
 
 /// The end of a group: what its COMMIT says.
 struct GroupCommit: Sendable {
-  /// The channel on the target where a marker's arrival is announced.
-  static let markerChannel = "pgconvoy_marker"
-
   /// Moves the session's origin with the transaction: to a position, with a commit time or that of now.
   ///
   /// Without a transaction id a commit (of updates that hit no row, say) writes no WAL and moves no progress.

@@ -27,7 +27,7 @@ public enum SnapshotAnswer: Sendable, Equatable {
 
 /// Where verifiers' orders reach a worker. `@unchecked Sendable`: every property is touched with `condition` locked
 /// only.
-final class SnapshotDesk: @unchecked Sendable {
+final class SnapshotMailbox: @unchecked Sendable {
   private let condition = ConditionVariable()
   private var current: SnapshotOrder?
   private var news: (id: Int64, answer: SnapshotAnswer)?
@@ -74,7 +74,7 @@ final class SnapshotExport: CommitGate {
   /// How long the worker waits for the verifier at most.
   static let patience = Duration.seconds(30)
 
-  private let desk: SnapshotDesk
+  private let mailbox: SnapshotMailbox
   private let target: ConnectionParameters
   private let isStopping: () -> Bool
   private var order: SnapshotOrder?
@@ -82,8 +82,8 @@ final class SnapshotExport: CommitGate {
   private var until: LSN?
   private var holder: PostgresConnection?
 
-  init(desk: SnapshotDesk, target: ConnectionParameters, isStopping: @escaping () -> Bool) {
-    self.desk = desk
+  init(mailbox: SnapshotMailbox, target: ConnectionParameters, isStopping: @escaping () -> Bool) {
+    self.mailbox = mailbox
     var target = target
     target.settings.merge(["statement_timeout": "0", "idle_in_transaction_session_timeout": "0"]) { $1 }
     self.target = target
@@ -92,7 +92,7 @@ final class SnapshotExport: CommitGate {
 
   /// Looks for orders; called between two turns.
   func attend(_ applier: ChangeApplier<some RecordParser>) throws(ApplyFailure) {
-    let wanted = desk.order
+    let wanted = mailbox.order
     guard wanted?.id != order?.id else { return }
     // The one before is gone, and whoever needed its snapshot has it.
     holder?.close()
@@ -103,15 +103,15 @@ final class SnapshotExport: CommitGate {
   }
 
   func between(_ position: LSN) -> Bool {
-    guard let order, desk.order?.id == order.id else { return false }
+    guard let order, mailbox.order?.id == order.id else { return false }
     if until != nil { return true }
-    desk.answer(order.id, .held)
-    guard let named = desk.awaitPosition(of: order.id, until: .after(Self.patience), orUntil: isStopping) else {
-      desk.answer(order.id, .failed("the verifier named no position within \(Self.patience)"))
+    mailbox.answer(order.id, .held)
+    guard let named = mailbox.awaitPosition(of: order.id, until: .after(Self.patience), orUntil: isStopping) else {
+      mailbox.answer(order.id, .failed("the verifier named no position within \(Self.patience)"))
       return false
     }
     guard position <= named else {
-      desk.answer(order.id, .failed("the worker is at \(position) already, beyond \(named)"))
+      mailbox.answer(order.id, .failed("the worker is at \(position) already, beyond \(named)"))
       return false
     }
     until = named
@@ -119,12 +119,12 @@ final class SnapshotExport: CommitGate {
   }
 
   func before(_ position: LSN) -> Bool {
-    guard let order, let until, desk.order?.id == order.id else { return false }
+    guard let order, let until, mailbox.order?.id == order.id else { return false }
     if position <= until { return true }
     do throws(PostgresError) {
-      desk.answer(order.id, .exported(snapshot: try export()))
+      mailbox.answer(order.id, .exported(snapshot: try export()))
     } catch {
-      desk.answer(order.id, .failed("no snapshot on \(error.server): \(error)"))
+      mailbox.answer(order.id, .failed("no snapshot on \(error.server): \(error)"))
     }
     return false
   }

@@ -3,7 +3,8 @@ import ReplicationModel
 /// The statements of cutover and clean-up, announced and run from the same texts.
 enum CutoverSQL {
   static let reload = "SELECT pg_catalog.clock_timestamp(), pg_catalog.pg_reload_conf()"
-  static let marker = "SELECT pg_catalog.pg_logical_emit_message(true, 'pgconvoy.marker', $1)"
+  static let marker =
+    "SELECT pg_catalog.pg_logical_emit_message(true, \(quotedLiteral(MarkerAnnouncement.messagePrefix)), $1)"
   static let advanceSlot = """
     SELECT pg_catalog.pg_replication_slot_advance(slot_name, $2::pg_lsn) FROM pg_catalog.pg_replication_slots
      WHERE slot_name = $1 AND confirmed_flush_lsn < $2::pg_lsn

@@ -66,13 +66,13 @@ struct Markers {
     _ database: HandOffDatabase, _ listener: PostgresSession, _ nonce: String, began: ContinuousClock.Instant,
     end: ContinuousClock.Instant
   ) async throws -> Passed {
-    try await listener.script("LISTEN pgconvoy_marker")
+    try await listener.script("LISTEN \(MarkerAnnouncement.channel)")
     let before = try await progress(database, listener)
     let source = try await context.session(direction.from, database: database.name)
     try await source.query(CutoverSQL.marker, [nonce])
     let marker = try await wait(for: nonce, database.name, listener, end: end)
     try await checkProgress(marker, database, listener)
-    try await listener.script("UNLISTEN pgconvoy_marker")
+    try await listener.script("UNLISTEN \(MarkerAnnouncement.channel)")
     let bytes = before.map { marker.lsn.bytes(since: min($0, marker.lsn)) }
     return Passed(
       marker: marker,
@@ -111,7 +111,7 @@ struct Markers {
         "drain.progress-behind",
         "the marker at \(marker.lsn) was announced, but progress is \(progress?.description ?? "nowhere")",
         at: .database(migration: context.migrationName, name: database.name),
-        hint: "someone else sends notifications on channel pgconvoy_marker")
+        hint: "someone else sends notifications on channel \(MarkerAnnouncement.channel)")
     }
   }
 }
@@ -119,18 +119,8 @@ struct Markers {
 extension DrainMarker {
   /// Reads a worker's announcement; nil for anything else, since any role may send on the channel.
   init?(announcement: String, database: String) {
-    var fields: [String: String] = [:]
-    let inner = announcement.drop { $0 == "{" }
-    guard let end = inner.lastIndex(of: "}") else { return nil }
-    for pair in inner[..<end].split(separator: ",") {
-      let parts = pair.split(separator: ":", maxSplits: 1)
-      guard parts.count == 2 else { return nil }
-      fields[String(parts[0].filter { $0 != "\"" })] = String(parts[1].filter { $0 != "\"" })
-    }
-    guard let nonce = fields["nonce"], let lsn = fields["lsn"].flatMap({ LSN($0) }),
-      let changes = fields["changes"].flatMap({ UInt64($0) }), let applier = fields["applier"]
-    else { return nil }
-    self.init(database: database, nonce: nonce, lsn: lsn, changes: changes, applier: applier)
+    guard let read = MarkerAnnouncement(payload: announcement) else { return nil }
+    self.init(database: database, nonce: read.nonce, lsn: read.lsn, changes: read.changes, applier: read.applier)
   }
 }
 

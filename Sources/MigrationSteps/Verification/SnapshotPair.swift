@@ -80,8 +80,7 @@ private struct SnapshotOpening {
       }
       // Where nothing else is committed, this is beyond the position.
       let writer = try await context.session(direction.from, database: database)
-      try await writer.query(
-        "SELECT pg_catalog.pg_logical_emit_message(true, 'pgconvoy.marker', $1)", [HandOffNames.random().nonce])
+      try await writer.query(CutoverSQL.marker, [HandOffNames.random().nonce])
       let from = try await hold(direction.from, slot.snapshot)
       await slot.session.close()
       do {

@@ -1,9 +1,8 @@
 import BlockingIO
-import ReplicationModel
 
 /// Whether a worker should run, and whether it does. `@unchecked Sendable`: every property is touched with
 /// `condition` locked only.
-final class Life: @unchecked Sendable {
+final class WorkerLifecycle: @unchecked Sendable {
   private let condition = ConditionVariable()
   private var stopRequested = false
   private var running = false
@@ -79,29 +78,5 @@ final class ThreadEnd: @unchecked Sendable {
 
   func wait() {
     condition.withLock { while !ended { condition.wait() } }
-  }
-}
-
-/// Pauses between attempts: 100 ms, doubling to 10 s.
-struct BackOff {
-  private var attempts = 0
-
-  mutating func next() -> Duration {
-    defer { attempts += 1 }
-    return min(.milliseconds(100 << min(attempts, 7)), .seconds(10))
-  }
-
-  mutating func reset() { attempts = 0 }
-}
-
-/// Whether a failure is worth a second look with fresh eyes before the database is parked: the catalogs may have
-/// changed on both sides in good order. Once for each place in the stream, and once for a failure without a place.
-struct SecondLook {
-  private var failed: LSN??
-
-  mutating func isDue(after place: LSN?) -> Bool {
-    if case .some(place) = failed { return false }
-    failed = .some(place)
-    return true
   }
 }
