@@ -20,12 +20,9 @@ extension JournalFile {
     }
   }
 
+  /// Closes a run. What is still open of it was interrupted: nothing of a run that has ended stays open.
   public func endRun(_ run: RunID, outcome: RunOutcome) throws(ConvoyError) {
-    try write { database in
-      try database.execute(
-        sql: "UPDATE runs SET ended = ?, outcome = ? WHERE id = ? AND ended IS NULL",
-        arguments: [Moment.now, outcome.rawValue, run.rawValue])
-    }
+    try write { try Self.close(run, outcome, $0) }
   }
 
   /// The latest runs, newest first.
@@ -36,13 +33,14 @@ extension JournalFile {
     }
   }
 
+  /// - Parameter isUndo: whether it is the step's undoing that begins.
   public func beginStep(
-    run: RunID, migration: String, name: String, host: String? = nil
+    run: RunID, migration: String, name: String, isUndo: Bool = false, host: String? = nil
   ) throws(ConvoyError) -> StepID {
     try write { database in
       try database.execute(
-        sql: "INSERT INTO steps (run, migration, name, host, started) VALUES (?, ?, ?, ?, ?)",
-        arguments: [run.rawValue, migration, name, host, Moment.now])
+        sql: "INSERT INTO steps (run, migration, name, is_undo, host, started) VALUES (?, ?, ?, ?, ?, ?)",
+        arguments: [run.rawValue, migration, name, isUndo, host, Moment.now])
       return StepID(rawValue: database.lastInsertedRowID)
     }
   }
@@ -77,13 +75,18 @@ extension JournalFile {
     let open = try Row.fetchAll(
       database, sql: "SELECT id, host, pid, boot, start_ticks FROM runs WHERE ended IS NULL")
     for row in open where try ProcessIdentity(row: row).life(seenFrom: observer) == .dead {
-      let run: Int64 = try row.value("id")
-      for table in [("runs", "id"), ("steps", "run")] {
-        try database.execute(
-          sql: "UPDATE \(table.0) SET ended = ?, outcome = ? WHERE \(table.1) = ? AND ended IS NULL",
-          arguments: [Moment.now, RunOutcome.interrupted.rawValue, run])
-      }
+      try close(RunID(rawValue: try row.value("id")), .interrupted, database)
     }
+  }
+
+  private static func close(_ run: RunID, _ outcome: RunOutcome, _ database: Database) throws {
+    let now = Moment.now
+    try database.execute(
+      sql: "UPDATE runs SET ended = ?, outcome = ? WHERE id = ? AND ended IS NULL",
+      arguments: [now, outcome.rawValue, run.rawValue])
+    try database.execute(
+      sql: "UPDATE steps SET ended = ?, outcome = ? WHERE run = ? AND ended IS NULL",
+      arguments: [now, StepOutcome.interrupted.rawValue, run.rawValue])
   }
 }
 
@@ -115,6 +118,7 @@ extension StepRecord {
     run = RunID(rawValue: try row.value("run"))
     migration = try row.value("migration")
     name = try row.value("name")
+    isUndo = try row.value("is_undo")
     host = try row.optional("host")
     started = try row.date("started")
     ended = try row.optionalDate("ended")
