@@ -28,8 +28,7 @@ extension JournalFile {
   /// The latest runs, newest first.
   public func runs(limit: Int = 20) throws(ConvoyError) -> [RunRecord] {
     try read { database in
-      try Row.fetchAll(database, sql: "SELECT * FROM runs ORDER BY id DESC LIMIT ?", arguments: [limit])
-        .map(RunRecord.init(row:))
+      try RunRecord.fetchAll(database, sql: "SELECT * FROM runs ORDER BY id DESC LIMIT ?", arguments: [limit])
     }
   }
 
@@ -61,21 +60,20 @@ extension JournalFile {
   /// The steps of a migration, or of a run, or of both, oldest first.
   public func steps(migration: String? = nil, run: RunID? = nil) throws(ConvoyError) -> [StepRecord] {
     try read { database in
-      try Row.fetchAll(
+      try StepRecord.fetchAll(
         database,
         sql: """
           SELECT * FROM steps WHERE (?1 IS NULL OR migration = ?1) AND (?2 IS NULL OR run = ?2) ORDER BY id
           """,
-        arguments: [migration, run?.rawValue]
-      ).map(StepRecord.init(row:))
+        arguments: [migration, run?.rawValue])
     }
   }
 
   private static func closeDeadRuns(_ database: Database, observer: ProcessIdentity) throws {
     let open = try Row.fetchAll(
       database, sql: "SELECT id, host, pid, boot, start_ticks FROM runs WHERE ended IS NULL")
-    for row in open where try ProcessIdentity(row: row).life(seenFrom: observer) == .dead {
-      try close(RunID(rawValue: try row.value("id")), .interrupted, database)
+    for row in open where try row.decoded(as: ProcessIdentity.self).life(seenFrom: observer) == .dead {
+      try close(RunID(rawValue: row.decode(forColumn: "id")), .interrupted, database)
     }
   }
 
@@ -87,43 +85,5 @@ extension JournalFile {
     try database.execute(
       sql: "UPDATE steps SET ended = ?, outcome = ? WHERE run = ? AND ended IS NULL",
       arguments: [now, StepOutcome.interrupted.rawValue, run.rawValue])
-  }
-}
-
-extension ProcessIdentity {
-  init(row: Row) throws {
-    host = try row.value("host")
-    pid = try row.value("pid")
-    boot = try row.value("boot")
-    startTicks = try row.value("start_ticks")
-  }
-}
-
-extension RunRecord {
-  init(row: Row) throws {
-    id = RunID(rawValue: try row.value("id"))
-    command = try row.value("command")
-    user = try row.value("user")
-    host = try row.value("host")
-    pid = try row.value("pid")
-    started = try row.date("started")
-    ended = try row.optionalDate("ended")
-    outcome = try row.optionalText("outcome")
-  }
-}
-
-extension StepRecord {
-  init(row: Row) throws {
-    id = StepID(rawValue: try row.value("id"))
-    run = RunID(rawValue: try row.value("run"))
-    migration = try row.value("migration")
-    name = try row.value("name")
-    isUndo = try row.value("is_undo")
-    host = try row.optional("host")
-    started = try row.date("started")
-    ended = try row.optionalDate("ended")
-    outcome = try row.optionalText("outcome")
-    summary = try row.optional("summary")
-    error = try row.optional("error")
   }
 }
