@@ -4,13 +4,14 @@ public import ReplicationModel
 
 extension JournalFile {
   /// Opens a run of this process. Runs of this machine whose process is gone are closed as interrupted first, and
-  /// their open steps with them.
+  /// their open steps with them; deeds of runs long past are deleted.
   ///
   /// - Parameter command: what the user typed; passwords in it are replaced before it is kept.
   public func beginRun(command: String) throws(ConvoyError) -> RunID {
     let me = ProcessIdentity.current()
     return try write { database in
       try Self.closeDeadRuns(database, observer: me)
+      try Self.deleteOldDeeds(database)
       try database.execute(
         sql: """
           INSERT INTO runs (command, user, host, pid, boot, start_ticks, started) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -82,8 +83,10 @@ extension JournalFile {
     try database.execute(
       sql: "UPDATE runs SET ended = ?, outcome = ? WHERE id = ? AND ended IS NULL",
       arguments: [now, outcome.rawValue, run.rawValue])
-    try database.execute(
-      sql: "UPDATE steps SET ended = ?, outcome = ? WHERE run = ? AND ended IS NULL",
-      arguments: [now, StepOutcome.interrupted.rawValue, run.rawValue])
+    for table in ["steps", "deeds"] {
+      try database.execute(
+        sql: "UPDATE \(table) SET ended = ?, outcome = ? WHERE run = ? AND ended IS NULL",
+        arguments: [now, StepOutcome.interrupted.rawValue, run.rawValue])
+    }
   }
 }

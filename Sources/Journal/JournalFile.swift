@@ -98,6 +98,30 @@ public final class JournalFile: Sendable {
     }
   }
 
+  /// One immediate transaction that the disk need not have when this returns. It survives this process; after a power
+  /// failure it is there as a whole or not at all.
+  func writeUnforced<Result>(_ body: (Database) throws -> Result) throws(ConvoyError) -> Result {
+    do {
+      return try queue.writeWithoutTransaction { database in
+        try database.execute(sql: "PRAGMA synchronous = NORMAL")
+        let result = Swift.Result {
+          var result: Result?
+          try database.inTransaction(.immediate) {
+            result = try body(database)
+            return .commit
+          }
+          return result
+        }
+        // Nobody else writes by this connection in between; what follows is forced again, whatever came of this.
+        try database.execute(sql: "PRAGMA synchronous = FULL")
+        guard let value = try result.get() else { throw DatabaseError(resultCode: .SQLITE_INTERNAL) }
+        return value
+      }
+    } catch {
+      throw Self.convoyError(error, directory)
+    }
+  }
+
   /// For tests of what a full disk or a newer version does.
   func execute(_ sql: String) throws(ConvoyError) {
     do {
@@ -105,6 +129,11 @@ public final class JournalFile: Sendable {
     } catch {
       throw Self.convoyError(error, directory)
     }
+  }
+
+  /// For tests: 2 while what is written is forced to the disk.
+  func synchronous() throws(ConvoyError) -> Int? {
+    try read { try Int.fetchOne($0, sql: "PRAGMA synchronous") }
   }
 
   private static func convoyError(_ error: any Error, _ directory: StateDirectory) -> ConvoyError {

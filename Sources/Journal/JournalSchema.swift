@@ -20,6 +20,22 @@ enum JournalSchema {
     ALTER TABLE steps ADD COLUMN is_undo INTEGER NOT NULL DEFAULT 0;
     UPDATE steps SET ended = started, outcome = 'already_done', summary = 'already done, or not meant'
       WHERE ended IS NULL AND run IN (SELECT id FROM runs WHERE ended IS NOT NULL);
+    CREATE TABLE deeds (
+      id INTEGER PRIMARY KEY AUTOINCREMENT,
+      run INTEGER,
+      migration TEXT NOT NULL,
+      step TEXT NOT NULL,
+      is_undo INTEGER NOT NULL DEFAULT 0,
+      host TEXT,
+      kind TEXT NOT NULL,
+      text TEXT NOT NULL,
+      began INTEGER NOT NULL,
+      ended INTEGER,
+      outcome TEXT,
+      error TEXT
+    );
+    CREATE INDEX deeds_of_migration ON deeds (migration, run);
+    CREATE INDEX deeds_of_run ON deeds (run);
     """
 
   private static let version4 = """

@@ -56,6 +56,7 @@ import Testing
         _ = try journal.beginStep(run: run, migration: "eu", name: "fence")
       }
       try journal.execute("ALTER TABLE steps DROP COLUMN is_undo")
+      try journal.execute("DROP TABLE deeds")
       try journal.execute("DELETE FROM grdb_migrations WHERE identifier = 'v5'")
     }
     let steps = try state.open().steps(migration: "eu")
@@ -77,6 +78,10 @@ import Testing
     ("password authentication failed", "password authentication failed"),
     ("--passfile /etc/pass", "--passfile /etc/pass"),
     ("ends in password=", "ends in password=***"),
+    ("ALTER ROLE r PASSWORD 'a''b' LOGIN", "ALTER ROLE r PASSWORD *** LOGIN"),
+    ("ALTER ROLE r PASSWORD E'a\\'b' LOGIN", "ALTER ROLE r PASSWORD E*** LOGIN"),
+    ("ALTER ROLE r PASSWORD NULL", "ALTER ROLE r PASSWORD NULL"),
+    ("ALTER ROLE r PASSWORD", "ALTER ROLE r PASSWORD"),
     ("grüße 🚚 password=ü", "grüße 🚚 password=***"),
   ])
   func passwordsAreReplaced(text: String, expected: String) {
