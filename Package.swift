@@ -11,6 +11,8 @@ let house: [SwiftSetting] = [
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 
 /// A room: a library target. Its dependencies are rooms lower in the table of docs/explanation/rooms.md;
@@ -33,6 +35,8 @@ let package = Package(
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
@@ -41,7 +45,7 @@ let package = Package(
     .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .systemLibrary(name: "CLibSSH2", pkgConfig: "libssh2", providers: [.apt(["libssh2-1-dev"])]),
     room("ReplicationModel"),
-    room("BlockingIO"),
+    room("BlockingIO", [deque]),
     room("PostgresClient", ["CLibPQ", "ReplicationModel", "BlockingIO"]),
     room("LogicalDecoding", ["ReplicationModel"]),
     room("ReplicationStream", ["ReplicationModel", "BlockingIO", "PostgresClient"]),
@@ -54,7 +58,7 @@ let package = Package(
         "ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding", "ReplicationStream", "ChangeApply",
         logging,
       ]),
-    room("RemoteHost", ["CLibSSH2", "ReplicationModel", "BlockingIO"]),
+    room("RemoteHost", ["CLibSSH2", "ReplicationModel", "BlockingIO", crypto]),
     room("Inventory", ["ReplicationModel", "LogicalDecoding", yams]),
     room("Playbook", ["ReplicationModel", "Inventory"]),
     room("Journal", ["ReplicationModel", "BlockingIO", grdb]),

@@ -1,12 +1,12 @@
+internal import DequeModule
+
 /// A queue between two threads that is bounded by the bytes in it, not by the number of elements.
 ///
 /// `@unchecked Sendable`: every stored property is touched with `condition` locked only.
 public final class ByteBoundedQueue<Element: Sendable>: @unchecked Sendable {
   private let condition = ConditionVariable()
   private let capacity: Int
-  /// An element's place is empty once it was taken: the queue must not keep what it no longer counts.
-  private var elements: [(element: Element?, bytes: Int)] = []
-  private var head = 0
+  private var elements: Deque<(element: Element, bytes: Int)> = []
   private var bytes = 0
   private var closed = false
   /// Signalled when a queue that had refused an element has room again.
@@ -40,22 +40,13 @@ public final class ByteBoundedQueue<Element: Sendable>: @unchecked Sendable {
   public func pop(until deadline: Deadline) -> Element? {
     condition.lock()
     defer { condition.unlock() }
-    while head == elements.count {
+    while elements.isEmpty {
       if closed { return nil }
-      if !condition.wait(until: deadline) && head == elements.count { return nil }
+      if !condition.wait(until: deadline) && elements.isEmpty { return nil }
     }
-    let (element, size) = elements[head]
-    elements[head].element = nil
-    head += 1
+    let (element, size) = elements.removeFirst()
     bytes -= size
-    if head == elements.count {
-      elements.removeAll(keepingCapacity: true)
-      head = 0
-      condition.broadcast()
-    } else if head >= 1024 && head * 2 >= elements.count {
-      elements.removeFirst(head)
-      head = 0
-    }
+    if elements.isEmpty { condition.broadcast() }
     if refused && bytes * 2 <= capacity {
       refused = false
       roomWakeUp?.signal()
@@ -63,7 +54,7 @@ public final class ByteBoundedQueue<Element: Sendable>: @unchecked Sendable {
     return element
   }
 
-  public var isEmpty: Bool { condition.withLock { head == elements.count } }
+  public var isEmpty: Bool { condition.withLock { elements.isEmpty } }
   public var isClosed: Bool { condition.withLock { closed } }
   /// The bytes waiting in the queue.
   public var byteCount: Int { condition.withLock { bytes } }
@@ -71,7 +62,7 @@ public final class ByteBoundedQueue<Element: Sendable>: @unchecked Sendable {
   /// Waits until everything has been taken, or the queue is closed.
   public func awaitEmpty() {
     condition.withLock {
-      while head < elements.count && !closed { condition.wait() }
+      while !elements.isEmpty && !closed { condition.wait() }
     }
   }
 

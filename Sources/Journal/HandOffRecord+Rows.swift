@@ -1,42 +1,85 @@
+import FoundationEssentials
 import GRDB
 import ReplicationModel
 
 extension MigrationRecord {
-  init(row: Row, _ database: Database) throws {
-    name = try row.value("name")
-    source = try row.value("source")
-    target = try row.value("target")
-    state = try row.text("state")
-    let nonce: String? = try row.optional("nonce")
-    handOff = try nonce.flatMap { nonce in
-      try Row.fetchOne(database, sql: "SELECT * FROM hand_offs WHERE nonce = ?", arguments: [nonce])
-        .map { try HandOffRecord(row: $0, database) }
+  /// As it stands in its own table; its hand-off is in others.
+  private struct Columns: Decodable {
+    var name: String
+    var source: String
+    var target: String
+    var state: MigrationState
+    var nonce: String?
+    var desiredSync: DesiredSync
+    var direction: StreamDirection
+    var generation: Int64
+    var updated: Date
+  }
+
+  static func fetchAll(
+    _ database: Database, sql: String, arguments: StatementArguments
+  ) throws -> [MigrationRecord] {
+    try Columns.fetchAll(database, sql: sql, arguments: arguments).map { columns in
+      let handOff = try columns.nonce.flatMap { nonce in
+        try HandOffRecord.fetchAll(database, sql: "SELECT * FROM hand_offs WHERE nonce = ?", arguments: [nonce]).first
+      }
+      return MigrationRecord(
+        name: columns.name, source: columns.source, target: columns.target, state: columns.state, handOff: handOff,
+        desiredSync: columns.desiredSync, direction: columns.direction, generation: columns.generation,
+        updated: columns.updated)
     }
-    desiredSync = try row.text("desired_sync")
-    direction = try row.text("direction")
-    generation = try row.value("generation")
-    updated = try row.date("updated")
   }
 }
 
 extension HandOffRecord {
-  init(row: Row, _ database: Database) throws {
-    names = HandOffNames(nonce: try row.value("nonce"))
-    began = try row.date("began")
-    restorePoint = try row.value("restore_point")
-    handOffLSN = try row.optionalLSN("lsn")
-    reverseLSN = try row.optionalLSN("reverse_lsn")
-    forwardLSN = try row.optionalLSN("forward_lsn")
-    guard let identifier = try row.optionalUInt64("source_system_identifier") else {
-      throw UnreadableColumn(name: "source_system_identifier", text: "null")
+  private struct Columns: Decodable {
+    var nonce: String
+    var began: Date
+    var restorePoint: String
+    var lsn: LSN?
+    var reverseLsn: LSN?
+    var forwardLsn: LSN?
+    var sourceSystemIdentifier: SystemIdentifier
+    var sourceTimeline: UInt32
+    var targetSystemIdentifier: SystemIdentifier?
+    var targetTimeline: UInt32?
+  }
+
+  /// Kept as text: SQLite's integers are signed.
+  private struct SystemIdentifier: Decodable {
+    var value: UInt64
+
+    init(from decoder: any Decoder) throws {
+      let container = try decoder.singleValueContainer()
+      guard let value = UInt64(try container.decode(String.self)) else {
+        throw DecodingError.dataCorruptedError(in: container, debugDescription: "not a system identifier")
+      }
+      self.value = value
     }
-    sourceSystemIdentifier = identifier
-    sourceTimeline = try row.value("source_timeline")
-    targetSystemIdentifier = try row.optionalUInt64("target_system_identifier")
-    targetTimeline = try row.optional("target_timeline")
-    databases = try Row.fetchAll(
-      database, sql: "SELECT * FROM hand_off_databases WHERE nonce = ? ORDER BY name, oid", arguments: [names.nonce]
-    ).map(HandOffDatabase.init(row:))
+  }
+
+  static func fetchAll(
+    _ database: Database, sql: String, arguments: StatementArguments
+  ) throws -> [HandOffRecord] {
+    try Columns.fetchAll(database, sql: sql, arguments: arguments).map { columns in
+      let databases = try HandOffDatabase.fetchAll(
+        database,
+        sql: """
+          SELECT name, oid, slot AS slot_name, origin AS origin_name, state, reason FROM hand_off_databases
+          WHERE nonce = ? ORDER BY name, oid
+          """, arguments: [columns.nonce])
+      var record = HandOffRecord(
+        names: HandOffNames(nonce: columns.nonce), began: columns.began,
+        sourceSystemIdentifier: columns.sourceSystemIdentifier.value, sourceTimeline: columns.sourceTimeline,
+        databases: databases)
+      record.restorePoint = columns.restorePoint
+      record.handOffLSN = columns.lsn
+      record.reverseLSN = columns.reverseLsn
+      record.forwardLSN = columns.forwardLsn
+      record.targetSystemIdentifier = columns.targetSystemIdentifier?.value
+      record.targetTimeline = columns.targetTimeline
+      return record
+    }
   }
 
   func insert(_ database: Database, migration: String) throws {
@@ -73,16 +116,5 @@ extension HandOffRecord {
           names.nonce, entry.oid, entry.name, entry.slotName, entry.originName, entry.state.rawValue, entry.reason,
         ])
     }
-  }
-}
-
-extension HandOffDatabase {
-  init(row: Row) throws {
-    name = try row.value("name")
-    oid = try row.value("oid")
-    slotName = try row.value("slot")
-    originName = try row.value("origin")
-    state = try row.text("state")
-    reason = try row.optional("reason")
   }
 }

@@ -37,8 +37,7 @@ extension JournalFile {
   /// All migrations, by name.
   public func migrations() throws(ConvoyError) -> [MigrationRecord] {
     try read { database in
-      try Row.fetchAll(database, sql: "SELECT * FROM migrations ORDER BY name")
-        .map { try MigrationRecord(row: $0, database) }
+      try MigrationRecord.fetchAll(database, sql: "SELECT * FROM migrations ORDER BY name", arguments: [])
     }
   }
 
@@ -117,9 +116,8 @@ extension JournalFile {
   /// Every hand-off that was ever begun for the migration, oldest first.
   public func handOffs(migration name: String) throws(ConvoyError) -> [HandOffRecord] {
     try read { database in
-      try Row.fetchAll(
-        database, sql: "SELECT * FROM hand_offs WHERE migration = ? ORDER BY began, rowid", arguments: [name]
-      ).map { try HandOffRecord(row: $0, database) }
+      try HandOffRecord.fetchAll(
+        database, sql: "SELECT * FROM hand_offs WHERE migration = ? ORDER BY began, rowid", arguments: [name])
     }
   }
 
@@ -164,13 +162,15 @@ extension JournalFile {
     try read { database in
       let rows = try Row.fetchAll(
         database, sql: "SELECT key, value FROM facts WHERE migration = ?", arguments: [migration])
-      return try Dictionary(uniqueKeysWithValues: rows.map { (try $0.value("key"), try $0.value("value")) })
+      return try Dictionary(
+        uniqueKeysWithValues: rows.map { (try $0.decode(forColumn: "key"), try $0.decode(forColumn: "value")) })
     }
   }
 
   static func migration(_ name: String, _ database: Database) throws -> MigrationRecord? {
-    try Row.fetchOne(database, sql: "SELECT * FROM migrations WHERE name = ?", arguments: [name])
-      .map { try MigrationRecord(row: $0, database) }
+    try MigrationRecord.fetchAll(
+      database, sql: "SELECT * FROM migrations WHERE name = ?", arguments: [name]
+    ).first
   }
 
   func known(_ name: String, _ database: Database) throws -> MigrationRecord {

@@ -4,13 +4,14 @@ public import ReplicationModel
 
 extension JournalFile {
   /// Opens a run of this process. Runs of this machine whose process is gone are closed as interrupted first, and
-  /// their open steps with them.
+  /// their open steps with them; deeds of runs long past are deleted.
   ///
   /// - Parameter command: what the user typed; passwords in it are replaced before it is kept.
   public func beginRun(command: String) throws(ConvoyError) -> RunID {
     let me = ProcessIdentity.current()
     return try write { database in
       try Self.closeDeadRuns(database, observer: me)
+      try Self.deleteOldDeeds(database)
       try database.execute(
         sql: """
           INSERT INTO runs (command, user, host, pid, boot, start_ticks, started) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -20,29 +21,26 @@ extension JournalFile {
     }
   }
 
+  /// Closes a run. What is still open of it was interrupted: nothing of a run that has ended stays open.
   public func endRun(_ run: RunID, outcome: RunOutcome) throws(ConvoyError) {
-    try write { database in
-      try database.execute(
-        sql: "UPDATE runs SET ended = ?, outcome = ? WHERE id = ? AND ended IS NULL",
-        arguments: [Moment.now, outcome.rawValue, run.rawValue])
-    }
+    try write { try Self.close(run, outcome, $0) }
   }
 
   /// The latest runs, newest first.
   public func runs(limit: Int = 20) throws(ConvoyError) -> [RunRecord] {
     try read { database in
-      try Row.fetchAll(database, sql: "SELECT * FROM runs ORDER BY id DESC LIMIT ?", arguments: [limit])
-        .map(RunRecord.init(row:))
+      try RunRecord.fetchAll(database, sql: "SELECT * FROM runs ORDER BY id DESC LIMIT ?", arguments: [limit])
     }
   }
 
+  /// - Parameter isUndo: whether it is the step's undoing that begins.
   public func beginStep(
-    run: RunID, migration: String, name: String, host: String? = nil
+    run: RunID, migration: String, name: String, isUndo: Bool = false, host: String? = nil
   ) throws(ConvoyError) -> StepID {
     try write { database in
       try database.execute(
-        sql: "INSERT INTO steps (run, migration, name, host, started) VALUES (?, ?, ?, ?, ?)",
-        arguments: [run.rawValue, migration, name, host, Moment.now])
+        sql: "INSERT INTO steps (run, migration, name, is_undo, host, started) VALUES (?, ?, ?, ?, ?, ?)",
+        arguments: [run.rawValue, migration, name, isUndo, host, Moment.now])
       return StepID(rawValue: database.lastInsertedRowID)
     }
   }
@@ -63,63 +61,32 @@ extension JournalFile {
   /// The steps of a migration, or of a run, or of both, oldest first.
   public func steps(migration: String? = nil, run: RunID? = nil) throws(ConvoyError) -> [StepRecord] {
     try read { database in
-      try Row.fetchAll(
+      try StepRecord.fetchAll(
         database,
         sql: """
           SELECT * FROM steps WHERE (?1 IS NULL OR migration = ?1) AND (?2 IS NULL OR run = ?2) ORDER BY id
           """,
-        arguments: [migration, run?.rawValue]
-      ).map(StepRecord.init(row:))
+        arguments: [migration, run?.rawValue])
     }
   }
 
   private static func closeDeadRuns(_ database: Database, observer: ProcessIdentity) throws {
     let open = try Row.fetchAll(
       database, sql: "SELECT id, host, pid, boot, start_ticks FROM runs WHERE ended IS NULL")
-    for row in open where try ProcessIdentity(row: row).life(seenFrom: observer) == .dead {
-      let run: Int64 = try row.value("id")
-      for table in [("runs", "id"), ("steps", "run")] {
-        try database.execute(
-          sql: "UPDATE \(table.0) SET ended = ?, outcome = ? WHERE \(table.1) = ? AND ended IS NULL",
-          arguments: [Moment.now, RunOutcome.interrupted.rawValue, run])
-      }
+    for row in open where try row.decoded(as: ProcessIdentity.self).life(seenFrom: observer) == .dead {
+      try close(RunID(rawValue: row.decode(forColumn: "id")), .interrupted, database)
     }
   }
-}
 
-extension ProcessIdentity {
-  init(row: Row) throws {
-    host = try row.value("host")
-    pid = try row.value("pid")
-    boot = try row.value("boot")
-    startTicks = try row.value("start_ticks")
-  }
-}
-
-extension RunRecord {
-  init(row: Row) throws {
-    id = RunID(rawValue: try row.value("id"))
-    command = try row.value("command")
-    user = try row.value("user")
-    host = try row.value("host")
-    pid = try row.value("pid")
-    started = try row.date("started")
-    ended = try row.optionalDate("ended")
-    outcome = try row.optionalText("outcome")
-  }
-}
-
-extension StepRecord {
-  init(row: Row) throws {
-    id = StepID(rawValue: try row.value("id"))
-    run = RunID(rawValue: try row.value("run"))
-    migration = try row.value("migration")
-    name = try row.value("name")
-    host = try row.optional("host")
-    started = try row.date("started")
-    ended = try row.optionalDate("ended")
-    outcome = try row.optionalText("outcome")
-    summary = try row.optional("summary")
-    error = try row.optional("error")
+  private static func close(_ run: RunID, _ outcome: RunOutcome, _ database: Database) throws {
+    let now = Moment.now
+    try database.execute(
+      sql: "UPDATE runs SET ended = ?, outcome = ? WHERE id = ? AND ended IS NULL",
+      arguments: [now, outcome.rawValue, run.rawValue])
+    for table in ["steps", "deeds"] {
+      try database.execute(
+        sql: "UPDATE \(table) SET ended = ?, outcome = ? WHERE run = ? AND ended IS NULL",
+        arguments: [now, StepOutcome.interrupted.rawValue, run.rawValue])
+    }
   }
 }

@@ -36,13 +36,12 @@ extension JournalFile {
   /// The services on record that were not started again since, in the order in which they were stopped.
   public func stoppedServices(migration: String, host: String? = nil) throws(ConvoyError) -> [ServiceRecord] {
     try read { database in
-      try Row.fetchAll(
+      try ServiceRecord.fetchAll(
         database,
         sql: """
           SELECT * FROM services WHERE migration = ?1 AND (?2 IS NULL OR host = ?2) AND started IS NULL ORDER BY id
           """,
-        arguments: [migration, host]
-      ).map(ServiceRecord.init(row:))
+        arguments: [migration, host])
     }
   }
 
@@ -62,17 +61,5 @@ extension JournalFile {
           """,
         arguments: [Moment.now, migration, host, name, manager])
     }
-  }
-}
-
-extension ServiceRecord {
-  init(row: Row) throws {
-    migration = try row.value("migration")
-    host = try row.value("host")
-    name = try row.value("name")
-    manager = try row.value("manager")
-    wasRunning = try row.value("was_running")
-    stopBegan = try row.date("stop_began")
-    stopped = try row.optionalDate("stopped")
   }
 }

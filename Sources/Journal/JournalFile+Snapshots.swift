@@ -12,13 +12,12 @@ extension JournalFile {
     let me = ProcessIdentity.current()
     return try write { database in
       _ = try self.known(migration, database)
-      let earlier = try Row.fetchOne(
+      let earlier = try ProcessIdentity.fetchOne(
         database, sql: "SELECT * FROM snapshot_orders WHERE migration = ? AND database = ?",
         arguments: [migration, name])
-      if let earlier, try ProcessIdentity(row: earlier).life() != .dead {
+      if let earlier, earlier.life() != .dead {
         throw ConvoyError(
-          "verify.in-progress",
-          "process \(try earlier.value("pid") as Int32) on \(try earlier.value("host") as String) is verifying it",
+          "verify.in-progress", "process \(earlier.pid) on \(earlier.host) is verifying it",
           at: .database(migration: migration, name: name), hint: "wait until it has ended, or end it")
       }
       try database.execute(
@@ -70,8 +69,7 @@ extension JournalFile {
   /// An order as it stands; nil when it is gone.
   public func snapshotOrder(_ order: SnapshotRecord.ID) throws(ConvoyError) -> SnapshotRecord? {
     try read { database in
-      try Row.fetchOne(database, sql: "SELECT * FROM snapshot_orders WHERE id = ?", arguments: [order])
-        .map(SnapshotRecord.init(row:))
+      try SnapshotRecord.fetchOne(database, sql: "SELECT * FROM snapshot_orders WHERE id = ?", arguments: [order])
     }
   }
 
@@ -82,8 +80,8 @@ extension JournalFile {
         database, sql: "SELECT * FROM snapshot_orders WHERE migration = ? ORDER BY id", arguments: [migration])
       var orders: [SnapshotRecord] = []
       for row in rows {
-        let order = try SnapshotRecord(row: row)
-        if try ProcessIdentity(row: row).life() == .dead {
+        let order: SnapshotRecord = try row.decoded()
+        if try row.decoded(as: ProcessIdentity.self).life() == .dead {
           try database.execute(sql: "DELETE FROM snapshot_orders WHERE id = ?", arguments: [order.id])
         } else {
           orders.append(order)
@@ -96,7 +94,7 @@ extension JournalFile {
 }
 
 /// A verifier's order for a snapshot of the target.
-public struct SnapshotRecord: Sendable, Equatable, Identifiable {
+public struct SnapshotRecord: Sendable, Decodable, Equatable, Identifiable {
   public var id: Int64
   public var database: String
   /// Up to where the source's snapshot reaches; nil until the verifier has it.
@@ -108,12 +106,8 @@ public struct SnapshotRecord: Sendable, Equatable, Identifiable {
   /// Why there will be none.
   public var failure: String?
 
-  init(row: Row) throws {
-    id = try row.value("id")
-    database = try row.value("database")
-    until = try row.optionalLSN("until")
-    isHeld = try row.value("held")
-    snapshot = try row.optional("snapshot")
-    failure = try row.optional("failure")
+  enum CodingKeys: String, CodingKey {
+    case id, database, until, snapshot, failure
+    case isHeld = "held"
   }
 }

@@ -27,7 +27,8 @@ extension JournalFile {
   public func generations() throws(ConvoyError) -> [String: Int64] {
     try read { database in
       let rows = try Row.fetchAll(database, sql: "SELECT name, generation FROM migrations")
-      return try Dictionary(uniqueKeysWithValues: rows.map { (try $0.value("name"), try $0.value("generation")) })
+      return try Dictionary(
+        uniqueKeysWithValues: rows.map { (try $0.decode(forColumn: "name"), try $0.decode(forColumn: "generation")) })
     }
   }
 
@@ -85,14 +86,13 @@ extension JournalFile {
     migration: String, database name: String? = nil, pendingOnly: Bool = false
   ) throws(ConvoyError) -> [SkipRecord] {
     try read { database in
-      try Row.fetchAll(
+      try SkipRecord.fetchAll(
         database,
         sql: """
           SELECT * FROM skips
           WHERE migration = ?1 AND (?2 IS NULL OR database = ?2) AND (NOT ?3 OR done IS NULL) ORDER BY id
           """,
-        arguments: [migration, name, pendingOnly]
-      ).map(SkipRecord.init(row:))
+        arguments: [migration, name, pendingOnly])
     }
   }
 
@@ -117,33 +117,13 @@ extension JournalFile {
   /// The recorded rows, by migration and database.
   public func recordedStatuses(migration: String? = nil) throws(ConvoyError) -> [RecordedStatus] {
     try read { database in
-      try Row.fetchAll(
+      try RecordedStatus.fetchAll(
         database,
         sql: """
           SELECT status, recorded FROM database_statuses WHERE ?1 IS NULL OR migration = ?1
           ORDER BY migration, database
           """,
-        arguments: [migration]
-      ).map { row in
-        let text: String = try row.value("status")
-        return RecordedStatus(
-          status: try JSONDecoder().decode(DatabaseStatus.self, from: Data(text.utf8)),
-          recorded: try row.date("recorded"))
-      }
+        arguments: [migration])
     }
-  }
-}
-
-extension SkipRecord {
-  init(row: Row) throws {
-    id = try row.value("id")
-    migration = try row.value("migration")
-    database = try row.value("database")
-    guard let position = try row.optionalLSN("lsn") else { throw UnreadableColumn(name: "lsn", text: "null") }
-    lsn = position
-    requestedBy = try row.value("requested_by")
-    requested = try row.date("requested")
-    done = try row.optionalDate("done")
-    outcome = try row.optional("outcome")
   }
 }

@@ -98,6 +98,30 @@ public final class JournalFile: Sendable {
     }
   }
 
+  /// One immediate transaction that the disk need not have when this returns. It survives this process; after a power
+  /// failure it is there as a whole or not at all.
+  func writeUnforced<Result>(_ body: (Database) throws -> Result) throws(ConvoyError) -> Result {
+    do {
+      return try queue.writeWithoutTransaction { database in
+        try database.execute(sql: "PRAGMA synchronous = NORMAL")
+        let result = Swift.Result {
+          var result: Result?
+          try database.inTransaction(.immediate) {
+            result = try body(database)
+            return .commit
+          }
+          return result
+        }
+        // Nobody else writes by this connection in between; what follows is forced again, whatever came of this.
+        try database.execute(sql: "PRAGMA synchronous = FULL")
+        guard let value = try result.get() else { throw DatabaseError(resultCode: .SQLITE_INTERNAL) }
+        return value
+      }
+    } catch {
+      throw Self.convoyError(error, directory)
+    }
+  }
+
   /// For tests of what a full disk or a newer version does.
   func execute(_ sql: String) throws(ConvoyError) {
     do {
@@ -105,6 +129,11 @@ public final class JournalFile: Sendable {
     } catch {
       throw Self.convoyError(error, directory)
     }
+  }
+
+  /// For tests: 2 while what is written is forced to the disk.
+  func synchronous() throws(ConvoyError) -> Int? {
+    try read { try Int.fetchOne($0, sql: "PRAGMA synchronous") }
   }
 
   private static func convoyError(_ error: any Error, _ directory: StateDirectory) -> ConvoyError {
@@ -153,71 +182,5 @@ public final class JournalFile: Sendable {
     var copy = error
     copy.cause = cause
     return copy
-  }
-}
-
-/// A moment as the journal keeps it: milliseconds since 1970.
-struct Moment: DatabaseValueConvertible {
-  var date: Date
-
-  init(_ date: Date) { self.date = date }
-  static var now: Moment { Moment(Date()) }
-
-  var databaseValue: DatabaseValue {
-    Int64((date.timeIntervalSince1970 * 1000).rounded(.down)).databaseValue
-  }
-
-  static func fromDatabaseValue(_ value: DatabaseValue) -> Moment? {
-    Int64.fromDatabaseValue(value).map { Moment(Date(timeIntervalSince1970: Double($0) / 1000)) }
-  }
-}
-
-/// What a row cannot be: read as damage.
-struct UnreadableColumn: Error {
-  var name: String
-  var text: String
-}
-
-extension Row {
-  /// A column that cannot be null; throws where GRDB's subscript would trap.
-  func value<Value: DatabaseValueConvertible>(_ name: String) throws -> Value {
-    guard let value: Value = try optional(name) else { throw UnreadableColumn(name: name, text: "null") }
-    return value
-  }
-
-  func optional<Value: DatabaseValueConvertible>(_ name: String) throws -> Value? {
-    guard let stored = self[name] as DatabaseValue?, !stored.isNull else { return nil }
-    guard let value = Value.fromDatabaseValue(stored) else {
-      throw UnreadableColumn(name: name, text: stored.description)
-    }
-    return value
-  }
-
-  func date(_ name: String) throws -> Date { try (value(name) as Moment).date }
-  func optionalDate(_ name: String) throws -> Date? { try (optional(name) as Moment?)?.date }
-
-  func text<Value: RawRepresentable>(_ name: String, as type: Value.Type = Value.self) throws -> Value
-  where Value.RawValue == String {
-    let text: String = try value(name)
-    guard let value = Value(rawValue: text) else { throw UnreadableColumn(name: name, text: text) }
-    return value
-  }
-
-  func optionalText<Value: RawRepresentable>(_ name: String, as type: Value.Type = Value.self) throws -> Value?
-  where Value.RawValue == String {
-    guard try optional(name) as String? != nil else { return nil }
-    return try text(name, as: type)
-  }
-
-  func optionalLSN(_ name: String) throws -> LSN? {
-    guard let text: String = try optional(name) else { return nil }
-    guard let lsn = LSN(text[...]) else { throw UnreadableColumn(name: name, text: text) }
-    return lsn
-  }
-
-  func optionalUInt64(_ name: String) throws -> UInt64? {
-    guard let text: String = try optional(name) else { return nil }
-    guard let number = UInt64(text) else { throw UnreadableColumn(name: name, text: text) }
-    return number
   }
 }

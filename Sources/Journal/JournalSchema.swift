@@ -11,8 +11,32 @@ enum JournalSchema {
     migrator.registerMigration("v2") { try $0.execute(sql: "ALTER TABLE skips ADD COLUMN outcome TEXT") }
     migrator.registerMigration("v3") { try $0.execute(sql: version3) }
     migrator.registerMigration("v4") { try $0.execute(sql: version4) }
+    migrator.registerMigration("v5") { try $0.execute(sql: version5) }
     return migrator
   }()
+
+  // Until then a step that was done already, or not meant for its migration, was begun and never ended.
+  private static let version5 = """
+    ALTER TABLE steps ADD COLUMN is_undo INTEGER NOT NULL DEFAULT 0;
+    UPDATE steps SET ended = started, outcome = 'already_done', summary = 'already done, or not meant'
+      WHERE ended IS NULL AND run IN (SELECT id FROM runs WHERE ended IS NOT NULL);
+    CREATE TABLE deeds (
+      id INTEGER PRIMARY KEY AUTOINCREMENT,
+      run INTEGER,
+      migration TEXT NOT NULL,
+      step TEXT NOT NULL,
+      is_undo INTEGER NOT NULL DEFAULT 0,
+      host TEXT,
+      kind TEXT NOT NULL,
+      text TEXT NOT NULL,
+      began INTEGER NOT NULL,
+      ended INTEGER,
+      outcome TEXT,
+      error TEXT
+    );
+    CREATE INDEX deeds_of_migration ON deeds (migration, run);
+    CREATE INDEX deeds_of_run ON deeds (run);
+    """
 
   private static let version4 = """
     CREATE TABLE snapshot_orders (

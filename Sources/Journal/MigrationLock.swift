@@ -78,15 +78,15 @@ extension JournalFile {
     return try read { database in
       guard
         let row = try Row.fetchOne(database, sql: "SELECT * FROM locks WHERE migration = ?", arguments: [migration]),
-        try isHeld || ProcessIdentity(row: row).life() == .unknown
+        try isHeld || row.decoded(as: ProcessIdentity.self).life() == .unknown
       else { return nil }
-      return try LockHolder(row: row)
+      return try row.decoded()
     }
   }
 
   /// We have the file; what does the row of somebody who had it say?
   private func checkLeftOver(_ row: Row, observer: ProcessIdentity, file: FileLock) throws {
-    let identity = try ProcessIdentity(row: row)
+    let identity: ProcessIdentity = try row.decoded()
     // Our own, left behind when a release could not write.
     if identity == observer { return }
     switch identity.life(seenFrom: observer) {
@@ -96,12 +96,13 @@ extension JournalFile {
       // stay: the next one to come would believe that the holder gave it up.
       if file.madeFile {
         unlink(file.path)
-        throw locked(try row.value("migration"), try LockHolder(row: row))
+        let holder: LockHolder = try row.decoded()
+        throw locked(holder.migration, holder)
       }
     case .unknown:
       // On one kernel the file would still be locked; and who removed the file has answered the question.
       if identity.boot == observer.boot || file.madeFile { return }
-      let holder = try LockHolder(row: row)
+      let holder: LockHolder = try row.decoded()
       throw ConvoyError(
         "journal.locked-elsewhere",
         "migration \(holder.migration) was taken on another machine by \(holder.summary)",
@@ -119,16 +120,6 @@ extension JournalFile {
 }
 
 extension LockHolder {
-  init(row: Row) throws {
-    migration = try row.value("migration")
-    run = RunID(rawValue: try row.value("run"))
-    command = try row.value("command")
-    user = try row.value("user")
-    host = try row.value("host")
-    pid = try row.value("pid")
-    since = try row.date("since")
-  }
-
   /// `pid 4711 of admin on ws1 since 2026-03-01T10:00:00Z (pgconvoy play migrate.yml)`
   public var summary: String {
     "pid \(pid) of \(user) on \(host) since \(since.formatted(.iso8601)) (\(command))"

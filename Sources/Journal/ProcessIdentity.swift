@@ -1,7 +1,7 @@
 import Glibc
 
 /// A process that a later process can recognise: a pid alone may long belong to another one.
-struct ProcessIdentity: Sendable, Equatable {
+struct ProcessIdentity: Sendable, Equatable, Decodable {
   var host: String
   var pid: Int32
   /// `/proc/sys/kernel/random/boot_id`: one value from a machine's start to its end.

@@ -33,16 +33,31 @@ public struct RunRecord: Sendable, Codable, Equatable, Identifiable {
   public var outcome: RunOutcome?
 }
 
+/// What became of a step, or of its undoing. Every row of a run that has ended has one.
 public enum StepOutcome: String, Sendable, Codable, CaseIterable {
-  case changed, ok, failed, undone, interrupted
+  case changed
+  /// It ran, and nothing is different; of an undoing: there was nothing to take back.
+  case ok
+  case alreadyDone = "already_done"
+  /// Its `when` does not hold for the migration; the summary is the reason.
+  case notMeant = "not_meant"
+  case failed
+  /// The migration failed before this step, the first that was to run, could begin.
+  case notBegun = "not_begun"
+  /// Also of a run whose process is gone.
+  case interrupted
+  case undone
+  case undoFailed = "undo_failed"
 }
 
-/// One step of one run on one migration.
+/// One step of one run on one migration, or its undoing, which has a row of its own.
 public struct StepRecord: Sendable, Codable, Equatable, Identifiable {
   public var id: StepID
   public var run: RunID
   public var migration: String
   public var name: String
+  /// Whether this is the step's undoing.
+  public var isUndo: Bool
   public var host: String?
   public var started: Date
   public var ended: Date?

@@ -1,4 +1,5 @@
-/// Takes passwords out of text that is about to be kept: `password=…` (libpq's key words) and `scheme://user:…@host`.
+/// Takes passwords out of text that is about to be kept: `password=…` (libpq's key words), `PASSWORD '…'` (SQL's) and
+/// `scheme://user:…@host`.
 ///
 /// A net below the rule that no secret gets here in the first place, not a replacement for it.
 func redacted(_ text: String) -> String {
@@ -30,7 +31,7 @@ private func redactedURIs(_ input: ArraySlice<UInt8>) -> [UInt8] {
   return result + rest
 }
 
-/// `password=secret`, `PASSWORD = 'a b'` and `sslpassword=x` lose their values.
+/// `password=secret`, `PASSWORD = 'a b'`, `sslpassword=x` and `PASSWORD E'a\'b'` lose their values.
 private func redactedKeywords(_ input: [UInt8]) -> String {
   let keyword = Array("password".utf8)
   var result: [UInt8] = []
@@ -45,18 +46,32 @@ private func redactedKeywords(_ input: [UInt8]) -> String {
     }
     var next = end
     while next < input.count, isSpace(input[next]) { next += 1 }
-    guard next < input.count, input[next] == UInt8(ascii: "=") else {
+    if next < input.count, input[next] == UInt8(ascii: "=") {
+      next += 1
+      while next < input.count, isSpace(input[next]) { next += 1 }
+    } else if let literal = startOfLiteral(input[next...]) {
+      next = literal
+    } else {
       result += input[index..<end]
       index = end
       continue
     }
-    next += 1
-    while next < input.count, isSpace(input[next]) { next += 1 }
     result += input[index..<next] + stars
     if next < input.count, input[next] == UInt8(ascii: "'") || input[next] == UInt8(ascii: "\"") {
       let quote = input[next]
       next += 1
-      while next < input.count, input[next] != quote { next += input[next] == UInt8(ascii: "\\") ? 2 : 1 }
+      // A quote within is doubled (SQL), or has a backslash before it (libpq, E'').
+      while next < input.count {
+        if input[next] == UInt8(ascii: "\\") {
+          next += 2
+        } else if input[next] != quote {
+          next += 1
+        } else if next + 1 < input.count, input[next + 1] == quote {
+          next += 2
+        } else {
+          break
+        }
+      }
       next += 1
     } else {
       while next < input.count, !isSpace(input[next]), input[next] != UInt8(ascii: "&") { next += 1 }
@@ -64,4 +79,11 @@ private func redactedKeywords(_ input: [UInt8]) -> String {
     index = min(next, input.count)
   }
   return String(decoding: result, as: UTF8.self)
+}
+
+/// Where the quote of an SQL string literal stands that begins here: `'…'` or `E'…'`.
+private func startOfLiteral(_ input: ArraySlice<UInt8>) -> Int? {
+  guard let first = input.first else { return nil }
+  let start = first | 0x20 == UInt8(ascii: "e") ? input.startIndex + 1 : input.startIndex
+  return start < input.endIndex && input[start] == UInt8(ascii: "'") ? start : nil
 }

@@ -131,12 +131,12 @@ struct ReportFiles: Sendable {
   /// How long each step took, from the run that began the cutover to the latest: a cutover that was interrupted behind
   /// its point of no return is finished by another run.
   static func phases(_ steps: [StepRecord]) -> [MigrationReport.Phase] {
-    // Only what ended well: a step that failed was undone, or was taken again.
-    let begun = steps.last { $0.name == "drain" } ?? steps.last
+    // Only what ended well: a step that failed was undone, or was taken again. Not what a later run found done.
+    let ran = steps.filter { !$0.isUndo && ($0.outcome == .changed || $0.outcome == .ok) }
+    let begun = ran.last { $0.name == "drain" } ?? ran.last
     guard let first = begun?.run else { return [] }
     var phases: [MigrationReport.Phase] = []
-    for step in steps
-    where step.run.rawValue >= first.rawValue && (step.outcome == .changed || step.outcome == .ok) {
+    for step in ran where step.run.rawValue >= first.rawValue {
       guard let ended = step.ended else { continue }
       let milliseconds = max(0, ended.timeIntervalSince(step.started) * 1000)
       phases.append(.init(name: step.name, milliseconds: UInt64(milliseconds.rounded())))

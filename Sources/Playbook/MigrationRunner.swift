@@ -34,10 +34,11 @@ struct MigrationRunner<Context: StepContext>: Sendable {
       recap.outcome = .interrupted
       return
     }
-    let placed = convoyError(error, migration: recap.name, step: play.steps.first?.name ?? "")
+    let position = position(steps.first ?? 0, recap.name)
+    let placed = convoyError(error, migration: recap.name, step: position.step)
     recap.outcome = .failed
     recap.error = placed
-    await observer.observe(.migrationFailed(play: play.play.name, migration: recap.name, placed))
+    await observer.observe(.migrationFailed(position, placed))
   }
 
   private func position(_ index: Int, _ migration: String) -> StepPosition {

@@ -40,8 +40,9 @@ public enum PlayEvent: Sendable, Equatable {
   case progress(StepPosition, String)
   case stepFinished(StepPosition, StepResult, Duration)
   case stepFailed(StepPosition, ConvoyError, Duration)
-  /// The migration's context could not be made, or a point of no return could not be asked for: no step was begun.
-  case migrationFailed(play: String, migration: String, ConvoyError)
+  /// The migration's context could not be made, or a point of no return could not be asked for: no step was begun. The
+  /// position is that of the first step that was to run.
+  case migrationFailed(StepPosition, ConvoyError)
   case stepInterrupted(StepPosition, Duration)
   case undoing(StepPosition)
   case undone(StepPosition, UndoResult)

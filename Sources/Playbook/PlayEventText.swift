@@ -36,8 +36,8 @@ public struct PlayEventText: Sendable {
       return ["\(head(position)): \(result.changed ? "changed" : "ok") in \(RecapText.time(duration)): \(summary)"]
     case .stepFailed(let position, let error, let duration):
       return ["\(head(position)): failed after \(RecapText.time(duration))"] + split(error.description)
-    case .migrationFailed(_, let migration, let error):
-      return ["[\(migration)] failed before its first step"] + split(error.description)
+    case .migrationFailed(let position, let error):
+      return ["[\(position.migration)] failed before its first step"] + split(error.description)
     case .stepInterrupted(let position, let duration):
       return ["\(head(position)): interrupted after \(RecapText.time(duration))"]
     case .undoing(let position):

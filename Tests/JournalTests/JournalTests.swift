@@ -46,6 +46,26 @@ import Testing
     #expect(try journal.steps(run: dead).map(\.outcome) == [.interrupted])
   }
 
+  @Test func rowsThatAnEarlierVersionLeftOpenAreClosed() throws {
+    let state = TemporaryState()
+    do {
+      let journal = try state.open()
+      for outcome in [RunOutcome.done, nil] {
+        let run = try journal.beginRun(command: "pgconvoy play")
+        if let outcome { try journal.endRun(run, outcome: outcome) }
+        _ = try journal.beginStep(run: run, migration: "eu", name: "fence")
+      }
+      try journal.execute("ALTER TABLE steps DROP COLUMN is_undo")
+      try journal.execute("DROP TABLE deeds")
+      try journal.execute("DELETE FROM grdb_migrations WHERE identifier = 'v5'")
+    }
+    let steps = try state.open().steps(migration: "eu")
+    #expect(steps.map(\.outcome) == [.alreadyDone, nil])
+    #expect(steps.map(\.summary) == ["already done, or not meant", nil])
+    #expect(steps.map { $0.ended == $0.started } == [true, false])
+    #expect(steps.map(\.isUndo) == [false, false])
+  }
+
   @Test(arguments: [
     ("plain text", "plain text"),
     ("postgresql://u:a:b@c@h:5432/d?x=1 tail", "postgresql://u:***@h:5432/d?x=1 tail"),
@@ -58,6 +78,10 @@ import Testing
     ("password authentication failed", "password authentication failed"),
     ("--passfile /etc/pass", "--passfile /etc/pass"),
     ("ends in password=", "ends in password=***"),
+    ("ALTER ROLE r PASSWORD 'a''b' LOGIN", "ALTER ROLE r PASSWORD *** LOGIN"),
+    ("ALTER ROLE r PASSWORD E'a\\'b' LOGIN", "ALTER ROLE r PASSWORD E*** LOGIN"),
+    ("ALTER ROLE r PASSWORD NULL", "ALTER ROLE r PASSWORD NULL"),
+    ("ALTER ROLE r PASSWORD", "ALTER ROLE r PASSWORD"),
     ("grüße 🚚 password=ü", "grüße 🚚 password=***"),
   ])
   func passwordsAreReplaced(text: String, expected: String) {

@@ -63,6 +63,38 @@ import Testing
     #expect(convoyError { _ = try journal.migration("eu") }?.code == "journal.corrupt")
     try journal.execute("UPDATE migrations SET state = 'none', generation = 'many'")
     #expect(convoyError { _ = try journal.generations() }?.code == "journal.corrupt")
+    #expect(convoyError { _ = try journal.migrations() }?.code == "journal.corrupt")
+  }
+
+  @Test(arguments: [
+    "ended = 'never'", "outcome = 'flying'", "pid = 'many'", "user = x'FF'", "started = 'once'",
+  ])
+  func aDamagedRunIsDamageNotACrash(change: String) throws {
+    let state = TemporaryState()
+    let journal = try state.open()
+    _ = try journal.beginRun(command: "play")
+    try journal.execute("UPDATE runs SET \(change)")
+    let error = try #require(convoyError { _ = try journal.runs() })
+    #expect(error.code == "journal.corrupt")
+    #expect(error.message == "the journal is damaged")
+  }
+
+  @Test(arguments: [
+    "hand_offs SET lsn = 'far'", "hand_offs SET reverse_lsn = 7", "hand_offs SET source_system_identifier = '-1'",
+    "hand_offs SET source_timeline = 'x'", "hand_off_databases SET state = 'gone'", "hand_off_databases SET oid = -1",
+  ])
+  func aDamagedHandOffIsDamageNotACrash(change: String) throws {
+    let state = TemporaryState()
+    let journal = try state.open()
+    try journal.registerMigration("eu", source: "a", target: "b")
+    let names = HandOffNames.random()
+    let record = HandOffRecord(
+      names: names, sourceSystemIdentifier: 1, sourceTimeline: 1,
+      databases: [HandOffDatabase(name: "d", oid: 5, names: names)])
+    try journal.beginHandOff(record, migration: "eu")
+    #expect(try journal.migration("eu")?.handOff?.databases.count == 1)
+    try journal.execute("UPDATE \(change)")
+    #expect(convoyError { _ = try journal.migration("eu") }?.code == "journal.corrupt")
   }
 
   @Test func aNewerVersionsJournalIsLeftAlone() throws {

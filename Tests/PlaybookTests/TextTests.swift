@@ -132,7 +132,8 @@ import Testing
     (.migrationFinished(play: "p", migration: "m", .ok), []),
     (.migrationFinished(play: "p", migration: "m", .interrupted), ["[m] interrupted"]),
     (
-      .migrationFailed(play: "p", migration: "m", ConvoyError("a.b", "no")),
+      .migrationFailed(
+        StepPosition(play: "p", migration: "m", step: "a", number: 1, count: 1), ConvoyError("a.b", "no")),
       ["[m] failed before its first step", "error: no [a.b]"]
     ),
   ])

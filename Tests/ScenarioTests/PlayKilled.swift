@@ -1,4 +1,5 @@
 import Glibc
+import Journal
 import ReplicationModel
 import Testing
 
@@ -41,6 +42,7 @@ extension Scenarios {
         }
         try await scenario.play("migrate")
         try await expectMigrated(scenario, kept: oldData == .keep ? 1 : 0)
+        try await expectStepsClosed(scenario)
         #expect(try readText(scenario.target.dataDirectory + "/server.crt") == certificate)
         if Self.kills > 0 {
           try await killCutovers(scenario)
@@ -116,6 +118,17 @@ extension Scenarios {
         ).isEmpty)
       let beside = directoryEntries(scenario.target.postgresDirectory).filter { $0.hasPrefix("data.pgconvoy") }
       #expect(beside.count == kept && beside.allSatisfy { $0.hasPrefix("data.pgconvoy-old-") }, "\(beside)")
+    }
+
+    /// The journal says of every step that a killed play had in hand that it was interrupted, and leaves none open.
+    private func expectStepsClosed(_ scenario: Scenario) async throws {
+      let directory = scenario.lab.inventoryFile.split(separator: "/").dropLast().joined(separator: "/")
+      let journal = try await Journal.open(stateDirectory: StateDirectory(path: "/\(directory)/.pgconvoy"))
+      let steps = try await journal.perform { file throws(ConvoyError) in try file.steps() }
+      #expect(steps.filter { $0.ended == nil || $0.outcome == nil } == [])
+      // It was killed in the middle of this one.
+      #expect(steps.contains { $0.name == "hand_off" && $0.outcome == .interrupted })
+      #expect(steps.contains { $0.name == "base_backup" && $0.outcome == .alreadyDone })
     }
 
     /// The copy goes, also while its server is down; there is no old data to put back.
