@@ -1,3 +1,4 @@
+import Presentation
 public import ReplicationModel
 
 /// The closing report as one HTML file: nothing is loaded from anywhere, nothing runs, and it can be read on a telephone

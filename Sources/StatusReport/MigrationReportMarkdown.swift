@@ -1,3 +1,4 @@
+import Presentation
 public import ReplicationModel
 
 /// The closing report as Markdown: the proof of a cutover or rollback, to be read, printed and filed.

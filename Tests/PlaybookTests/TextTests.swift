@@ -84,15 +84,6 @@ import Testing
 
         """)
   }
-
-  @Test(arguments: [
-    (Duration.milliseconds(49), "0.0s"), (.milliseconds(51), "0.1s"), (.milliseconds(59_940), "59.9s"),
-    (.milliseconds(59_960), "1m00s"), (.seconds(3599), "59m59s"), (.seconds(3600), "1h00m"),
-    (.seconds(90_000), "25h00m"),
-  ])
-  func times(_ duration: Duration, _ expected: String) {
-    #expect(RecapText.time(duration) == expected)
-  }
 }
 
 @Suite struct PlayEventTextTests {
@@ -154,16 +145,5 @@ import Testing
     #expect(text.lines(.undoing(position)) == ["[m] fence: undoing"])
     #expect(text.lines(.undone(position, .undone("lifted"))) == ["[m] fence: undone: lifted"])
     #expect(text.lines(.undone(position, .nothingToUndo)) == [])
-  }
-
-  @Test func distantChangesAreHunksOfTheirOwn() {
-    let old = (1...20).map(String.init).joined(separator: "\n") + "\n"
-    let new = old.replacing("\n2\n", with: "\ntwo\n").replacing("\n19\n", with: "\nnineteen\n")
-    #expect(
-      LineDiff.unified(old: old, new: new) == [
-        "@@ -1,5 +1,5 @@", " 1", "-2", "+two", " 3", " 4", " 5",
-        "@@ -16,5 +16,5 @@", " 16", " 17", " 18", "-19", "+nineteen", " 20",
-      ])
-    #expect(LineDiff.unified(old: old, new: old) == [])
   }
 }
