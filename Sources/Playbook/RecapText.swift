@@ -55,7 +55,7 @@ public enum RecapText {
     return text
   }
 
-  private static func outcome(_ outcome: StepRecord.Outcome) -> String {
+  private static func outcome(_ outcome: StepRecap.Outcome) -> String {
     switch outcome {
     case .ran(let result): result.changed ? "changed" : "ok"
     case .alreadyDone: "already done"
@@ -66,7 +66,7 @@ public enum RecapText {
     }
   }
 
-  private static func databases(_ record: StepRecord) -> [[String]] {
+  private static func databases(_ record: StepRecap) -> [[String]] {
     guard case .ran(let result) = record.outcome else { return [] }
     return result.databases.map { database in
       let bytes = database.bytes.map { [amount($0)] + rate($0, over: database.duration) } ?? []
@@ -82,7 +82,7 @@ public enum RecapText {
     return [HumanFormat.rate(bytes: bytes, over: duration, .carried)]
   }
 
-  private static func summary(_ record: StepRecord) -> String {
+  private static func summary(_ record: StepRecap) -> String {
     switch record.outcome {
     case .ran(let result):
       let figures = result.figures.flatMap { figure in

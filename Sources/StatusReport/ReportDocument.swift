@@ -23,7 +23,7 @@ struct ReportDocument {
   var title: String
   var facts: [(name: String, value: Cell)] = []
   var sections: [Section] = []
-  var findings: [MigrationReport.Finding]
+  var findings: [MigrationReport.Remark]
 
   /// - Parameter seal: the SHA-256 of the report's JSON document, which this one goes with.
   init(_ report: MigrationReport, seal: String?) {

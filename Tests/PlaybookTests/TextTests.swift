@@ -7,12 +7,12 @@ import Testing
   @Test func theWholeReport() {
     var first = MigrationRecap(name: "chef-eu", outcome: .failed)
     first.steps = [
-      StepRecord(play: "cutover", step: "wait_for_lag", outcome: .alreadyDone, duration: .milliseconds(40)),
-      StepRecord(
+      StepRecap(play: "cutover", step: "wait_for_lag", outcome: .alreadyDone, duration: .milliseconds(40)),
+      StepRecap(
         play: "cutover", step: "fence",
         outcome: .ran(StepResult(changed: true, "no writer left", figures: [StepFigure("sessions ended", 3)])),
         duration: .milliseconds(1250)),
-      StepRecord(
+      StepRecap(
         play: "cutover", step: "drain",
         outcome: .ran(
           StepResult(
@@ -22,10 +22,10 @@ import Testing
               DatabaseRecord("idle", duration: .zero, bytes: 0), DatabaseRecord("unknown"),
             ])),
         duration: .seconds(185), hosts: ["old", "new"]),
-      StepRecord(
+      StepRecap(
         play: "cutover", step: "verify", outcome: .failed, duration: .seconds(7380), hosts: ["new"],
         isUnreachable: true),
-      StepRecord(play: "cutover", step: "extra", outcome: .notMeant(reason: "when big: big is false"), duration: .zero),
+      StepRecap(play: "cutover", step: "extra", outcome: .notMeant(reason: "when big: big is false"), duration: .zero),
     ]
     first.error = ConvoyError(
       "verify.mismatch", "public.users differs", at: .step(migration: "chef-eu", host: nil, step: "verify"),
@@ -64,8 +64,8 @@ import Testing
   @Test func checkModeAndWhatWasLeftDone() {
     var migration = MigrationRecap(name: "m", outcome: .ok)
     migration.steps = [
-      StepRecord(play: "p", step: "a", outcome: .wouldRun(actions: 1), duration: .zero),
-      StepRecord(play: "p", step: "b", outcome: .wouldRun(actions: 4), duration: .zero),
+      StepRecap(play: "p", step: "a", outcome: .wouldRun(actions: 1), duration: .zero),
+      StepRecap(play: "p", step: "b", outcome: .wouldRun(actions: 4), duration: .zero),
     ]
     migration.leftDone = ["x", "y"]
     migration.leftDoneReason = "y is the point of no return"
