@@ -53,7 +53,7 @@ struct StopSyncStep: Step {
 
 /// `clean_up`: what the migration has put on one side goes away.
 struct CleanUpStep: Step {
-  /// What becomes of the data directory that `old_data: keep` has kept.
+  /// What becomes of the data directories that nobody serves any more.
   enum KeptData: String, Sendable { case keep, remove }
 
   let side: Side

@@ -30,9 +30,6 @@ public enum RecapText {
     return text
   }
 
-  /// `0.4s`, `12.3s`, `3m05s`, `2h03m`.
-  public static func time(_ duration: Duration) -> String { HumanFormat.elapsed(duration) }
-
   private static func details(_ migration: MigrationRecap) -> String {
     var table = TextTable(columns: 4)
     for record in migration.steps {

@@ -1,4 +1,5 @@
 import Inventory
+import Presentation
 import ReplicationModel
 
 /// What each selected database holds that its stream cannot carry, or not as people think.
@@ -125,7 +126,7 @@ enum DatabaseChecks {
       let count =
         database.largeObjects > Preflight.largeObjectLimit
         ? "more than \(Preflight.largeObjectLimit) large objects"
-        : PreflightText.counted(database.largeObjects, "large object")
+        : HumanFormat.counted(database.largeObjects, "large object")
       return [
         Finding(
           .warning, "preflight.large-objects", host: facts.name(.source), database: name, count,

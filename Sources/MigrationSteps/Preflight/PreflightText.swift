@@ -22,12 +22,13 @@ public enum PreflightText {
     var text = finding.severity.rawValue + ": "
     let place = place(of: finding)
     if !place.isEmpty { text += place + ": " }
-    text += visible(finding.problem) + " [" + finding.code + "]"
+    text += DisplayText.visible(finding.problem) + " [" + finding.code + "]"
     return text
   }
 
   private static func lines(_ report: PreflightReport, _ style: TextStyle) -> [String] {
-    var lines = ["\(visible(report.migration)): preflight of \(visible(report.source)) → \(visible(report.target))"]
+    let route = DisplayText.visible("\(report.source) → \(report.target)")
+    var lines = ["\(DisplayText.visible(report.migration)): preflight of \(route)"]
     if !report.findings.isEmpty {
       var table = TextTable(titles: ["SEVERITY", "WHERE", "FINDING"])
       for finding in report.findings {
@@ -51,17 +52,17 @@ public enum PreflightText {
         reasons.append((reason, [check.name]))
       }
     }
-    lines += reasons.map { "not made, since \(visible($0.reason)): \($0.names.joined(separator: ", "))" }
+    lines += reasons.map { "not made, since \(DisplayText.visible($0.reason)): \($0.names.joined(separator: ", "))" }
     return lines
   }
 
   static func summary(_ report: PreflightReport) -> String {
     let made = report.checks.count { $0.notMade == nil }
     var text = [
-      counted(report.count(.error), "error"), counted(report.count(.warning), "warning"),
-      counted(report.count(.note), "note"),
+      HumanFormat.counted(report.count(.error), "error"), HumanFormat.counted(report.count(.warning), "warning"),
+      HumanFormat.counted(report.count(.note), "note"),
     ].joined(separator: ", ")
-    text += "; \(counted(made, "check")) made"
+    text += "; \(HumanFormat.counted(made, "check")) made"
     let left = report.checks.count - made
     return left == 0 ? text : text + ", \(left) not made"
   }
@@ -75,14 +76,7 @@ public enum PreflightText {
   }
 
   private static func place(of finding: Finding) -> String {
-    [finding.host, finding.database.map { "database " + $0 }].compactMap { $0.map(visible) }.joined(separator: ", ")
+    let parts = [finding.host, finding.database.map { "database " + $0 }].compactMap(\.self)
+    return DisplayText.visible(parts.joined(separator: ", "))
   }
-
-  static func counted(_ count: Int, _ noun: String) -> String { HumanFormat.counted(count, noun) }
-
-  /// With control and invisible characters made visible: names and queries come from outside.
-  static func visible(_ text: String) -> String { DisplayText.visible(text) }
 }
-
-/// `12.3 GB`, powers of 1024.
-func readableBytes(_ bytes: UInt64) -> String { HumanFormat.bytes(bytes, .sentence) }
