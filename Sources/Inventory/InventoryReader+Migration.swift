@@ -26,7 +26,7 @@ struct MigrationSettings {
   var versionCheck: String?
   var plugin: OutputPlugin
   var ddl: DDLMode
-  var oldData: OldData
+  var oldData: OldDataPolicy
   var handOff: HandOffSettings
   var cutover: CutoverSettings
   var baseBackup: BaseBackupSettings

@@ -1,19 +1,20 @@
 import LogicalDecoding
+import Presentation
 import ReplicationModel
 
 /// Renders an inventory for people: `pgconvoy inventory list` and `inventory show`. Passwords never show.
 public enum InventoryText {
   /// One line a migration: name, source, target, databases, groups.
   public static func list(_ inventory: FleetInventory) -> String {
-    var rows = [["MIGRATION", "SOURCE", "TARGET", "DATABASES", "GROUPS"]]
+    var table = TextTable(titles: ["MIGRATION", "SOURCE", "TARGET", "DATABASES", "GROUPS"])
     for migration in inventory.migrations {
       let groups = inventory.groups.filter { $0.members.contains(migration.name) }.map(\.name)
-      rows.append([
+      table.add([
         migration.name, end(migration.source), end(migration.target), text(migration.databases),
         groups.isEmpty ? "-" : groups.joined(separator: ","),
       ])
     }
-    return table(rows)
+    return table.text()
   }
 
   /// Everything about a migration with its hosts, or about a host, or a group's list; each value with its origin.
@@ -120,24 +121,9 @@ public enum InventoryText {
   }
 
   private static func settings(_ rows: [(String, String?)], _ origins: [String: Origin]) -> String {
-    table(rows.map { key, value in ["  \(key)", value ?? "-", origins[key, default: .builtIn].description] })
-  }
-
-  /// Columns as wide as their widest cell, two spaces apart; a last line feed.
-  private static func table(_ rows: [[String]]) -> String {
-    var widths: [Int] = []
-    for row in rows {
-      for (column, cell) in row.enumerated() {
-        if column == widths.count { widths.append(0) }
-        widths[column] = max(widths[column], cell.count)
-      }
-    }
-    return rows.map { row in
-      let cells = row.enumerated().map { column, cell in
-        column == row.count - 1 ? cell : cell + String(repeating: " ", count: widths[column] - cell.count)
-      }
-      return cells.joined(separator: "  ") + "\n"
-    }.joined()
+    var table = TextTable(columns: 3)
+    for (key, value) in rows { table.add(["  \(key)", value ?? "-", origins[key, default: .builtIn].description]) }
+    return table.text()
   }
 
   private static func jumps(_ ssh: SSHSettings) -> String? {

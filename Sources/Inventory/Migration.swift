@@ -57,7 +57,7 @@ public struct ServiceCommands: Sendable, Equatable {
 }
 
 /// What happens to the target's old data directory.
-public enum OldData: String, Sendable, CaseIterable {
+public enum OldDataPolicy: String, Sendable, CaseIterable {
   /// Moved aside, until `finish`.
   case keep
   /// Removed before the copy, where there is no room for both.
@@ -122,7 +122,7 @@ public struct Migration: Sendable, Equatable {
   public var versionCheck: String?
   public var plugin: OutputPlugin
   public var ddl: DDLMode
-  public var oldData: OldData
+  public var oldData: OldDataPolicy
   public var handOff: HandOffSettings
   public var cutover: CutoverSettings
   public var baseBackup: BaseBackupSettings

@@ -1,5 +1,6 @@
 import BlockingIO
 import Glibc
+import Presentation
 import ReplicationModel
 
 /// Makes and starts the two hosts, side by side where nothing stands against it.
@@ -37,7 +38,7 @@ struct LabBuilder: Sendable {
     }
 
     guard let source = lab.source else { return }
-    progress("filling \(lab.databases.count) \(lab.databases.count == 1 ? "database" : "databases")")
+    progress("filling \(HumanFormat.counted(lab.databases.count, "database"))")
     try await concurrently(lab.databases) { try postgres(on: source).makeDatabase($0) }
 
     try await step("starting the services") { lab in

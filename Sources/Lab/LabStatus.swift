@@ -1,5 +1,6 @@
 import BlockingIO
 import Glibc
+import Presentation
 import ReplicationModel
 
 /// What of a lab runs.
@@ -29,22 +30,17 @@ public struct LabStatus: Sendable, Equatable {
 
   /// The table that `pgconvoy lab status` prints, with a line end after each line.
   public var rendered: String {
-    var rows = [["HOST", "ADDRESS", "COMPONENT", "PORT", "STATE", "PID"]]
+    var table = TextTable(titles: ["HOST", "ADDRESS", "COMPONENT", "PORT", "STATE", "PID"])
     for host in hosts {
       for component in host.components {
-        rows.append([
+        table.add([
           host.name, host.address, component.name, component.port.map(String.init) ?? "-", component.state,
           component.pid.map(String.init) ?? "-",
         ])
       }
     }
-    let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
-    let lines = rows.map { row in
-      zip(row, widths).map { text, width in text + String(repeating: " ", count: width - text.count) }
-        .joined(separator: "  ").trimmingSpaces()
-    }
     let title = "lab \(directory): \(isComplete ? "up" : "incomplete, its start is under way or was interrupted")"
-    return ([title, ""] + lines).joined(separator: "\n") + "\n"
+    return "\(title)\n\n" + table.text()
   }
 }
 
@@ -97,14 +93,5 @@ extension Lab {
       component.pid = pid_t(text[opening.upperBound..<closing])
     }
     return component
-  }
-}
-
-extension String {
-  /// The text without spaces at its end.
-  fileprivate func trimmingSpaces() -> String {
-    var text = self[...]
-    while text.last == " " { text.removeLast() }
-    return String(text)
   }
 }

@@ -3,6 +3,7 @@ import Inventory
 import Journal
 import Playbook
 import PostgresClient
+import Presentation
 import RemoteHost
 import ReplicationModel
 
@@ -330,11 +331,13 @@ final class BackupProgress: Sendable {
   }
 
   static func text(percent: Int, done: UInt64, of total: UInt64, after elapsed: Duration) -> String {
-    let text = "base backup \(percent) %, \(readableBytes(done)) of \(readableBytes(total))"
+    let bytes = "\(HumanFormat.bytes(done, .sentence)) of \(HumanFormat.bytes(total, .sentence))"
+    let text = "base backup \(percent) %, \(bytes)"
     let seconds = Double(elapsed.milliseconds) / 1000
     guard seconds >= 1, done > 0 else { return text }
     let rate = Double(done) / seconds
     let left = total > done ? Int64(Double(total - done) / rate) : 0
-    return text + ", \(readableBytes(UInt64(rate)))/s, about \(RecapText.time(.seconds(left))) left"
+    return text + ", \(HumanFormat.rate(bytes: done, over: elapsed, .sentence)), "
+      + "about \(HumanFormat.elapsed(.seconds(left))) left"
   }
 }

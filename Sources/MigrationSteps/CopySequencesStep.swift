@@ -85,8 +85,8 @@ extension MigrationContext {
 
 extension MigrationReport {
   /// Adds what the report does not say yet: a step that runs twice says it once.
-  mutating func note(_ severity: Finding.Severity, _ text: String, database: String? = nil) {
-    let finding = Finding(severity, text, database: database)
-    if !findings.contains(finding) { findings.append(finding) }
+  mutating func note(_ severity: Remark.Severity, _ text: String, database: String? = nil) {
+    let remark = Remark(severity, text, database: database)
+    if !findings.contains(remark) { findings.append(remark) }
   }
 }

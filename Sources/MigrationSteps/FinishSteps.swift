@@ -53,10 +53,11 @@ struct StopSyncStep: Step {
 
 /// `clean_up`: what the migration has put on one side goes away.
 struct CleanUpStep: Step {
-  enum OldData: String, Sendable { case keep, remove }
+  /// What becomes of the data directories that nobody serves any more.
+  enum KeptData: String, Sendable { case keep, remove }
 
   let side: Side
-  let oldData: OldData
+  let oldData: KeptData
 
   func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
     let cleanUp = try await CleanUp(context, side)

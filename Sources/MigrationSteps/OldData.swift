@@ -1,4 +1,5 @@
 import Inventory
+import Presentation
 import RemoteHost
 import ReplicationModel
 
@@ -128,7 +129,7 @@ struct CopyRoom: Sendable {
     var free: UInt64
 
     var words: String {
-      "\(readableBytes(free)) free at \(place.ancestor), \(readableBytes(wanted)) needed"
+      "\(HumanFormat.bytes(free, .sentence)) free at \(place.ancestor), \(HumanFormat.bytes(wanted, .sentence)) needed"
     }
   }
 

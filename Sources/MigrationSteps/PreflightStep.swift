@@ -1,4 +1,5 @@
 import Playbook
+import Presentation
 import ReplicationModel
 
 /// `preflight`: nothing is changed before it passes, and it changes nothing itself.
@@ -15,12 +16,12 @@ struct PreflightStep: Step {
     let report = try await Preflight.run(context)
     let grave = report.findings.filter { $0.severity != .note }
     for finding in grave {
-      var line = PreflightText.line(finding) + "; " + PreflightText.visible(finding.consequence)
-      if let remedy = finding.remedy { line += "; remedy: " + PreflightText.visible(remedy) }
+      var line = PreflightText.line(finding) + "; " + DisplayText.visible(finding.consequence)
+      if let remedy = finding.remedy { line += "; remedy: " + DisplayText.visible(remedy) }
       context.progress(line)
     }
     for check in report.checks {
-      if let reason = check.notMade { context.progress("not made: \(check.name) (\(PreflightText.visible(reason)))") }
+      if let reason = check.notMade { context.progress("not made: \(check.name) (\(DisplayText.visible(reason)))") }
     }
     guard report.passed else { throw Self.failure(report, at: context.place("preflight")) }
     return StepResult(changed: false, PreflightText.summary(report))
@@ -29,8 +30,8 @@ struct PreflightStep: Step {
   /// One error that names the first finding; all of them stand in its cause.
   static func failure(_ report: PreflightReport, at place: ConvoyError.Place) -> ConvoyError {
     let errors = report.findings.filter { $0.severity == .error }.map(PreflightText.line)
-    var message = PreflightText.counted(errors.count, "error")
-    if let finding = report.findings.first { message += ": " + PreflightText.visible(finding.problem) }
+    var message = HumanFormat.counted(errors.count, "error")
+    if let finding = report.findings.first { message += ": " + DisplayText.visible(finding.problem) }
     if errors.count > 1 { message += ", and \(errors.count - 1) more" }
     let first = report.findings.first { $0.severity == .error }
     // A host that nobody could look at is a matter of its own, for the recap and for scripts.

@@ -62,7 +62,7 @@ public enum SkipOrder {
   }
 
   /// What the report says of every order.
-  static func findings(_ context: MigrationContext) async throws -> [MigrationReport.Finding] {
+  static func findings(_ context: MigrationContext) async throws -> [MigrationReport.Remark] {
     let migration = context.migrationName
     guard let handOff = try await context.record()?.handOff else { return [] }
     let orders = try await context.journal.perform { file throws(ConvoyError) in try file.skips(migration: migration) }

@@ -105,7 +105,7 @@ struct MigrationRunner<Context: StepContext>: Sendable {
   /// Takes one step. `begun` is set when `run` is about to be called: from then on there may be something to undo.
   private func take(
     _ index: Int, _ context: Context, _ position: StepPosition, begun: inout Bool
-  ) async throws -> StepRecord.Outcome {
+  ) async throws -> StepRecap.Outcome {
     let bound = play.steps[index]
     if let reason = try await play.obstacle(index, context) {
       await observer.observe(.stepNotMeant(position, reason: reason))
@@ -152,10 +152,10 @@ struct MigrationRunner<Context: StepContext>: Sendable {
   }
 
   private func record(
-    _ index: Int, _ migration: Migration, _ position: StepPosition, _ outcome: StepRecord.Outcome,
+    _ index: Int, _ migration: Migration, _ position: StepPosition, _ outcome: StepRecap.Outcome,
     since start: ContinuousClock.Instant
-  ) -> StepRecord {
-    StepRecord(
+  ) -> StepRecap {
+    StepRecap(
       play: position.play, step: position.step, outcome: outcome, duration: start.duration(to: .now),
       hosts: play.steps[index].step.sides.map { migration.host($0).name })
   }

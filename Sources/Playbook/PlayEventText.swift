@@ -1,3 +1,4 @@
+import Presentation
 import ReplicationModel
 
 /// Renders events as lines for a terminal or a log file.
@@ -33,13 +34,13 @@ public struct PlayEventText: Sendable {
     case .stepFinished(let position, let result, let duration):
       let figures = result.figures.map(RecapText.text)
       let summary = ([result.summary] + figures).filter { !$0.isEmpty }.joined(separator: ", ")
-      return ["\(head(position)): \(result.changed ? "changed" : "ok") in \(RecapText.time(duration)): \(summary)"]
+      return ["\(head(position)): \(result.changed ? "changed" : "ok") in \(HumanFormat.elapsed(duration)): \(summary)"]
     case .stepFailed(let position, let error, let duration):
-      return ["\(head(position)): failed after \(RecapText.time(duration))"] + split(error.description)
+      return ["\(head(position)): failed after \(HumanFormat.elapsed(duration))"] + split(error.description)
     case .migrationFailed(let position, let error):
       return ["[\(position.migration)] failed before its first step"] + split(error.description)
     case .stepInterrupted(let position, let duration):
-      return ["\(head(position)): interrupted after \(RecapText.time(duration))"]
+      return ["\(head(position)): interrupted after \(HumanFormat.elapsed(duration))"]
     case .undoing(let position):
       return ["\(head(position)): undoing"]
     case .undone(_, .nothingToUndo):
@@ -84,70 +85,5 @@ public struct PlayEventText: Sendable {
   private func block(_ head: String, _ text: String) -> [String] {
     let lines = split(text)
     return lines.count == 1 ? ["  \(head): \(text)"] : ["  \(head):"] + lines.map { "    \($0)" }
-  }
-}
-
-/// The difference of two texts, line by line.
-public enum LineDiff {
-  /// `diff -u`'s lines, with three lines of context, hunk headers included and file headers not.
-  public static func unified(old: String, new: String, context: Int = 3) -> [String] {
-    let a = lines(old)
-    let b = lines(new)
-    let script = script(a, b)
-    var hunks: [String] = []
-    var index = 0
-    while let change = script[index...].firstIndex(where: { $0.mark != " " }) {
-      let start = max(index, change - context)
-      var end = change
-      // The hunk goes on while the next change is near enough for the contexts to touch.
-      while let next = script[end...].firstIndex(where: { $0.mark != " " }), next - end <= 2 * context {
-        end = next + 1
-      }
-      let stop = min(script.count, end + context)
-      let part = script[start..<stop]
-      let oldCount = part.count { $0.mark != "+" }
-      let newCount = part.count { $0.mark != "-" }
-      let oldStart = script[..<start].count { $0.mark != "+" } + (oldCount > 0 ? 1 : 0)
-      let newStart = script[..<start].count { $0.mark != "-" } + (newCount > 0 ? 1 : 0)
-      hunks.append("@@ -\(oldStart),\(oldCount) +\(newStart),\(newCount) @@")
-      hunks += part.map { String($0.mark) + $0.line }
-      index = stop
-    }
-    return hunks
-  }
-
-  private static func lines(_ text: String) -> [String] {
-    var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
-    if lines.last == "" { lines.removeLast() }
-    return lines
-  }
-
-  private static func script(_ a: [String], _ b: [String]) -> [(mark: Character, line: String)] {
-    let difference = b.difference(from: a)
-    var removed: Set<Int> = []
-    var inserted: Set<Int> = []
-    for change in difference {
-      switch change {
-      case .remove(let offset, _, _): removed.insert(offset)
-      case .insert(let offset, _, _): inserted.insert(offset)
-      }
-    }
-    var script: [(mark: Character, line: String)] = []
-    var i = 0
-    var j = 0
-    while i < a.count || j < b.count {
-      if i < a.count, removed.contains(i) {
-        script.append(("-", a[i]))
-        i += 1
-      } else if j < b.count, inserted.contains(j) {
-        script.append(("+", b[j]))
-        j += 1
-      } else {
-        script.append((" ", a[i]))
-        i += 1
-        j += 1
-      }
-    }
-    return script
   }
 }

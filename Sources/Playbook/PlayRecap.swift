@@ -9,8 +9,8 @@ public enum MigrationOutcome: String, Sendable, CaseIterable {
   case notStarted = "not started"
 }
 
-/// What became of one step of one migration.
-public struct StepRecord: Sendable, Equatable {
+/// What became of one step of one migration in this run; the journal's row is a `StepRecord`.
+public struct StepRecap: Sendable, Equatable {
   public enum Outcome: Sendable, Equatable {
     /// It ran, and changed something or did not.
     case ran(StepResult)
@@ -65,7 +65,7 @@ public struct MigrationRecap: Sendable, Equatable {
   public var name: String
   public var outcome: MigrationOutcome
   /// In the order in which they ran.
-  public var steps: [StepRecord]
+  public var steps: [StepRecap]
   /// Why it failed.
   public var error: ConvoyError?
   /// In the order in which they were undone.

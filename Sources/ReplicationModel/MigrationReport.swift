@@ -168,8 +168,8 @@ public struct MigrationReport: Sendable, Equatable {
     }
   }
 
-  /// Something that a person should read.
-  public struct Finding: Sendable, Codable, Equatable {
+  /// Something that a person should read, among the document's `findings`; what preflight finds is a `Finding`.
+  public struct Remark: Sendable, Codable, Equatable {
     public enum Severity: String, Sendable, Codable, CaseIterable {
       case note, warning, failure
     }
@@ -210,7 +210,7 @@ public struct MigrationReport: Sendable, Equatable {
   public var phases: [Phase] = []
   public var databases: [Database] = []
   public var markers: [Marker] = []
-  public var findings: [Finding] = []
+  public var findings: [Remark] = []
 
   public init(
     generatedAt: Date, migration: String, source: String, target: String, outcome: Outcome, versions: Versions
@@ -253,7 +253,7 @@ extension MigrationReport: Codable {
     phases = try container.decode([Phase].self, forKey: .phases)
     databases = try container.decode([Database].self, forKey: .databases)
     markers = try container.decode([Marker].self, forKey: .markers)
-    findings = try container.decode([Finding].self, forKey: .findings)
+    findings = try container.decode([Remark].self, forKey: .findings)
   }
 
   public func encode(to encoder: any Encoder) throws {

@@ -1,3 +1,4 @@
+import Presentation
 public import ReplicationModel
 
 /// The closing report as one HTML file: nothing is loaded from anywhere, nothing runs, and it can be read on a telephone
@@ -39,7 +40,7 @@ public enum MigrationReportHTML {
     return "<p class=\"yes\">\(count), the same on both sides</p>"
   }
 
-  private static func finding(_ finding: MigrationReport.Finding) -> String {
+  private static func finding(_ finding: MigrationReport.Remark) -> String {
     let place = finding.database.map { "database \(text($0)): " } ?? ""
     let severity = finding.severity.rawValue
     return "<li class=\"\(severity)\"><b>\(severity)</b>: \(place)\(text(finding.text))</li>"

@@ -1,4 +1,4 @@
-import FoundationEssentials
+import Presentation
 public import ReplicationModel
 
 /// The closing report as JSON; `MigrationReport` decodes it. The schema is documented in docs/reference/status-json.md.
@@ -16,7 +16,7 @@ public enum MigrationReportJSON {
   private static func value(_ report: MigrationReport) -> JSONText {
     .object([
       ("version", .integer(report.version)),
-      ("generated_at", .string(report.generatedAt.formatted(.iso8601))),
+      ("generated_at", .string(HumanFormat.moment(report.generatedAt))),
       ("by", .string(report.by)),
       ("migration", .string(report.migration)),
       ("source", .string(report.source)),

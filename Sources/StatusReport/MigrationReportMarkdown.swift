@@ -1,3 +1,4 @@
+import Presentation
 public import ReplicationModel
 
 /// The closing report as Markdown: the proof of a cutover or rollback, to be read, printed and filed.
@@ -15,7 +16,7 @@ public enum MigrationReportMarkdown {
     return lines.joined(separator: "\n") + "\n"
   }
 
-  private static func finding(_ finding: MigrationReport.Finding) -> String {
+  private static func finding(_ finding: MigrationReport.Remark) -> String {
     let place = finding.database.map { "database \(text($0)): " } ?? ""
     return "- **\(finding.severity.rawValue)**: \(place)\(text(finding.text))"
   }

@@ -1,4 +1,4 @@
-import FoundationEssentials
+public import Presentation
 public import ReplicationModel
 
 /// The closing report as a person reads it.
@@ -21,7 +21,7 @@ public enum MigrationReportText {
     if let application = report.versions.application { facts.append(DisplayText.visible(application)) }
     if let lsn = report.handOffLSN { facts.append("hand-off at \(lsn)") }
     return [
-      "\(style.paint(name, .bold)): \(route), \(words(report.outcome)) \(report.generatedAt.formatted(.iso8601))",
+      "\(style.paint(name, .bold)): \(route), \(words(report.outcome)) \(HumanFormat.moment(report.generatedAt))",
       facts.joined(separator: ", ") + ", pgconvoy \(report.versions.pgconvoy)",
     ]
   }
@@ -48,7 +48,7 @@ public enum MigrationReportText {
       let rows = sign(database.source?.rows, database.target?.rows)
       let sums = sign(database.source?.checksum, database.target?.checksum)
       return [
-        .init(DisplayText.visible(database.name)),
+        .init(database.name),
         .init(HumanFormat.count(database.transactionsApplied)),
         .init(HumanFormat.count(database.rowsApplied)),
         .init(HumanFormat.count(database.sequencesSet)),
@@ -80,7 +80,7 @@ public enum MigrationReportText {
       // In eighths of a column, rounded up, so that a short phase still shows.
       let share = Double(phase.milliseconds) / Double(longest) * Double(barWidth) * 8
       return [
-        .init(DisplayText.visible(phase.name)), .init(HumanFormat.duration(milliseconds: phase.milliseconds)),
+        .init(phase.name), .init(HumanFormat.duration(milliseconds: phase.milliseconds)),
         .init(bar(eighths: Int(share.rounded(.up))), .cyan),
       ]
     }
@@ -99,7 +99,7 @@ public enum MigrationReportText {
     ])
     table.rows = report.markers.map { marker in
       [
-        .init(DisplayText.visible(marker.name)), .init(DisplayText.visible(marker.database)),
+        .init(marker.name), .init(marker.database),
         .init(marker.lsn.description), .init(HumanFormat.count(marker.changesBefore)),
       ]
     }

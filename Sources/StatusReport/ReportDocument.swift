@@ -1,4 +1,4 @@
-import FoundationEssentials
+import Presentation
 import ReplicationModel
 
 /// The closing report as a document: what it says, in which order, with nothing of how it is written down. Markdown and
@@ -23,7 +23,7 @@ struct ReportDocument {
   var title: String
   var facts: [(name: String, value: Cell)] = []
   var sections: [Section] = []
-  var findings: [MigrationReport.Finding]
+  var findings: [MigrationReport.Remark]
 
   /// - Parameter seal: the SHA-256 of the report's JSON document, which this one goes with.
   init(_ report: MigrationReport, seal: String?) {
@@ -66,7 +66,7 @@ struct ReportDocument {
 
   private static func facts(_ report: MigrationReport, _ seal: String?) -> [(name: String, value: Cell)] {
     var facts: [(name: String, value: Cell)] = [
-      ("Written", .number(report.generatedAt.formatted(.iso8601))),
+      ("Written", .number(HumanFormat.moment(report.generatedAt))),
       ("By", .text(report.by ?? HumanFormat.unknown)),
       ("Servers", .text("PostgreSQL \(report.versions.source), \(report.versions.target)")),
       ("pgconvoy", .text(report.versions.pgconvoy)),

@@ -1,4 +1,4 @@
-import FoundationEssentials
+import Presentation
 public import ReplicationModel
 
 /// The status as JSON; the schema is documented in docs/reference/status-json.md.
@@ -7,7 +7,7 @@ public enum StatusJSON {
   public static func render(_ status: ConvoyStatus) -> String {
     JSONText.object([
       ("version", .integer(status.version)),
-      ("generated_at", .string(status.generatedAt.formatted(.iso8601))),
+      ("generated_at", .string(HumanFormat.moment(status.generatedAt))),
       (
         "sync",
         .object([
@@ -53,4 +53,8 @@ public enum StatusJSON {
       ("drift", database.drift.map { .array($0.map { .string($0) }) } ?? .null),
     ])
   }
+}
+
+extension JSONText {
+  static func lsn(_ value: LSN?) -> JSONText { string(value?.description) }
 }

@@ -1,3 +1,4 @@
+public import Presentation
 public import ReplicationModel
 
 /// The status as a table: one row per database, a summary below.
@@ -25,22 +26,22 @@ public enum StatusTable {
   private static func row(_ database: DatabaseStatus, of migration: ConvoyStatus.Migration) -> [TextTable.Cell] {
     let counts = database.hasStream
     return [
-      .init(DisplayText.visible(migration.name)),
-      .init(DisplayText.visible(database.database)),
+      .init(migration.name),
+      .init(database.database),
       .init(database.phase.rawValue, ink(database.phase)),
       .init(HumanFormat.bytes(database.lagBytes)),
       .init(HumanFormat.duration(seconds: database.lagSeconds)),
       .init(HumanFormat.count(counts ? database.transactionsApplied : nil)),
       .init(HumanFormat.count(counts ? database.rowsApplied : nil)),
       .init(HumanFormat.rate(counts ? database.rowsPerSecond : nil)),
-      .init(DisplayText.visible(database.lastError ?? ""), .red),
+      .init(database.lastError ?? "", .red),
     ]
   }
 
   /// A migration of which no database is known yet.
   private static func emptyRow(_ migration: ConvoyStatus.Migration) -> [TextTable.Cell] {
     let unknown = TextTable.Cell(HumanFormat.unknown)
-    return [.init(DisplayText.visible(migration.name)), unknown, .init(migration.state.rawValue)]
+    return [.init(migration.name), unknown, .init(migration.state.rawValue)]
       + Array(repeating: unknown, count: 5) + [.init("")]
   }
 

@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Logging
+import Presentation
 
 enum LogFormat: String, CaseIterable, Sendable {
   case text, json
@@ -18,7 +19,7 @@ struct StandardErrorLog: LogHandler {
 
   func log(event: LogEvent) {
     let merged = metadata.merging(event.metadata ?? [:]) { _, new in new }
-    let time = Date().formatted(.iso8601)
+    let time = HumanFormat.moment(Date())
     switch format {
     case .text:
       let pairs = merged.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " ")

@@ -1,7 +1,7 @@
 import Glibc
 import Playbook
+import Presentation
 import ReplicationModel
-import StatusReport
 import Synchronization
 
 /// Standard output and standard error, written whole lines at a time.
@@ -46,8 +46,7 @@ enum Terminal {
     guard isatty(STDOUT_FILENO) == 1 else { return .plain }
     var size = winsize()
     let known = ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0
-    let wantsColor = getenv("NO_COLOR") == nil && getenv("TERM").map { String(cString: $0) } != "dumb"
-    return TextStyle(width: known ? Int(size.ws_col) : nil, color: wantsColor)
+    return .terminal(columns: known ? Int(size.ws_col) : nil) { name in getenv(name).map { String(cString: $0) } }
   }
 
   static var canAsk: Bool { isatty(STDIN_FILENO) == 1 }

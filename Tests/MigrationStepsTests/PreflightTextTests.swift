@@ -135,9 +135,4 @@ struct PreflightTextTests {
           clusterManagers: ["patroni", "pg_autoctl"], leftovers: ["/pg/data.pgconvoy-copy"],
           ownAddresses: ["10.0.1.20"], listening: ["10.0.1.20", "::1"], ownPort: 5433))
   }
-
-  @Test(arguments: [
-    (0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 kB"), (5 << 30, "5.0 GB"), (3 << 50, "3072.0 TB"),
-  ])
-  func bytes(_ count: UInt64, _ text: String) { #expect(readableBytes(count) == text) }
 }

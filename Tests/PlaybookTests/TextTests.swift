@@ -7,12 +7,12 @@ import Testing
   @Test func theWholeReport() {
     var first = MigrationRecap(name: "chef-eu", outcome: .failed)
     first.steps = [
-      StepRecord(play: "cutover", step: "wait_for_lag", outcome: .alreadyDone, duration: .milliseconds(40)),
-      StepRecord(
+      StepRecap(play: "cutover", step: "wait_for_lag", outcome: .alreadyDone, duration: .milliseconds(40)),
+      StepRecap(
         play: "cutover", step: "fence",
         outcome: .ran(StepResult(changed: true, "no writer left", figures: [StepFigure("sessions ended", 3)])),
         duration: .milliseconds(1250)),
-      StepRecord(
+      StepRecap(
         play: "cutover", step: "drain",
         outcome: .ran(
           StepResult(
@@ -22,10 +22,10 @@ import Testing
               DatabaseRecord("idle", duration: .zero, bytes: 0), DatabaseRecord("unknown"),
             ])),
         duration: .seconds(185), hosts: ["old", "new"]),
-      StepRecord(
+      StepRecap(
         play: "cutover", step: "verify", outcome: .failed, duration: .seconds(7380), hosts: ["new"],
         isUnreachable: true),
-      StepRecord(play: "cutover", step: "extra", outcome: .notMeant(reason: "when big: big is false"), duration: .zero),
+      StepRecap(play: "cutover", step: "extra", outcome: .notMeant(reason: "when big: big is false"), duration: .zero),
     ]
     first.error = ConvoyError(
       "verify.mismatch", "public.users differs", at: .step(migration: "chef-eu", host: nil, step: "verify"),
@@ -64,8 +64,8 @@ import Testing
   @Test func checkModeAndWhatWasLeftDone() {
     var migration = MigrationRecap(name: "m", outcome: .ok)
     migration.steps = [
-      StepRecord(play: "p", step: "a", outcome: .wouldRun(actions: 1), duration: .zero),
-      StepRecord(play: "p", step: "b", outcome: .wouldRun(actions: 4), duration: .zero),
+      StepRecap(play: "p", step: "a", outcome: .wouldRun(actions: 1), duration: .zero),
+      StepRecap(play: "p", step: "b", outcome: .wouldRun(actions: 4), duration: .zero),
     ]
     migration.leftDone = ["x", "y"]
     migration.leftDoneReason = "y is the point of no return"
@@ -83,15 +83,6 @@ import Testing
           not undone: x, y (y is the point of no return)
 
         """)
-  }
-
-  @Test(arguments: [
-    (Duration.milliseconds(49), "0.0s"), (.milliseconds(51), "0.1s"), (.milliseconds(59_940), "59.9s"),
-    (.milliseconds(59_960), "1m00s"), (.seconds(3599), "59m59s"), (.seconds(3600), "1h00m"),
-    (.seconds(90_000), "25h00m"),
-  ])
-  func times(_ duration: Duration, _ expected: String) {
-    #expect(RecapText.time(duration) == expected)
   }
 }
 
@@ -155,16 +146,5 @@ import Testing
     #expect(text.lines(.undoing(position)) == ["[m] fence: undoing"])
     #expect(text.lines(.undone(position, .undone("lifted"))) == ["[m] fence: undone: lifted"])
     #expect(text.lines(.undone(position, .nothingToUndo)) == [])
-  }
-
-  @Test func distantChangesAreHunksOfTheirOwn() {
-    let old = (1...20).map(String.init).joined(separator: "\n") + "\n"
-    let new = old.replacing("\n2\n", with: "\ntwo\n").replacing("\n19\n", with: "\nnineteen\n")
-    #expect(
-      LineDiff.unified(old: old, new: new) == [
-        "@@ -1,5 +1,5 @@", " 1", "-2", "+two", " 3", " 4", " 5",
-        "@@ -16,5 +16,5 @@", " 16", " 17", " 18", "-19", "+nineteen", " 20",
-      ])
-    #expect(LineDiff.unified(old: old, new: old) == [])
   }
 }

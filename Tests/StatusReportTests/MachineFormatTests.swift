@@ -71,22 +71,6 @@ import Testing
       try JSONDecoder().decode(MigrationReport.self, from: JSONEncoder().encode(sampleReport())) == sampleReport())
   }
 
-  @Test(
-    arguments: [
-      (nil, "null"), (0, "0"), (0.25, "0.25"), (1.0 / 3, "0.333"), (7500, "7500"), (.nan, "null"), (.infinity, "null"),
-      (1e-9, "0"), (123_456_789.125, "123456789.125"),
-    ] as [(Double?, String)])
-  func decimals(value: Double?, expected: String) {
-    #expect(JSONText.decimal(value).document == expected + "\n")
-  }
-
-  @Test func stringsAreEscaped() throws {
-    let hostile = "\"\\\n\r\t\u{0}\u{1F}\u{7F}\u{2028}é🚚"
-    let text = JSONText.string(hostile).document
-    #expect(text == #""\"\\\n\r\t\u0000\u001F\u007F\#u{2028}é🚚""# + "\n")
-    #expect(try JSONDecoder().decode(String.self, from: Data(text.utf8)) == hostile)
-  }
-
   @Test func prometheusToTheLetter() {
     #expect(
       StatusPrometheus.render(oneDatabase()) == #"""

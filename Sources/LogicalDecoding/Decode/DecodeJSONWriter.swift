@@ -1,3 +1,4 @@
+import Presentation
 internal import ReplicationModel
 
 /// Writes decoded records as JSON objects, one a line; docs/reference/decode.md has the forms.
@@ -175,5 +176,19 @@ public struct DecodeJSONWriter: Sendable {
     }
     let inside = UnsafeRawBufferPointer(rebasing: name[1..<(name.count - 1)])
     output.append(jsonString: inside, undoubling: UInt8(ascii: "\""))
+  }
+}
+
+extension [UInt8] {
+  /// A JSON string of a text in which every such quote is doubled: each pair becomes one.
+  fileprivate mutating func append(jsonString text: UnsafeRawBufferPointer, undoubling quote: UInt8) {
+    append(UInt8(ascii: "\""))
+    var rest = text
+    while let pair = rest.firstPair(of: quote) {
+      append(jsonEscaped: UnsafeRawBufferPointer(rebasing: rest[..<(pair + 1)]))
+      rest = UnsafeRawBufferPointer(rebasing: rest[Swift.min(pair + 2, rest.count)...])
+    }
+    append(jsonEscaped: rest)
+    append(UInt8(ascii: "\""))
   }
 }

@@ -1,5 +1,6 @@
 import Inventory
 import LogicalDecoding
+import Presentation
 import ReplicationModel
 
 /// What each selected database holds that its stream cannot carry, or not as people think.
@@ -127,7 +128,7 @@ enum DatabaseChecks {
       let count =
         database.largeObjects > Preflight.largeObjectLimit
         ? "more than \(Preflight.largeObjectLimit) large objects"
-        : PreflightText.counted(database.largeObjects, "large object")
+        : HumanFormat.counted(database.largeObjects, "large object")
       return [
         Finding(
           .warning, "preflight.large-objects", host: facts.name(.source), database: name, count,

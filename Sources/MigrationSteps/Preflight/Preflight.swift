@@ -90,15 +90,3 @@ func shortList(_ names: [String], limit: Int = 5) -> String {
   let shown = names.prefix(limit).joined(separator: ", ")
   return names.count > limit ? "\(shown) and \(names.count - limit) more" : shown
 }
-
-/// `12.3 GB`, powers of 1024.
-func readableBytes(_ bytes: UInt64) -> String {
-  var value = Double(bytes)
-  for unit in ["bytes", "kB", "MB", "GB"] {
-    if value < 1024 {
-      return unit == "bytes" ? "\(bytes) bytes" : "\((value * 10).rounded() / 10) \(unit)"
-    }
-    value /= 1024
-  }
-  return "\((value * 10).rounded() / 10) TB"
-}

@@ -1,3 +1,5 @@
+public import Presentation
+
 /// What `pgconvoy check` prints: for each migration a table of findings, then a line of counts.
 ///
 ///     lab: preflight of lab-source → lab-target
@@ -8,13 +10,10 @@
 ///
 ///     1 error, 0 warnings, 0 notes; 38 checks made
 public enum PreflightText {
-  /// - Parameter paint: colours a severity's word; the default leaves it as it is.
-  /// - Returns: lines, each ended by a newline; nothing that a terminal would act on, but what `paint` adds.
-  public static func render(
-    _ reports: [PreflightReport], paint: (Finding.Severity, String) -> String = { _, text in text }
-  ) -> String {
+  /// - Returns: lines, each ended by a newline; nothing that a terminal would act on, except colours where asked for.
+  public static func render(_ reports: [PreflightReport], style: TextStyle = .plain) -> String {
     reports.map { report in
-      lines(report, paint).map { $0 + "\n" }.joined()
+      lines(report, style).map { $0 + "\n" }.joined()
     }.joined(separator: "\n")
   }
 
@@ -23,29 +22,24 @@ public enum PreflightText {
     var text = finding.severity.rawValue + ": "
     let place = place(of: finding)
     if !place.isEmpty { text += place + ": " }
-    text += visible(finding.problem) + " [" + finding.code + "]"
+    text += DisplayText.visible(finding.problem) + " [" + finding.code + "]"
     return text
   }
 
-  private static func lines(
-    _ report: PreflightReport, _ paint: (Finding.Severity, String) -> String
-  ) -> [String] {
-    var lines = ["\(visible(report.migration)): preflight of \(visible(report.source)) → \(visible(report.target))"]
+  private static func lines(_ report: PreflightReport, _ style: TextStyle) -> [String] {
+    let route = DisplayText.visible("\(report.source) → \(report.target)")
+    var lines = ["\(DisplayText.visible(report.migration)): preflight of \(route)"]
     if !report.findings.isEmpty {
-      let places = report.findings.map(place)
-      let width = places.map(\.count).reduce("WHERE".count, max)
-      let indent = String(repeating: " ", count: severityWidth + gap.count + width + gap.count)
-      lines.append("SEVERITY" + gap + padded("WHERE", width) + gap + "FINDING")
-      for (finding, place) in zip(report.findings, places) {
-        let word = finding.severity.rawValue
-        let space = String(repeating: " ", count: severityWidth - word.count)
-        lines.append(
-          paint(finding.severity, word) + space + gap + padded(place, width) + gap + visible(finding.problem)
-            + " [\(finding.code)]")
-        if !finding.consequence.isEmpty { lines.append(indent + visible(finding.consequence)) }
-        if let remedy = finding.remedy { lines.append(indent + "remedy: " + visible(remedy)) }
+      var table = TextTable(titles: ["SEVERITY", "WHERE", "FINDING"])
+      for finding in report.findings {
+        table.rows.append([
+          .init(finding.severity.rawValue, ink(finding.severity)), .init(place(of: finding)),
+          .init("\(finding.problem) [\(finding.code)]"),
+        ])
+        if !finding.consequence.isEmpty { table.add(["", "", finding.consequence]) }
+        if let remedy = finding.remedy { table.add(["", "", "remedy: \(remedy)"]) }
       }
-      lines.append("")
+      lines += table.lines(style) + [""]
     }
     lines.append(summary(report))
     // One reason can stand behind many checks.
@@ -58,46 +52,31 @@ public enum PreflightText {
         reasons.append((reason, [check.name]))
       }
     }
-    lines += reasons.map { "not made, since \(visible($0.reason)): \($0.names.joined(separator: ", "))" }
+    lines += reasons.map { "not made, since \(DisplayText.visible($0.reason)): \($0.names.joined(separator: ", "))" }
     return lines
   }
 
   static func summary(_ report: PreflightReport) -> String {
     let made = report.checks.count { $0.notMade == nil }
     var text = [
-      counted(report.count(.error), "error"), counted(report.count(.warning), "warning"),
-      counted(report.count(.note), "note"),
+      HumanFormat.counted(report.count(.error), "error"), HumanFormat.counted(report.count(.warning), "warning"),
+      HumanFormat.counted(report.count(.note), "note"),
     ].joined(separator: ", ")
-    text += "; \(counted(made, "check")) made"
+    text += "; \(HumanFormat.counted(made, "check")) made"
     let left = report.checks.count - made
     return left == 0 ? text : text + ", \(left) not made"
   }
 
-  static func counted(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count == 1 ? "" : "s")" }
-
-  private static let severityWidth = "SEVERITY".count
-  private static let gap = "  "
+  private static func ink(_ severity: Finding.Severity) -> TextStyle.Ink {
+    switch severity {
+    case .error: .red
+    case .warning: .yellow
+    case .note: .dim
+    }
+  }
 
   private static func place(of finding: Finding) -> String {
-    [finding.host, finding.database.map { "database " + $0 }].compactMap { $0.map(visible) }.joined(separator: ", ")
-  }
-
-  private static func padded(_ text: String, _ width: Int) -> String {
-    text + String(repeating: " ", count: max(0, width - text.count))
-  }
-
-  /// With control and invisible characters made visible: names and queries come from outside.
-  static func visible(_ text: String) -> String {
-    var result = ""
-    for scalar in text.unicodeScalars {
-      switch scalar.properties.generalCategory {
-      case .control where scalar.value < 0x20:
-        result.unicodeScalars.append(Unicode.Scalar(0x2400 + scalar.value) ?? "?")
-      case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned:
-        result += "\\u{" + String(scalar.value, radix: 16, uppercase: true) + "}"
-      default: result.unicodeScalars.append(scalar)
-      }
-    }
-    return result
+    let parts = [finding.host, finding.database.map { "database " + $0 }].compactMap(\.self)
+    return DisplayText.visible(parts.joined(separator: ", "))
   }
 }

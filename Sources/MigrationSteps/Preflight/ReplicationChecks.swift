@@ -1,5 +1,6 @@
 import Inventory
 import LogicalDecoding
+import Presentation
 import ReplicationModel
 
 /// What physical and logical replication need of the source.
@@ -47,7 +48,7 @@ enum ReplicationChecks {
     return [
       Finding(
         .error, code, host: facts.name(.source), object: setting,
-        "\(PreflightText.counted(max(0, limit - used), noun)) free of \(limit), \(needed) needed",
+        "\(HumanFormat.counted(max(0, limit - used), noun)) free of \(limit), \(needed) needed",
         consequence: "the hand-off would fail half-way through the databases",
         remedy: "ALTER SYSTEM SET \(setting) = \(used + needed); then restart PostgreSQL on \(facts.name(.source))")
     ]
@@ -94,8 +95,9 @@ enum ReplicationChecks {
     return [
       Finding(
         .warning, "preflight.wal-space", host: host, object: place.path,
-        "\(readableBytes(place.freeBytes)) free at \(place.path), and \(readableBytes(rate)) of WAL a second: "
-          + "\(hours < 1 ? "\(Int(hours * 60)) minutes" : PreflightText.counted(Int(hours), "hour"))",
+        "\(HumanFormat.bytes(place.freeBytes, .sentence)) free at \(place.path), and "
+          + "\(HumanFormat.bytes(rate, .sentence)) of WAL a second: "
+          + "\(hours < 1 ? "\(Int(hours * 60)) minutes" : HumanFormat.counted(Int(hours), "hour"))",
         consequence: "slots keep WAL from the base backup until it is applied; a full disk stops the source",
         remedy: "make room there, or let slots be lost first: ALTER SYSTEM SET max_slot_wal_keep_size = "
           + "'\((place.freeBytes / 10 * 9) >> 20)MB'")

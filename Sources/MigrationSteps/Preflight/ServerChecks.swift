@@ -1,4 +1,5 @@
 import Inventory
+import Presentation
 import ReplicationModel
 
 /// The two servers: whether they let us in, as whom, and whether the target can run what the source has.
@@ -91,7 +92,7 @@ enum ServerChecks {
     return [
       Finding(
         .warning, "preflight.shared-role", host: facts.name(.source), object: role,
-        "\(PreflightText.counted(sessions.count, "other session")) as role \(role): \(shortList(programs))",
+        "\(HumanFormat.counted(sessions.count, "other session")) as role \(role): \(shortList(programs))",
         consequence: "a fence lets that role in, so these could write during the cutover",
         remedy: "CREATE ROLE pgconvoy LOGIN SUPERUSER REPLICATION PASSWORD '…'; and postgres.user: pgconvoy")
     ]

@@ -59,7 +59,7 @@ enum MaterializedViewRefresh {
   struct Outcome: Sendable, Equatable {
     var compared = 0
     var refreshed: [RelationName] = []
-    var findings: [MigrationReport.Finding] = []
+    var findings: [MigrationReport.Remark] = []
   }
 
   /// Views with content on the source whose content on the target is another, or none.

@@ -39,7 +39,7 @@ struct CheckCommand: AsyncParsableCommand {
       await context.close()
     }
     switch format {
-    case .table: if !reports.isEmpty { Terminal.output(PreflightText.render(reports)) }
+    case .table: if !reports.isEmpty { Terminal.output(PreflightText.render(reports, style: Terminal.style)) }
     case .json: Terminal.output(try PreflightJSON.render(reports, at: Date()))
     }
     if reports.contains(where: { !$0.passed }) { throw ExitCode(1) }

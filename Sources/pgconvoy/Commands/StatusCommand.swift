@@ -4,6 +4,7 @@ import Glibc
 import Inventory
 import Journal
 import MigrationSteps
+import Presentation
 import ReplicationModel
 import StatusReport
 
@@ -61,6 +62,6 @@ struct StatusCommand: AsyncParsableCommand {
       case .prometheus: StatusPrometheus.render(status)
       }
     // Home and clear, so that a watched table stands still.
-    Terminal.output((watch && isatty(STDOUT_FILENO) == 1 ? "\u{1B}[H\u{1B}[2J" : "") + text)
+    Terminal.output((watch && isatty(STDOUT_FILENO) == 1 ? TextStyle.clearing : "") + text)
   }
 }

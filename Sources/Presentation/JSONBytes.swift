@@ -1,43 +1,42 @@
-/// JSON's lexical side, by hand: bytes go from a record into the output without a `String` in between.
+/// JSON's lexical side, by hand, for `decode` and for every document: bytes go from a record into the output without a
+/// `String` in between. Inlinable, since `decode` calls it for every column from another room.
 extension [UInt8] {
-  @inline(__always)
-  mutating func append(literal: StaticString) {
+  /// The bytes of a text that is known to the compiler.
+  @inlinable @inline(__always)
+  package mutating func append(literal: StaticString) {
     append(contentsOf: UnsafeBufferPointer(start: literal.utf8Start, count: literal.utf8CodeUnitCount))
   }
 
-  mutating func append(decimal number: UInt32) {
+  /// A JSON number.
+  @inlinable
+  package mutating func append(decimal number: UInt32) {
     append(contentsOf: String(number).utf8)
   }
 
-  mutating func append(json flag: Bool) {
+  /// `true` or `false`.
+  @inlinable
+  package mutating func append(json flag: Bool) {
     append(literal: flag ? "true" : "false")
   }
 
   /// A JSON string of a text that is UTF-8; non-ASCII stays as it is.
-  mutating func append(jsonString text: String) {
+  @inlinable
+  package mutating func append(jsonString text: String) {
     var text = text
     text.withUTF8 { append(jsonString: UnsafeRawBufferPointer($0)) }
   }
 
-  mutating func append(jsonString text: UnsafeRawBufferPointer) {
+  /// The same of bytes that are known to be UTF-8.
+  @inlinable
+  package mutating func append(jsonString text: UnsafeRawBufferPointer) {
     append(UInt8(ascii: "\""))
-    append(escaped: text)
-    append(UInt8(ascii: "\""))
-  }
-
-  /// A JSON string of a text in which every such quote is doubled: each pair becomes one.
-  mutating func append(jsonString text: UnsafeRawBufferPointer, undoubling quote: UInt8) {
-    append(UInt8(ascii: "\""))
-    var rest = text
-    while let pair = rest.firstPair(of: quote) {
-      append(escaped: UnsafeRawBufferPointer(rebasing: rest[..<(pair + 1)]))
-      rest = UnsafeRawBufferPointer(rebasing: rest[Swift.min(pair + 2, rest.count)...])
-    }
-    append(escaped: rest)
+    append(jsonEscaped: text)
     append(UInt8(ascii: "\""))
   }
 
-  mutating func append(hexadecimal bytes: UnsafeRawBufferPointer) {
+  /// A JSON string of two hexadecimal digits a byte.
+  @inlinable
+  package mutating func append(hexadecimal bytes: UnsafeRawBufferPointer) {
     append(UInt8(ascii: "\""))
     for byte in bytes {
       append(Self.hexadecimalDigit(byte >> 4))
@@ -46,7 +45,9 @@ extension [UInt8] {
     append(UInt8(ascii: "\""))
   }
 
-  private mutating func append(escaped text: UnsafeRawBufferPointer) {
+  /// What stands between the quotes of a JSON string: quotes, backslashes and control characters escaped.
+  @inlinable
+  package mutating func append(jsonEscaped text: UnsafeRawBufferPointer) {
     var start = 0
     while true {
       let end = Self.firstSpecial(text, from: start)
@@ -57,7 +58,8 @@ extension [UInt8] {
     }
   }
 
-  private mutating func append(escape byte: UInt8) {
+  @inlinable
+  mutating func append(escape byte: UInt8) {
     append(UInt8(ascii: "\\"))
     switch byte {
     case UInt8(ascii: "\""), UInt8(ascii: "\\"): append(byte)
@@ -73,13 +75,15 @@ extension [UInt8] {
     }
   }
 
-  private static func hexadecimalDigit(_ value: UInt8) -> UInt8 {
+  @inlinable
+  static func hexadecimalDigit(_ value: UInt8) -> UInt8 {
     value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10
   }
 
   /// The next control character, quote or backslash; `text.count` when there is none. Eight bytes at a time: the
   /// high bit of each byte of `found` says whether that byte is below 0x20, or equal to one of the two.
-  private static func firstSpecial(_ text: UnsafeRawBufferPointer, from start: Int) -> Int {
+  @inlinable
+  static func firstSpecial(_ text: UnsafeRawBufferPointer, from start: Int) -> Int {
     let ones: UInt64 = 0x0101_0101_0101_0101
     let highs: UInt64 = 0x8080_8080_8080_8080
     var offset = start
