@@ -6,8 +6,10 @@ import ReplicationModel
 
 /// `analyze`: fresh statistics for the tables that the stream has changed much, on the side that is about to be opened.
 /// They came with the copy, and are as old as it is. Done before anybody is held up.
-struct AnalyzeStep: Step {
+struct AnalyzeStep: DeedStep {
   var direction = StreamDirection.forward
+
+  var name: String { "analyze" }
 
   /// Tables of which a tenth has changed since their last ANALYZE, by the server's own counts, as autovacuum does.
   static let stale = """
@@ -18,32 +20,28 @@ struct AnalyzeStep: Step {
 
   static func statement(_ name: RelationName) -> String { "ANALYZE (SKIP_LOCKED) \(name.quoted)" }
 
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    let (record, _) = try await context.travelling(direction)
-    return try await mapConcurrently(record.databases.map(\.name), limit: CopySequencesStep.limit) { name in
-      try await context.withPair(of: name, direction) { _, target in
-        try await Self.tables(target).map { table in
-          PlannedAction(host: context.host(direction.to).name, .sql(database: name), Self.statement(table))
-        }
-      }
-    }.flatMap { $0 }
-  }
+  private let analyzed = Found<Int>("analyze.tables", placeholder: "")
+
+  init(direction: StreamDirection = .forward) { self.direction = direction }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     if try await context.isHeldUp(direction) { return true }
     return try await context.isOver(direction)
   }
 
-  func run(_ context: MigrationContext) async throws -> StepResult {
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
     let (record, _) = try await context.travelling(direction)
-    let counts = try await mapConcurrently(record.databases.map(\.name), limit: 2) { name in
+    let lists = try await mapConcurrently(record.databases.map(\.name), limit: CopySequencesStep.limit) { name in
       try await context.withPair(of: name, direction) { _, target in
-        let tables = try await Self.tables(target)
-        for table in tables { try await target.script(Self.statement(table)) }
-        return tables.count
+        try await Self.tables(target).map { Deed.sql(direction.to, database: name, Self.statement($0)) }
       }
     }
-    let count = counts.reduce(0, +)
+    let count = lists.reduce(0) { $0 + $1.count }
+    return [.together(lists, atMost: 2), .aside { found in found[analyzed] = count }]
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    let count = found[analyzed] ?? 0
     return StepResult(
       changed: count > 0, count == 0 ? "no table has changed much" : "statistics are fresh",
       figures: [.init("tables", UInt64(count))])

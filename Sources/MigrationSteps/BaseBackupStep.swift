@@ -11,37 +11,11 @@ import ReplicationModel
 ///
 /// The target's server goes on as it was until the copy is whole: a backup that fails has cost nothing. It is otherwise
 /// where the inventory says `old_data: replace` and there is no room for both.
-struct BaseBackupStep: Step {
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    let migration = context.migration
-    let target = try await context.server(.target)
-    let host = migration.target.name
-    var actions: [PlannedAction] = []
-    if let earlier = try await context.record()?.handOff {
-      let present = try await context.session(.source).query(
-        "SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [earlier.names.physicalSlot])
-      if present.rowCount > 0 {
-        actions.append(
-          .init(
-            host: migration.source.name, database: migration.source.postgres.maintenanceDatabase, dropSlotSQL,
-            [earlier.names.physicalSlot]))
-      }
-    }
-    // What an attempt before this one has left has its nonce; the new one gets its own.
-    let slot = HandOffNames(nonce: "NONCE").physicalSlot
-    actions.append(.init(host: host, target.copyRemoval(places: try await context.copyPlaces())))
-    for deed in try await OldData(context: context, target: target).makingRoom() {
-      actions.append(try await deed.announcement(on: target))
-    }
-    return actions + [
-      .init(host: host, directoryForCopy(target)),
-      .init(host: host, .file(old: nil, new: passfileLine(migration.source, password: "********")), target.passfile),
-      .init(host: host, backupCommand(context, target, slot: slot)),
-      .init(
-        host: migration.source.name, .note,
-        "pg_basebackup makes the physical slot \(slot); \(target.passfile) is removed after the hand-off"),
-    ]
-  }
+struct BaseBackupStep: DeedStep {
+  var name: String { "base_backup" }
+
+  private let began = Found<ContinuousClock.Instant>("base_backup.began", placeholder: "")
+  private let took = Found<Duration>("base_backup.took", placeholder: "")
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     guard let record = try await context.record(), record.handOff != nil else { return false }
@@ -49,40 +23,71 @@ struct BaseBackupStep: Step {
     return try await context.hasWholeCopy()
   }
 
-  func run(_ context: MigrationContext) async throws -> StepResult {
-    try await context.refuseFinished()
+  func begin(_ context: MigrationContext) async throws { try await context.refuseFinished() }
+
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
     let target = try await context.server(.target)
-    try await removeLeftovers(context, target)
-    let names = HandOffNames.random()
-    let databases = try await beginHandOff(context, names: names)
-    try await context.setFact(
-      FactKey.targetDirectories,
-      ServerDirectories(data: target.dataDirectory, programs: target.binDirectory, configFile: target.configFile))
     let oldData = OldData(context: context, target: target)
-    try await context.setFact(FactKey.targetWasRunning, try await oldData.ranBefore())
-    try await context.setState(.copying)
-    try await claimPlaces(context, target)
-    try await makeRoom(context, oldData)
-    // One that pg_basebackup finds, it empties when it fails, and leaves.
-    try await target.remote.runChecked(directoryForCopy(target))
-    try await writePassfile(context, target)
-    let watcher = BackupProgress(report: context.progress)
-    let began = ContinuousClock.now
-    var command = backupCommand(context, target, slot: names.physicalSlot)
-    command.onOutput = { stream, bytes in if stream == .standardError { watcher.feed(bytes) } }
-    do {
-      try await target.remote.runChecked(command)
-    } catch {
-      // Only what we made goes away again.
-      let cleanUp = Task { try await removeLeftovers(context, target) }
-      _ = try? await cleanUp.value
-      throw await oldData.explained(error)
+    // Every attempt has a nonce of its own, which stands in the name of its slot.
+    return try await removingLeftovers(context, target) + [
+      .later(announced: { try await copying(context, target, oldData, HandOffNames(nonce: "NONCE")) }) { _ in
+        let names = HandOffNames.random()
+        try await beginHandOff(context, names: names)
+        try await context.setFact(
+          FactKey.targetDirectories,
+          ServerDirectories(data: target.dataDirectory, programs: target.binDirectory, configFile: target.configFile))
+        try await context.setFact(FactKey.targetWasRunning, try await oldData.ranBefore())
+        try await context.setState(.copying)
+        try await claimPlaces(context, target)
+        return try await copying(context, target, oldData, names)
+      }
+    ]
+  }
+
+  private func copying(
+    _ context: MigrationContext, _ target: ServerControl, _ oldData: OldData, _ names: HandOffNames
+  ) async throws -> [Deed] {
+    let source = context.migration.source
+    let passfile = FileText(announced: passfileLine(source, password: "********")) {
+      // The password of our role travels by a file that only the server's user can read.
+      passfileLine(source, password: try await context.session(.source).passwordInUse() ?? "")
     }
-    try await context.setFact(FactKey.backupComplete, names.nonce)
-    let seconds = (ContinuousClock.now - began).milliseconds
+    let watcher = BackupProgress(report: context.progress)
+    var backup = backupCommand(context, target, slot: names.physicalSlot)
+    backup.onOutput = { stream, bytes in if stream == .standardError { watcher.feed(bytes) } }
+    return try await oldData.makingRoom() + [
+      // One that pg_basebackup finds, it empties when it fails, and leaves.
+      .command(.target, directoryForCopy(target)),
+      .write(.target, target.passfile, passfile),
+      .aside { found in found[began] = .now },
+      .command(.target, backup),
+      .note(
+        .source,
+        "pg_basebackup makes the physical slot \(names.physicalSlot); \(target.passfile) is removed after the hand-off"),
+      .aside { found in
+        found[took] = found[began].map { $0.duration(to: .now) }
+        try await context.setFact(FactKey.backupComplete, names.nonce)
+      },
+    ]
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    let databases = try await context.selectedDatabases().map { DatabaseRecord($0.name, bytes: $0.bytes) }
     return StepResult(
-      changed: true, "complete after \(seconds) ms",
+      changed: true, "complete after \((found[took] ?? .zero).milliseconds) ms",
       figures: [.init("of databases", databases.reduce(0) { $0 + ($1.bytes ?? 0) }, .bytes)], databases: databases)
+  }
+
+  /// Only what we made goes away again.
+  func fail(_ context: MigrationContext, _ error: any Error) async -> any Error {
+    guard let target = try? await context.server(.target) else { return error }
+    let oldData = OldData(context: context, target: target)
+    if let leftovers = try? await removingLeftovers(context, target) {
+      try? await DeedPerformer(context, step: name, isUndo: true).perform(leftovers)
+    }
+    // Stopped for nothing; a play that is interrupted does not leave it down either.
+    if (try? await context.state()) == .copying { try? await oldData.startAgain() }
+    return await oldData.explained(error)
   }
 
   func destruction(_ context: MigrationContext) async throws -> String? {
@@ -96,32 +101,17 @@ struct BaseBackupStep: Step {
     return "removes the target's old data before its copy is made, should there be no room for both by then"
   }
 
-  func undo(_ context: MigrationContext) async throws -> UndoResult {
+  func undoing(_ context: MigrationContext) async throws -> Undoing? {
     // A copy that has taken the target's place still needs its slot; from the hand-off on there is more than a copy.
-    guard [.none, .prepared, .copying].contains(try await context.state()) else { return .nothingToUndo }
-    try await context.removeFact(FactKey.backupComplete)
-    try await removeLeftovers(context, try await context.server(.target))
-    return .undone("removed the copy, its password file and its slot")
+    guard [.none, .prepared, .copying].contains(try await context.state()) else { return nil }
+    let target = try await context.server(.target)
+    return Undoing(
+      "removed the copy, its password file and its slot",
+      [.aside { _ in try await context.removeFact(FactKey.backupComplete) }]
+        + (try await removingLeftovers(context, target)))
   }
 
   // MARK: pieces
-
-  private func makeRoom(_ context: MigrationContext, _ oldData: OldData) async throws {
-    for deed in try await oldData.makingRoom() {
-      if case .stop = deed {
-        context.progress("no room for both: stopping the target's old server")
-        await context.closeSessions(.target)
-      }
-      if case .run(let command) = deed, let label = command.label { context.progress(label) }
-      do {
-        try await deed.perform(on: oldData.target)
-      } catch {
-        // Stopped for nothing; a play that is interrupted does not leave it down either.
-        try await Task { try await oldData.startAgain() }.value
-        throw error
-      }
-    }
-  }
 
   private func backupCommand(_ context: MigrationContext, _ target: ServerControl, slot: String) -> RemoteCommand {
     let migration = context.migration
@@ -170,7 +160,7 @@ struct BaseBackupStep: Step {
     return list
   }
 
-  private func beginHandOff(_ context: MigrationContext, names: HandOffNames) async throws -> [DatabaseRecord] {
+  private func beginHandOff(_ context: MigrationContext, names: HandOffNames) async throws {
     let source = try await context.session(.source)
     let row = try await source.query(
       """
@@ -193,24 +183,18 @@ struct BaseBackupStep: Step {
       try file.registerMigration(migration.name, source: migration.source.name, target: migration.target.name)
       try file.beginHandOff(record, migration: migration.name)
     }
-    return databases.map { DatabaseRecord($0.name, bytes: $0.bytes) }
-  }
-
-  /// The password of our role travels by a file that only the server's user can read.
-  private func writePassfile(_ context: MigrationContext, _ target: ServerControl) async throws {
-    let password = try await context.session(.source).passwordInUse() ?? ""
-    try await target.upload(passfileLine(context.migration.source, password: password), to: target.passfile)
   }
 
   /// Removes what an earlier attempt of this migration may have left behind: its slot, its copy, its password file.
   ///
   /// A pg_basebackup that was killed, or whose connection broke, leaves its second process behind. That one streams WAL
   /// by our slot, does not notice that it is alone, and would go on for ever: so it is cut off, and before the copy goes.
-  private func removeLeftovers(_ context: MigrationContext, _ target: ServerControl) async throws {
+  private func removingLeftovers(_ context: MigrationContext, _ target: ServerControl) async throws -> [Deed] {
+    var deeds: [Deed] = []
     if let record = try await context.record()?.handOff {
-      try await dropSlots(context, .source, names: [record.names.physicalSlot], cuttingOff: true)
+      deeds += try await SlotDeeds.dropping(context, .source, [record.names.physicalSlot], cuttingOff: true)
     }
-    try await target.remote.runChecked(target.copyRemoval(places: try await context.copyPlaces()))
+    return deeds + [.command(.target, target.copyRemoval(places: try await context.copyPlaces()))]
   }
 }
 
@@ -266,41 +250,6 @@ extension Inventory.Host {
 }
 
 let dropSlotSQL = "SELECT pg_catalog.pg_drop_replication_slot($1)"
-
-/// Drops slots that exist, waiting for the walsender of one that has just been left.
-///
-/// - Parameter cuttingOff: ends the walsender of one that somebody still reads, instead of waiting for its end.
-func dropSlots(
-  _ context: MigrationContext, _ side: Side, names: [String], cuttingOff: Bool = false
-) async throws {
-  let session = try await context.session(side)
-  for name in names {
-    try await waitUntil(
-      within: .seconds(30),
-      orThrow: {
-        ConvoyError(
-          "slot.in-use", "slot \(name) is still in use", at: .host(context.migration.host(side).name),
-          hint: "is a pg_basebackup, a standby or a sync worker of an earlier run still connected?")
-      }
-    ) {
-      let row = try await session.query(
-        "SELECT active, active_pid FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [name]
-      ).rows.first
-      guard let row else { return true }
-      if row.bool(0) {
-        if cuttingOff { try await session.query("SELECT pg_catalog.pg_terminate_backend($1)", [row.string(1)]) }
-        return false
-      }
-      do {
-        try await session.query(dropSlotSQL, [name])
-        return true
-      } catch let error as PostgresError where error.sqlState == .undefinedObject || error.sqlState == .objectInUse {
-        // A creation that was given up takes its slot away itself, between the two statements.
-        return error.sqlState == .undefinedObject
-      }
-    }
-  }
-}
 
 /// Reads pg_basebackup's progress from its standard error and passes it on every twentieth part: how much of how much,
 /// how fast, and how long it will still take.

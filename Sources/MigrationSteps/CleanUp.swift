@@ -90,33 +90,42 @@ struct CleanUp {
 
   // MARK: taking it away
 
-  /// What `run` would do.
-  func actions() async throws -> [PlannedAction] {
-    let host = context.host(side)
+  /// What was done, one line.
+  static let done = Found<String>("clean_up.done", placeholder: "")
+
+  /// Takes everything of ours away from the side; from a target that is given up, with the copy itself.
+  func deeds() async throws -> [Deed] {
     if isGivenUp { return try await givingBack() }
     let session = try await context.session(side)
-    let maintenance = host.postgres.maintenanceDatabase
-    var actions = try await names(session, slots: true).map {
-      PlannedAction(host: host.name, database: maintenance, dropSlotSQL, [$0])
+    let (slots, origins) = try await (names(session, slots: true), names(session, slots: false))
+    var done = "\(slots.count) slots, \(origins.count) replication origins"
+    var deeds = try await SlotDeeds.dropping(context, side, slots, cuttingOff: true)
+    deeds += try await SlotDeeds.dropping(context, side, origins: origins)
+    deeds += try await objects(publications).map {
+      .sql(side, database: $0.database, HandOffSQL.dropPublication($0.name))
     }
-    actions += try await names(session, slots: false).map {
-      PlannedAction(host: host.name, database: maintenance, CutoverSQL.dropOrigin, [$0])
-    }
-    actions += try await objects(publications).map {
-      PlannedAction(host: host.name, database: $0.database, HandOffSQL.dropPublication($0.name))
-    }
-    actions += try await objects(DDLTriggers.present).map {
-      PlannedAction(host: host.name, database: $0.database, DDLTriggers.script(DDLTriggers.removal($0.name)))
+    deeds += try await objects(DDLTriggers.present).flatMap {
+      DDLTriggers.removing(context, side, $0.name, in: $0.database)
     }
     let fence = Fence(context: context, side: side)
-    if try await fence.isUp() { actions += try await fence.lifting(enablingSubscriptions: side == serving) }
-    if side == .source {
-      let left = try await SourcePreparation.left(context) + ReplicaIdentityStep.left(context)
-      actions += left.map { .init(host: host.name, .note, "take back: \($0)") }
-    } else {
-      actions.append(.init(host: host.name, fileRemoval(try await context.server(.target))))
+    if try await fence.isUp() {
+      // Where the other side serves, it has taken over the subscriptions: two would take each change.
+      let disabled = try await fence.disabledSubscriptions()
+      deeds += try await fence.lifting(enablingSubscriptions: side == serving)
+      done += " and the fence"
+      if side != serving, !disabled.isEmpty {
+        deeds.append(
+          .say("left disabled: subscriptions " + few(disabled.map { "\($0.name) in \($0.database)" })))
+      }
     }
-    return actions
+    if side == .source {
+      deeds += try await SourcePreparation.takingBack(context)
+      deeds += try await ReplicaIdentityStep.takingBack(context)
+    } else {
+      deeds.append(.command(.target, fileRemoval(try await context.server(.target))))
+    }
+    let summary = done
+    return deeds + [.aside { found in found[Self.done] = "removed " + summary }]
   }
 
   /// What becomes of a target that is given up.
@@ -142,19 +151,35 @@ struct CleanUp {
     return handOffs.contains { $0.sourceSystemIdentifier == identifier } ? .moveAside : .nothing
   }
 
-  private func givingBack() async throws -> [PlannedAction] {
+  private func givingBack() async throws -> [Deed] {
     let target = try await context.server(.target)
-    let host = target.host.name
-    var actions: [PlannedAction] = []
+    var deeds: [Deed] = []
+    var done = "the target is given back"
     switch try await wayToGiveBack(target) {
-    case .oldData(let names): actions = try await StandbyStep().puttingBack(context, target, names)
+    case .oldData(let names):
+      deeds = try await StandbyStep().puttingBack(context, target, names)
+      done = "put the target's old data directory back"
     case .moveAside:
-      if try await target.isRunning() { actions.append(.init(host: host, target.stopCommand())) }
-      actions += try await StandbyStep().liftingOutsideFence(target)
-      actions.append(.init(host: host, moveAside(target)))
-    case .nothing: break
+      if try await target.isRunning() { deeds.append(.server(.target, .stop)) }
+      deeds += try await StandbyStep().liftingOutsideFence(target)
+      deeds.append(.command(.target, moveAside(target)))
+      done = "stopped the copy and moved it to \(target.copyDirectory); the target's old data is gone"
+    case .nothing:
+      // Cut off behind the old data directory's return, its server is still to be started.
+      if let names = handOffs.last?.names, try await context.state() == .copying {
+        deeds = try await StandbyStep().puttingBack(context, target, names)
+      }
     }
-    return actions + [.init(host: host, target.passfileRemoval)]
+    deeds.append(.command(.target, target.passfileRemoval))
+    // A target that was open has had services of its own, which are not to run beside the source's.
+    if try await context.fact(FactKey.opened, as: UInt64.self) == nil,
+      let services = try await StopServicesStep(side: .target).undoing(context)
+    {
+      deeds += services.deeds
+      if let words = services.summary { done += ", " + words }
+    }
+    let summary = done
+    return deeds + [.aside { found in found[Self.done] = summary }]
   }
 
   private func moveAside(_ target: ServerControl) -> RemoteCommand {
@@ -166,74 +191,6 @@ struct CleanUp {
     target.command(
       "rm -f -- \"$1\" \"$2\"", [target.passfile, "\(target.dataDirectory)/\(ServerControl.keptSettings)"],
       label: "removing files")
-  }
-
-  /// - Returns: what was done, one line.
-  func run() async throws -> String {
-    if isGivenUp { return try await giveBack() }
-    let session = try await context.session(side)
-    let (slots, origins) = try await (names(session, slots: true), names(session, slots: false))
-    try await dropSlots(context, side, names: slots, cuttingOff: true)
-    try await MigrationSteps.dropOrigins(session, origins)
-    var done = "\(slots.count) slots, \(origins.count) replication origins"
-    for publication in try await objects(publications) {
-      try await dropPublication(context, side, publication.name, in: publication.database)
-    }
-    for triggers in try await objects(DDLTriggers.present) {
-      try await DDLTriggers.remove(context, side, triggers.name, in: triggers.database)
-    }
-    let fence = Fence(context: context, side: side)
-    if try await fence.isUp() {
-      // Where the other side serves, it has taken over the subscriptions: two would take each change.
-      let disabled = try await fence.disabledSubscriptions()
-      try await fence.lift(enablingSubscriptions: side == serving)
-      done += " and the fence"
-      if side != serving, !disabled.isEmpty {
-        context.progress("left disabled: subscriptions " + few(disabled.map { "\($0.name) in \($0.database)" }))
-      }
-    }
-    if side == .source {
-      let settings = try await SourcePreparation.takeBack(context)
-      let tables = try await ReplicaIdentityStep.takeBack(context)
-      let undone = settings + (tables > 0 ? ["the replica identities of \(tables) tables as they were"] : [])
-      if !undone.isEmpty { context.progress("took the preparation back: " + undone.joined(separator: ", ")) }
-    }
-    if side == .target {
-      let target = try await context.server(.target)
-      try await target.remote.runChecked(fileRemoval(target))
-    }
-    return "removed " + done
-  }
-
-  /// The migration is given up: the target gets its old data directory back, and with it everything of ours is gone.
-  private func giveBack() async throws -> String {
-    let target = try await context.server(.target)
-    let done: String
-    switch try await wayToGiveBack(target) {
-    case .oldData(let names):
-      try await StandbyStep().putBack(context, target, names)
-      done = "put the target's old data directory back"
-    case .moveAside:
-      await context.closeSessions(.target)
-      try await target.stop()
-      try await StandbyStep().liftOutsideFence(target)
-      try await target.remote.runChecked(moveAside(target))
-      done = "stopped the copy and moved it to \(target.copyDirectory); the target's old data is gone"
-    case .nothing:
-      // Cut off behind the old data directory's return, its server is still to be started.
-      if let names = handOffs.last?.names, try await context.state() == .copying {
-        try await StandbyStep().putBack(context, target, names)
-      }
-      done = "the target is given back"
-    }
-    try await target.remote.runChecked(target.passfileRemoval)
-    // A target that was open has had services of its own, which are not to run beside the source's.
-    if try await context.fact(FactKey.opened, as: UInt64.self) == nil,
-      case .undone(let services) = try await StopServicesStep(side: .target).undo(context)
-    {
-      return done + ", " + services
-    }
-    return done
   }
 
   /// Directories of data that nobody serves any more: the target's former ones, or the copy that was given up.
@@ -264,14 +221,6 @@ struct CleanUp {
   func removal(of path: String, _ target: ServerControl) async throws -> RemoteCommand {
     if path == target.copyDirectory { return target.copyRemoval(places: try await context.copyPlaces()) }
     return target.command("rm -rf -- \"$1\"", [path], label: "removing kept data", deadline: .seconds(3600))
-  }
-
-  func remove(_ paths: [String]) async throws {
-    let target = try await context.server(.target)
-    for path in paths {
-      context.progress("removing \(path)")
-      try await target.remote.runChecked(removal(of: path, target))
-    }
   }
 
   private func names(_ session: PostgresSession, slots: Bool) async throws -> [String] {

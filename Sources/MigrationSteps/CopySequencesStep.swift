@@ -6,60 +6,68 @@ import ReplicationModel
 
 /// `copy_sequences`: every sequence of the side to be opened stands where the other one's does.
 ///
-/// The first step of a cutover that has something to report, so it begins the report anew: what an earlier attempt
-/// found is past. Nothing is undone: the next cutover sets the sequences again, and until then nobody uses them.
-struct CopySequencesStep: Step {
+/// Nothing is undone: the next cutover sets the sequences again, and until then nobody uses them.
+struct CopySequencesStep: DeedStep {
   var direction = StreamDirection.forward
 
   /// Databases at a time.
   static let limit = 8
 
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    let (record, _) = try await context.travelling(direction)
-    let actions = try await mapConcurrently(record.databases.map(\.name), limit: Self.limit) { name in
-      try await context.withPair(of: name, direction) { source, target in
-        let changes = try SequenceCopy.changes(
-          source: await SequenceCopy.read(source), target: await SequenceCopy.read(target), direction,
-          at: context.place(ofDatabase: name))
-        return stride(from: 0, to: changes.count, by: SequenceCopy.mostPerStatement).map { start in
-          let end = min(start + SequenceCopy.mostPerStatement, changes.count)
-          return PlannedAction(
-            host: context.host(direction.to).name, .sql(database: name), SequenceCopy.setting(changes[start..<end]))
-        }
-      }
-    }.flatMap { $0 }
-    return actions + [
-      .init(.note, "the values are those of now; the run sets those of the drained \(direction.fromName)")
-    ]
-  }
+  var name: String { "copy_sequences" }
+
+  private static let outcomes = Found<[SequenceCopy.Plan]>("copy_sequences.outcomes", placeholder: "")
 
   func isDone(_ context: MigrationContext) async throws -> Bool { try await context.isOver(direction) }
 
-  func run(_ context: MigrationContext) async throws -> StepResult {
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
     let (record, _) = try await context.travelling(direction)
     let names = record.databases.map(\.name)
-    let done = try await timedConcurrently(names, limit: Self.limit) { name in
+    let plans = try await mapConcurrently(names, limit: Self.limit) { name in
       try await context.withPair(of: name, direction) { source, target in
-        try await SequenceCopy.run(source: source, target: target, direction, at: context.place(ofDatabase: name))
+        try await SequenceCopy.plan(source: source, target: target, direction, at: context.place(ofDatabase: name))
       }
     }
-    let outcomes = done.map(\.value)
-    try await context.removeFact(FactKey.report)
+    return [
+      .together(zip(names, plans).map { [.database($0, setting($1, in: $0, context))] }, atMost: Self.limit),
+      .note(nil, "the values are those of now; the run sets those of the drained \(direction.fromName)"),
+      .aside { found in
+        found[Self.outcomes] = plans
+        try await note(context, names, plans)
+      },
+    ]
+  }
+
+  private func setting(_ plan: SequenceCopy.Plan, in name: String, _ context: MigrationContext) -> [Deed] {
+    guard !plan.changes.isEmpty else { return [] }
+    return plan.statements.map { .sql(direction.to, database: name, $0) } + [
+      .aside { _ in
+        try await context.withSession(direction.to, database: name) { target in
+          try await SequenceCopy.confirm(plan, target, direction, at: context.place(ofDatabase: name))
+        }
+      }
+    ]
+  }
+
+  private func note(_ context: MigrationContext, _ names: [String], _ plans: [SequenceCopy.Plan]) async throws {
     try await context.updateReport { report in
       report.direction = direction
-      for (name, outcome) in zip(names, outcomes) {
+      for (name, plan) in zip(names, plans) {
         guard let index = report.databases.firstIndex(where: { $0.name == name }) else { continue }
-        report.databases[index].sequencesSet = UInt64(outcome.compared)
-        report.databases[index].sequences = outcome.states.map {
+        report.databases[index].sequencesSet = UInt64(plan.wanted.count)
+        report.databases[index].sequences = plan.wanted.map {
           .init(name: $0.name, lastValue: $0.lastValue, isCalled: $0.isCalled)
         }
       }
     }
-    let compared = outcomes.reduce(0) { $0 + $1.compared }
-    let changed = outcomes.reduce(0) { $0 + $1.changed }
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    let plans = found[Self.outcomes] ?? []
+    let compared = plans.reduce(0) { $0 + $1.wanted.count }
+    let changed = plans.reduce(0) { $0 + $1.changes.count }
     return StepResult(
       changed: changed > 0, "all compared",
-      figures: [.init("sequences", UInt64(compared)), .init("set", UInt64(changed))], databases: done.map(\.record))
+      figures: [.init("sequences", UInt64(compared)), .init("set", UInt64(changed))], databases: found.databases)
   }
 }
 

@@ -14,93 +14,12 @@ struct Fence {
   let context: MigrationContext
   let side: Side
 
-  private var place: ConvoyError.Place { context.place("fence", side) }
-  private var role: String { context.migration.host(side).postgres.user }
-
-  func raise(deadline: Duration) async throws {
-    let server = try await context.server(side)
-    let session = try await context.session(side)
-    let file = try await hbaFile(server, session)
-    try await file.fence(for: role, note: note)
-    do {
-      try await reload(session)
-      try await disableSubscriptions(file)
-      try await sweep(server, session, deadline: deadline)
-    } catch {
-      let cleanUp = Task { try await context.holdingOn("lifting the fence") { try await lift() } }
-      _ = try? await cleanUp.value
-      throw error
-    }
-  }
-
-  // MARK: announced
-
-  private var reloading: PlannedAction {
-    PlannedAction(
-      host: context.host(side).name, database: context.host(side).postgres.maintenanceDatabase, CutoverSQL.reload)
-  }
-
-  /// What `raise` would do; whom the sweep finds is not known beforehand.
-  func raising() async throws -> [PlannedAction] {
-    let host = context.host(side).name
-    let file = try await hbaFile(try await context.server(side), try await context.session(side))
-    let text = try await file.read()
-    let fenced = try text.fenced(for: role, note: note)
-    var actions = [PlannedAction(host: host, .file(old: text.text, new: fenced.text), file.path), reloading]
-    let enabled = try await subscriptions.enabled()
-    if !enabled.isEmpty {
-      let named = try fenced.fenced(for: role, note: note, disabling: enabled)
-      actions.append(.init(host: host, .file(old: fenced.text, new: named.text), file.path))
-      actions += try await subscriptions.plan(enabled, "DISABLE")
-    }
-    return actions + [
-      .init(
-        host: host, .note,
-        "end every session but those of role \(role), and every login that is half done, until none is left")
-    ]
-  }
-
-  /// What `lift` would do.
-  func lifting(enablingSubscriptions: Bool = true) async throws -> [PlannedAction] {
-    let file = try await hbaFile(try await context.server(side), try await context.session(side))
-    let text = try await file.read()
-    var actions = enablingSubscriptions ? try await subscriptions.plan(text.disabledSubscriptions, "ENABLE") : []
-    if text.isFenced {
-      actions.append(.init(host: context.host(side).name, .file(old: text.text, new: text.unfenced.text), file.path))
-    }
-    return actions + [reloading]
-  }
-
-  /// What `callQuarantine` would do.
-  func callingQuarantine() async throws -> [PlannedAction] {
-    let file = try await hbaFile(try await context.server(side), try await context.session(side))
-    let text = try await file.read()
-    let named = try text.fenced(for: role, note: Quarantine.note(context))
-    return [PlannedAction(host: context.host(side).name, .file(old: text.text, new: named.text), file.path)]
-  }
-
-  /// - Parameter enablingSubscriptions: whether those that the fence has disabled are enabled again; not where another
-  ///   server has taken them over.
-  func lift(enablingSubscriptions: Bool = true) async throws {
-    let server = try await context.server(side)
-    let session = try await context.session(side)
-    let file = try await hbaFile(server, session)
-    let text = try await file.read()
-    // Before the block goes: it is the only record of them.
-    if enablingSubscriptions { try await subscriptions.enable(text.disabledSubscriptions) }
-    try await file.lift(text)
-    try await reload(session)
-  }
+  var place: ConvoyError.Place { context.place("fence", side) }
+  var role: String { context.migration.host(side).postgres.user }
 
   /// Those that the fence has disabled.
   func disabledSubscriptions() async throws -> [Subscriptions.Name] {
     try await hbaFile(try await context.server(side), try await context.session(side)).read().disabledSubscriptions
-  }
-
-  /// Has the block say that it stands around a copy which is kept up to date, as before the first cutover.
-  func callQuarantine() async throws {
-    let file = try await hbaFile(try await context.server(side), try await context.session(side))
-    try await file.fence(for: role, note: Quarantine.note(context))
   }
 
   /// Whether a block stands there that says so.
@@ -109,53 +28,21 @@ struct Fence {
       == Quarantine.note(context)
   }
 
-  private var note: String { "migration \(context.migrationName)" }
-  private var subscriptions: Subscriptions { Subscriptions(context: context, side: side) }
-
-  /// The block in pg_hba.conf, a comment to the server, takes their names before they are disabled.
-  private func disableSubscriptions(_ file: HBAFile) async throws {
-    let enabled = try await subscriptions.enabled()
-    guard !enabled.isEmpty else { return }
-    try await file.fence(for: role, note: note, disabling: enabled)
-    try await subscriptions.disable(enabled)
-  }
+  var note: String { "migration \(context.migrationName)" }
+  var subscriptions: Subscriptions { Subscriptions(context: context, side: side) }
 
   func isUp() async throws -> Bool {
     try await hbaFile(try await context.server(side), try await context.session(side)).read().isFenced
   }
 
-  private func hbaFile(_ server: ServerControl, _ session: PostgresSession) async throws -> HBAFile {
+  func hbaFile(_ server: ServerControl, _ session: PostgresSession) async throws -> HBAFile {
     HBAFile(server: server, path: try await session.query("SHOW hba_file").first ?? "")
-  }
-
-  /// Has the server read its pg_hba.conf, and makes sure that it has: a broken file "reloads" without an error, and
-  /// the postmaster reads it only when it gets to it.
-  private func reload(_ session: PostgresSession) async throws {
-    let broken = try await session.query(
-      "SELECT line_number, error FROM pg_catalog.pg_hba_file_rules WHERE error IS NOT NULL LIMIT 1")
-    if let row = broken.rows.first {
-      throw ConvoyError(
-        "fence.broken-hba", "pg_hba.conf line \(row.string(0)): \(row.string(1))", at: place,
-        hint: "mend that line; the server would go on with its old rules without a word")
-    }
-    let asked = try await session.query(CutoverSQL.reload).first ?? ""
-    try await waitUntil(
-      within: .seconds(10), interval: .milliseconds(50),
-      orThrow: {
-        ConvoyError("fence.not-reloaded", "the server did not reload its configuration within 10 s", at: place)
-      }
-    ) {
-      // A new backend has the postmaster's own load time.
-      try await context.withNewSession(side) { probe in
-        try await probe.query("SELECT pg_catalog.pg_conf_load_time() >= $1::timestamptz", [asked]).first == "t"
-      }
-    }
   }
 
   // MARK: the sweep
 
   /// Ends foreign sessions until a look at everything finds nothing twice in a row.
-  private func sweep(_ server: ServerControl, _ session: PostgresSession, deadline: Duration) async throws {
+  func sweep(_ server: ServerControl, _ session: PostgresSession, deadline: Duration) async throws {
     var cleanLooks = 0
     var found: [String] = []
     try await waitUntil(

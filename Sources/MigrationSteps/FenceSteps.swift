@@ -6,15 +6,12 @@ import RemoteHost
 import ReplicationModel
 
 /// `fence`: every writer is kept out of one side until the fence is lifted.
-struct FenceStep: Step {
+struct FenceStep: DeedStep {
   let side: Side
   let deadline: Duration
 
+  var name: String { "fence" }
   private var direction: StreamDirection { StreamDirection(closing: side) }
-
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    try await Fence(context: context, side: side).raising()
-  }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     // Someone may have lifted it since, from another machine.
@@ -22,59 +19,86 @@ struct FenceStep: Step {
     return try await context.isOver(direction)
   }
 
-  func run(_ context: MigrationContext) async throws -> StepResult {
-    _ = try await context.travelling(direction)
-    try await context.makeReady(direction)
-    if try await context.fact(FactKey.downtimeBegan, as: UInt64.self) == nil {
-      try await context.setFact(FactKey.downtimeBegan, millisecondsSince1970())
-    }
-    try await Fence(context: context, side: side).raise(deadline: deadline)
-    try await context.setState(.fenced)
-    return StepResult(changed: true, "only role \(context.migration.host(side).postgres.user) gets in")
+  func begin(_ context: MigrationContext) async throws { _ = try await context.travelling(direction) }
+
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    try await HeadStart(context: context, direction: direction).deeds() + [
+      .aside { _ in
+        if try await context.fact(FactKey.downtimeBegan, as: UInt64.self) == nil {
+          try await context.setFact(FactKey.downtimeBegan, millisecondsSince1970())
+        }
+      }
+    ] + Fence(context: context, side: side).raising(deadline: deadline)
+      + [.aside { _ in try await context.setState(.fenced) }]
   }
 
-  func undo(_ context: MigrationContext) async throws -> UndoResult {
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    StepResult(changed: true, "only role \(context.migration.host(side).postgres.user) gets in")
+  }
+
+  func fail(_ context: MigrationContext, _ error: any Error) async -> any Error {
+    await context.takeBack(.headStart(direction))
+    try? await DeedPerformer(context, step: name, isUndo: true).perform([lifting(context)])
+    return error
+  }
+
+  func undoing(_ context: MigrationContext) async throws -> Undoing? {
     // Both sides would take writes.
-    guard try await !context.isOver(direction) else { return .nothingToUndo }
+    guard try await !context.isOver(direction) else { return nil }
     let isHeldUp = try await context.isHeldUp(direction)
-    if isHeldUp { try await OpenWayStep(direction: direction).takeAway(context) }
-    try await context.holdingOn("lifting the fence") { try await Fence(context: context, side: side).lift() }
-    if isHeldUp { try await context.setState(context.handOff().restState(direction)) }
-    try await context.removeFact(FactKey.downtimeBegan)
-    return .undone("lifted the fence")
+    var deeds: [Deed] = []
+    if isHeldUp { deeds += OpenWayStep(direction: direction).takingAway(context) }
+    deeds.append(lifting(context))
+    deeds.append(
+      .aside { _ in
+        if isHeldUp { try await context.setState(context.handOff().restState(direction)) }
+        try await context.removeFact(FactKey.downtimeBegan)
+      })
+    return Undoing("lifted the fence", deeds)
+  }
+
+  private func lifting(_ context: MigrationContext) -> Deed {
+    .holdingOn("lifting the fence") { try await Fence(context: context, side: side).lifting() }
   }
 }
 
 /// `unfence`: lifts a fence that was left standing, from any machine with the inventory.
-struct UnfenceStep: Step {
+struct UnfenceStep: DeedStep {
   let side: ServingSide
 
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    let side = try await side.resolved(context)
-    return try await Fence(context: context, side: side).lifting()
-  }
+  var name: String { "unfence" }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     try await !Fence(context: context, side: side.resolved(context)).isUp()
   }
 
-  func run(_ context: MigrationContext) async throws -> StepResult {
+  func begin(_ context: MigrationContext) async throws {
     let side = try await side.resolved(context)
     let direction = StreamDirection(closing: side)
-    if try await hasMovedOn(context, direction) {
-      let other = direction.opposite.from
-      throw ConvoyError(
-        other == .target ? "fence.target-is-open" : "fence.source-is-open",
-        "the \(other.rawValue) is open: with the \(side.rawValue) unfenced both would take writes",
-        at: context.place("unfence", side),
-        hint: "\(direction == .forward ? "roll back" : "cut over") first, or finish the migration")
-    }
+    guard try await hasMovedOn(context, direction) else { return }
+    let other = direction.opposite.from
+    throw ConvoyError(
+      other == .target ? "fence.target-is-open" : "fence.source-is-open",
+      "the \(other.rawValue) is open: with the \(side.rawValue) unfenced both would take writes",
+      at: context.place("unfence", side),
+      hint: "\(direction == .forward ? "roll back" : "cut over") first, or finish the migration")
+  }
+
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    let side = try await side.resolved(context)
+    let direction = StreamDirection(closing: side)
     let isHeldUp = try await context.isHeldUp(direction)
-    if isHeldUp { try await OpenWayStep(direction: direction).takeAway(context) }
-    try await Fence(context: context, side: side).lift()
-    if isHeldUp { try await context.setState(context.handOff().restState(direction)) }
-    try await context.removeFact(FactKey.downtimeBegan)
-    return StepResult(changed: true, "lifted the fence of \(context.host(side).name)")
+    return (isHeldUp ? OpenWayStep(direction: direction).takingAway(context) : [])
+      + (try await Fence(context: context, side: side).lifting()) + [
+        .aside { _ in
+          if isHeldUp { try await context.setState(context.handOff().restState(direction)) }
+          try await context.removeFact(FactKey.downtimeBegan)
+        }
+      ]
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    StepResult(changed: true, "lifted the fence of \(context.host(try await side.resolved(context)).name)")
   }
 }
 

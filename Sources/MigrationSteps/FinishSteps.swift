@@ -29,10 +29,8 @@ extension MigrationContext {
 }
 
 /// `stop_sync`: no worker runs any more, in either direction.
-struct StopSyncStep: Step {
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    [.init(.note, "stop the sync workers of migration \(context.migrationName)")]
-  }
+struct StopSyncStep: DeedStep {
+  var name: String { "stop_sync" }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     if try await context.isFinished() { return true }
@@ -41,36 +39,31 @@ struct StopSyncStep: Step {
     return try await Way(context: context, record: handOff, direction: record.direction).activeSlots().isEmpty
   }
 
-  func run(_ context: MigrationContext) async throws -> StepResult {
-    try await context.refuseWhileHeldUp("stop_sync")
-    guard let record = try await context.record(), let handOff = record.handOff else {
-      return StepResult(changed: false, "there were none")
-    }
-    try await stopWorkers(context, handOff, record.direction, at: context.place("stop_sync"))
-    return StepResult(changed: true, "the workers have ended")
+  func begin(_ context: MigrationContext) async throws { try await context.refuseWhileHeldUp("stop_sync") }
+
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    [
+      .act(nil, "stop the sync workers of migration \(context.migrationName)") { _ in
+        guard let record = try await context.record(), let handOff = record.handOff else { return }
+        try await stopWorkers(context, handOff, record.direction, at: context.place(name))
+      }
+    ]
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    let hadAny = try await context.record()?.handOff != nil
+    return StepResult(changed: hadAny, hadAny ? "the workers have ended" : "there were none")
   }
 }
 
 /// `clean_up`: what the migration has put on one side goes away.
-struct CleanUpStep: Step {
-  /// What becomes of the data directories that nobody serves any more.
+struct CleanUpStep: DeedStep {
   enum KeptData: String, Sendable { case keep, remove }
 
   let side: Side
   let oldData: KeptData
 
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    let cleanUp = try await CleanUp(context, side)
-    let host = context.host(side).name
-    var actions = try await cleanUp.actions()
-    for path in try await cleanUp.keptDataAfterwards() {
-      actions.append(
-        oldData == .remove
-          ? .init(host: host, try await cleanUp.removal(of: path, try await context.server(side)))
-          : .init(host: host, .note, "keep \(path)"))
-    }
-    return actions
-  }
+  var name: String { "clean_up" }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     if try await context.isFinished() { return true }
@@ -92,55 +85,76 @@ struct CleanUpStep: Step {
     }
   }
 
-  func run(_ context: MigrationContext) async throws -> StepResult {
+  func begin(_ context: MigrationContext) async throws {
     try await context.refuseWhileHeldUp("clean_up")
+    guard try await context.record()?.desiredSync != .stopped else { return }
+    throw ConvoyError(
+      "finish.sync-wanted", "the workers of migration \(context.migrationName) still run",
+      at: context.place("clean_up", side), hint: "run the step stop_sync before this one")
+  }
+
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
     let cleanUp = try await CleanUp(context, side)
-    if try await context.record()?.desiredSync != .stopped {
-      throw ConvoyError(
-        "finish.sync-wanted", "the workers of migration \(context.migrationName) still run",
-        at: context.place("clean_up", side), hint: "run the step stop_sync before this one")
-    }
-    var summary = try await cleanUp.run()
-    let kept = try await cleanUp.keptData()
-    if oldData == .remove {
-      try await cleanUp.remove(kept)
-      if !kept.isEmpty { summary += ", removed \(kept.joined(separator: ", "))" }
-    } else if !kept.isEmpty {
-      summary += ", kept \(kept.joined(separator: ", "))"
-    }
-    return StepResult(changed: true, summary)
+    let deeds = try await cleanUp.deeds()
+    // What lies there afterwards can be told beforehand.
+    var keeping: [Deed] = []
+    for path in try await cleanUp.keptDataAfterwards() { keeping += try await self.keeping(path, cleanUp) }
+    return deeds + keeping
+  }
+
+  private func keeping(_ path: String, _ cleanUp: CleanUp) async throws -> [Deed] {
+    guard oldData == .remove else { return [.note(side, "keep \(path)")] }
+    let removal = try await cleanUp.removal(of: path, try await cleanUp.context.server(side))
+    return [.say("removing \(path)"), .command(side, removal)]
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    let kept = try await CleanUp(context, side).keptData()
+    return StepResult(
+      changed: true,
+      (found[CleanUp.done] ?? "") + (kept.isEmpty ? "" : ", kept \(kept.joined(separator: ", "))"))
   }
 }
 
 /// `finish`: looks for what is left on both sides, and closes the migration's record when that is nothing.
-struct FinishStep: Step {
+struct FinishStep: DeedStep {
   /// A side that is not there any more.
   let gone: Side?
 
   var sides: [Side] { Side.allCases.filter { $0 != gone } }
 
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    sides.map { .init(host: context.host($0).name, .note, "look for slots, origins, fences and files of ours") }
-  }
+  var name: String { "finish" }
 
   func isDone(_ context: MigrationContext) async throws -> Bool { try await context.isFinished() }
 
-  func run(_ context: MigrationContext) async throws -> StepResult {
-    try await context.refuseWhileHeldUp("finish")
-    var kept: [String] = []
-    for side in sides {
-      let cleanUp = try await CleanUp(context, side)
-      let left = try await cleanUp.left()
-      guard left.isEmpty else {
+  func begin(_ context: MigrationContext) async throws { try await context.refuseWhileHeldUp("finish") }
+
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    let name = context.migrationName
+    return sides.map { side in
+      .look(side, "look for slots, origins, fences and files of ours") { _ in
+        let left = try await CleanUp(context, side).left()
+        guard !left.isEmpty else { return }
         throw ConvoyError(
           "finish.left-over", "left on \(context.host(side).name): \(few(left))", at: context.place("finish", side),
           hint: "run the step clean_up for the \(side.rawValue)")
       }
-      kept += try await cleanUp.keptData()
-    }
-    let name = context.migrationName
-    try await context.setState(.finished)
-    try await context.journal.perform { file throws(ConvoyError) in try file.endHandOff(migration: name) }
+    } + [
+      .aside { found in
+        var kept: [String] = []
+        for side in sides { kept += try await CleanUp(context, side).keptData() }
+        found[Self.kept] = kept
+        try await context.setState(.finished)
+        try await context.journal.perform { file throws(ConvoyError) in try file.endHandOff(migration: name) }
+      }
+    ]
+  }
+
+  /// Directories of data that nobody serves any more.
+  private static let kept = Found<[String]>("finish.kept", placeholder: "")
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    let kept = found[Self.kept] ?? []
     return StepResult(
       changed: true,
       "nothing of pgconvoy's is left on \(sides.map { context.host($0).name }.joined(separator: " and "))"

@@ -2,8 +2,6 @@ import Inventory
 import Journal
 import LogicalDecoding
 import Playbook
-import PostgresClient
-import RemoteHost
 import ReplicationModel
 import StatementReplication
 
@@ -12,298 +10,174 @@ import StatementReplication
 /// The standby is stopped, a logical slot is made in every database, a restore point is written behind them all, and
 /// recovery on the target ends right there. Every transaction that committed before is in the copy, every later one
 /// is in its database's stream, none is in both.
-struct HandOffStep: Step {
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    let target = try await context.server(.target)
-    let record = try await context.record()?.handOff
-    let names = try await context.plannedNames()
-    let oids = try await databases(context)
-    var actions: [PlannedAction] = []
-    if record?.handOffLSN == nil { actions += slotCreation(context, target, names, oids) }
-    let position = record?.handOffLSN?.description ?? "<hand-off>"
-    actions += try await recovery(context, target, names, restorePoint: record?.restorePoint)
-    actions += try await sealing(context, target, names, oids, position)
-    return actions
-  }
+///
+/// It is the four steps `make_slots`, `set_restore_point`, `promote_target` and `seal_target` in one; a playbook that has
+/// something to do in between names them instead.
+struct HandOffStep: DeedStep {
+  var name: String { "hand_off" }
 
-  private struct PlannedDatabase {
-    var name: String
-    var oid: UInt32
-  }
+  func isDone(_ context: MigrationContext) async throws -> Bool { try await SealTargetStep().isDone(context) }
 
-  private func databases(_ context: MigrationContext) async throws -> [PlannedDatabase] {
-    if let record = try await context.record()?.handOff {
-      return record.databases.map { PlannedDatabase(name: $0.name, oid: $0.oid) }
-    }
-    return try await context.selectedDatabases().map { PlannedDatabase(name: $0.name, oid: $0.oid) }
-  }
+  func begin(_ context: MigrationContext) async throws { _ = try await context.handOff() }
 
-  private func slotCreation(
-    _ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames, _ databases: [PlannedDatabase]
-  ) -> [PlannedAction] {
-    let source = context.migration.source
-    let maintenance = source.postgres.maintenanceDatabase
-    let triggers = DDLTriggers.statements(context.migration.ddl, names, role: source.postgres.user)
-    return [.init(host: target.host.name, target.stopCommand())]
-      + databases.flatMap { database in
-        triggers.map { PlannedAction(host: source.name, database: database.name, $0) }
-      }
-      + databases.flatMap { database in
-        let slot = names.slot(databaseOID: database.oid)
-        let plugin = context.migration.plugin
-        let publication = plugin.needsPublication ? HandOffSQL.makePublication(slot) : []
-        return publication.map { PlannedAction(host: source.name, database: database.name, $0) } + [
-          PlannedAction(
-            host: source.name, database: database.name, HandOffSQL.createSlot, [slot, plugin.name])
-        ]
-      } + [
-        .init(
-          host: source.name, database: maintenance, HandOffSQL.restorePoint, ["\(names.restorePoint)_NONCE"]),
-        .init(host: source.name, database: maintenance, HandOffSQL.flush),
-      ]
-  }
-
-  private func recovery(
-    _ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames, restorePoint: String?
-  ) async throws -> [PlannedAction] {
-    let path = target.dataDirectory + "/postgresql.auto.conf"
-    let stage = Quarantine.Stage.recovery(
-      context.upstream(target, names), restorePoint: restorePoint ?? "\(names.restorePoint)_NONCE")
-    return [
-      .init(host: target.host.name, try await quarantine(context, target, stage), path),
-      .init(host: target.host.name, target.startCommand()),
-      .init(host: target.host.name, .wait, "until recovery has ended at the restore point, just there"),
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    let slots = SlotCreation(context: context, record: try await context.plannedRecord())
+    let isFixed = try await context.record()?.handOff?.handOffLSN != nil
+    // Slots of an attempt that ended before its restore point are made anew with it.
+    let making = isFixed ? [] : try await slots.makingSlots() + slots.settingRestorePoint()
+    return making + [
+      .later(announced: { try await promotingAndSealing(context) }) { _ in try await promotingAndSealing(context) }
     ]
   }
 
-  /// The quarantine's file at a stage; before the standby is there, nobody knows its text.
-  private func quarantine(
-    _ context: MigrationContext, _ target: ServerControl, _ stage: Quarantine.Stage
-  ) async throws -> PlannedAction.Kind {
-    guard try await target.exists("\(target.dataDirectory)/\(ServerControl.keptSettings)") else {
-      return .file(old: nil, new: nil)
-    }
-    let quarantine = try await Quarantine.assemble(context, target, directory: target.dataDirectory)
-    return .file(
-      old: try await target.download(target.dataDirectory + "/postgresql.auto.conf"),
-      new: quarantine.configuration(for: stage).rendered(comment: Quarantine.comment))
+  private func promotingAndSealing(_ context: MigrationContext) async throws -> [Deed] {
+    let promotion = Promotion(context: context, record: try await context.plannedRecord())
+    return try await promotion.deeds() + [
+      .later(announced: { try await Sealing(context).deeds() }) { _ in try await Sealing(context).deeds() }
+    ]
   }
 
-  /// What the copy has inherited is asked of the source, as it is now.
-  private func sealing(
-    _ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames, _ databases: [PlannedDatabase],
-    _ position: String
-  ) async throws -> [PlannedAction] {
-    let host = target.host.name
-    let maintenance = context.migration.target.postgres.maintenanceDatabase
-    let source = try await context.session(.source)
-    var actions: [PlannedAction] = []
-    for row in try await source.query(HandOffSQL.enabledSubscriptions).rows {
-      actions.append(
-        .init(
-          host: host, database: row.string(0), HandOffSQL.disable(subscription: quotedIdentifier(row.string(1)))))
-    }
-    for row in try await source.query(HandOffSQL.prepared).rows {
-      actions.append(
-        .init(host: host, database: row.string(1), HandOffSQL.rollBack(prepared: quotedLiteral(row.string(0)))))
-    }
-    for row in try await source.query(HandOffSQL.origins).rows {
-      actions.append(.init(host: host, database: maintenance, HandOffSQL.dropOrigin, [row.string(0)]))
-    }
-    for database in databases {
-      let origin = names.origin(databaseOID: database.oid)
-      actions.append(.init(host: host, database: maintenance, HandOffSQL.makeOrigin, [origin, position]))
-    }
-    actions += [
-      .init(host: host, target.stopCommand()),
-      .init(
-        host: host, try await quarantine(context, target, .synchronising),
-        target.dataDirectory + "/postgresql.auto.conf"),
-      .init(host: host, target.startCommand()),
-      .init(
-        host: context.migration.source.name, database: context.migration.source.postgres.maintenanceDatabase,
-        dropSlotSQL, [names.physicalSlot]),
-      .init(host: host, target.passfileRemoval),
-    ]
-    if context.migration.plugin.needsPublication {
-      for database in databases {
-        let statement = HandOffSQL.dropPublication(names.slot(databaseOID: database.oid))
-        actions.append(.init(host: host, database: database.name, statement))
-      }
-    }
-    if let schema = DDLTriggers.schema(context.migration.ddl, names) {
-      for database in databases {
-        actions += DDLTriggers.removal(schema)
-          .map { PlannedAction(host: host, database: database.name, $0) }
-      }
-    }
-    let plugin = context.migration.plugin
-    for database in databases {
-      let slot = names.reverseSlot(databaseOID: database.oid)
-      let publication = plugin.needsPublication ? HandOffSQL.makePublication(slot) : []
-      actions += publication.map { PlannedAction(host: host, database: database.name, $0) }
-      actions.append(.init(host: host, database: database.name, HandOffSQL.createSlot, [slot, plugin.name]))
-    }
-    return actions
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    let record = try await context.handOff()
+    return StepResult(
+      changed: true, "handed off at \(record.handOffLSN?.description ?? "?")",
+      figures: [.init("databases", UInt64(record.databases.count))], databases: found.databases)
   }
+
+  func fail(_ context: MigrationContext, _ error: any Error) async -> any Error {
+    await MakeSlotsStep().fail(context, error)
+  }
+}
+
+/// `make_slots`: the standby stops, and every database of the source gets its logical slot.
+struct MakeSlotsStep: DeedStep {
+  var name: String { "make_slots" }
+
+  func isDone(_ context: MigrationContext) async throws -> Bool {
+    guard let record = try await context.record()?.handOff else { return false }
+    if record.handOffLSN != nil { return true }
+    guard try await context.fact(FactKey.slotsMade, as: String.self) == record.names.nonce else { return false }
+    let present = try await context.present(.source, "slot_name", of: "pg_replication_slots")
+    return record.databases.allSatisfy { present.contains($0.slotName) }
+  }
+
+  func begin(_ context: MigrationContext) async throws { _ = try await context.handOff() }
+
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    try await SlotCreation(context: context, record: try await context.plannedRecord()).makingSlots()
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    let count = try await context.handOff().databases.count
+    return StepResult(
+      changed: true, "every database has its slot", figures: [.init("slots", UInt64(count))],
+      databases: found.databases)
+  }
+
+  /// The source must not keep WAL for slots that nobody will read; the standby goes on as before.
+  func fail(_ context: MigrationContext, _ error: any Error) async -> any Error {
+    guard let record = try? await context.record()?.handOff, record.handOffLSN == nil else { return error }
+    let slots = SlotCreation(context: context, record: record)
+    for deeds in [slots.liftingTriggers, slots.droppingSlots, slots.startingStandby] {
+      if let deeds = try? await deeds() {
+        try? await DeedPerformer(context, step: name, isUndo: true).perform(deeds)
+      }
+    }
+    return error
+  }
+
+  func undoing(_ context: MigrationContext) async throws -> Undoing? {
+    guard let record = try await context.record()?.handOff, record.handOffLSN == nil else { return nil }
+    let slots = SlotCreation(context: context, record: record)
+    let deeds = try await slots.liftingTriggers() + slots.droppingSlots()
+    return Undoing(deeds.isEmpty ? nil : "dropped the slots", try await deeds + slots.startingStandby())
+  }
+}
+
+/// `set_restore_point`: L, behind the slots of all databases.
+struct SetRestorePointStep: DeedStep {
+  var name: String { "set_restore_point" }
+
+  func isDone(_ context: MigrationContext) async throws -> Bool {
+    try await context.record()?.handOff?.handOffLSN != nil
+  }
+
+  func begin(_ context: MigrationContext) async throws {
+    guard try await !MakeSlotsStep().isDone(context) else { return }
+    throw ConvoyError(
+      "handoff.no-slots", "not every database has its slot yet", at: context.place(name, .source),
+      hint: "run the step make_slots before this one")
+  }
+
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    SlotCreation(context: context, record: try await context.plannedRecord()).settingRestorePoint()
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    let record = try await context.handOff()
+    return StepResult(
+      changed: true, "restore point \(record.restorePoint) at \(record.handOffLSN?.description ?? "?")")
+  }
+}
+
+/// `promote_target`: the copy's recovery ends at L, and it is a server of its own.
+struct PromoteTargetStep: DeedStep {
+  var name: String { "promote_target" }
+
+  func isDone(_ context: MigrationContext) async throws -> Bool {
+    if try await SealTargetStep().isDone(context) { return true }
+    return try await context.record()?.handOff?.targetTimeline != nil
+  }
+
+  func begin(_ context: MigrationContext) async throws {
+    guard try await context.handOff().handOffLSN == nil else { return }
+    throw ConvoyError(
+      "handoff.no-restore-point", "there is no restore point to recover to", at: context.place(name, .target),
+      hint: "run the steps make_slots and set_restore_point before this one")
+  }
+
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    try await Promotion(context: context, record: try await context.plannedRecord()).deeds()
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    let lsn = try await context.handOff().handOffLSN
+    return StepResult(changed: true, "promoted at \(lsn?.description ?? "?")")
+  }
+}
+
+/// `seal_target`: origins at L, nothing inherited, the slots for the way back. Only then may a worker start.
+struct SealTargetStep: DeedStep {
+  var name: String { "seal_target" }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     ![.none, .prepared, .copying, .standby].contains(try await context.state())
   }
 
-  func run(_ context: MigrationContext) async throws -> StepResult {
-    let target = try await context.server(.target)
-    var record = try await context.handOff()
-    var times: [DatabaseRecord] = []
-    if record.handOffLSN == nil {
-      await context.closeSessions(.target)
-      context.progress("stopping the standby")
-      try await target.stop()
-      do {
-        (record, times) = try await SlotCreation(context: context, record: record).run()
-      } catch {
-        // The source must not keep WAL for slots that nobody will read; the standby goes on as before.
-        let failed = record
-        let databases = record.databases
-        let cleanUp = Task {
-          try? await DDLTriggers.lift(context, .source, failed)
-          try? await dropSlots(context, .source, names: databases.map(\.slotName))
-          try? await dropPublications(context, .source, of: databases)
-          try? await target.start()
-        }
-        await cleanUp.value
-        throw error
-      }
-    }
-    guard let handOff = record.handOffLSN else { return StepResult(changed: false, "nothing to hand off") }
-    try await promote(context, target, record, handOff)
-    try await Sealing(context: context, target: target, record: record, handOff: handOff).run()
+  func begin(_ context: MigrationContext) async throws {
+    guard try await context.handOff().targetTimeline == nil else { return }
+    throw ConvoyError(
+      "handoff.not-promoted", "the target has not been promoted at the hand-off yet",
+      at: context.place(name, .target), hint: "run the step promote_target before this one")
+  }
+
+  func deeds(_ context: MigrationContext) async throws -> [Deed] { try await Sealing(context).deeds() }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    let record = try await context.handOff()
     return StepResult(
-      changed: true, "handed off at \(handOff)",
-      figures: [.init("databases", UInt64(record.databases.count))], databases: times)
-  }
-
-  // MARK: recovery to the restore point
-
-  private func promote(
-    _ context: MigrationContext, _ target: ServerControl, _ record: HandOffRecord, _ handOff: LSN
-  ) async throws {
-    try await stopEndlessStandby(context, target, record, handOff)
-    if try await !target.isRunning() {
-      let quarantine = try await Quarantine.assemble(context, target, directory: target.dataDirectory)
-      let stage = Quarantine.Stage.recovery(
-        context.upstream(target, record.names), restorePoint: record.restorePoint)
-      try await target.upload(
-        quarantine.configuration(for: stage).rendered(comment: Quarantine.comment),
-        to: target.dataDirectory + "/postgresql.auto.conf")
-      context.progress("recovering to restore point \(record.restorePoint) at \(handOff)")
-      try await target.start()
-    }
-    let session = try await context.session(.target)
-    try await waitUntil(
-      within: context.migration.handOff.deadline,
-      orThrow: {
-        ConvoyError(
-          "handoff.not-promoted", "the target has not reached the restore point before the deadline",
-          at: context.place("hand_off", .target),
-          hint: "look at the target's log; running the playbook again goes on waiting")
-      }
-    ) {
-      try await session.query("SELECT pg_catalog.pg_is_in_recovery()").first == "f"
-    }
-    try await checkSwitchPoint(context, session, record, handOff)
-  }
-
-  /// A standby that was started since L was fixed (by a reboot, say) knows of no end, and is started anew with one,
-  /// unless it has gone beyond.
-  private func stopEndlessStandby(
-    _ context: MigrationContext, _ target: ServerControl, _ record: HandOffRecord, _ handOff: LSN
-  ) async throws {
-    guard try await target.isRunning() else { return }
-    let row = try await context.session(.target).query(
-      """
-      SELECT pg_catalog.pg_is_in_recovery() AND pg_catalog.current_setting('recovery_target_name') <> $1
-      """, [record.restorePoint]
-    ).rows[0]
-    guard row.bool(0) else { return }
-    await context.closeSessions(.target)
-    try await target.stop()
-    // Asked of the files: it went on replaying until it had stopped.
-    let end = try await target.controlData().minimumRecoveryEnd
-    guard let end, end <= handOff else {
-      throw ConvoyError(
-        "handoff.standby-beyond",
-        "the standby has replayed up to \(end?.description ?? "an unknown position"), beyond the hand-off at \(handOff)",
-        at: context.place("hand_off", .target),
-        hint: "this copy cannot be used: undo the migration and run it anew")
-    }
-  }
-
-  /// The last line of the new timeline's history file says where it left the old one: that must be L.
-  private func checkSwitchPoint(
-    _ context: MigrationContext, _ session: PostgresSession, _ record: HandOffRecord, _ handOff: LSN
-  ) async throws {
-    let timeline = try await currentTimeline(session)
-    let history = try await session.query(
-      "SELECT pg_catalog.pg_read_file('pg_wal/' || $1 || '.history')", [timeline]
-    ).first
-    let switchPoint = history.flatMap { TimelineHistory.lastSwitchPoint($0) }
-    guard let switchPoint, switchPoint.lsn == handOff, switchPoint.timeline == record.sourceTimeline else {
-      throw ConvoyError(
-        "handoff.wrong-switch-point",
-        "the target left timeline \(switchPoint.map { "\($0.timeline)" } ?? "?") at "
-          + "\(switchPoint?.lsn.description ?? "an unknown position"), not timeline \(record.sourceTimeline) at \(handOff)",
-        at: context.place("hand_off", .target),
-        hint: "this copy cannot be used: undo the migration and run it anew")
-    }
-    try await context.updateHandOff { $0.targetTimeline = UInt32(timeline, radix: 16) }
+      changed: true, "the target follows from \(record.handOffLSN?.description ?? "?") on",
+      figures: [.init("databases", UInt64(record.databases.count))])
   }
 }
 
-/// The current timeline as the eight digits of file names.
-func currentTimeline(_ session: PostgresSession) async throws -> String {
-  try await session.query(
-    "SELECT pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)"
-  ).first ?? ""
-}
-
-extension ServerControl {
-  /// Of the data directory, whether its server runs or not.
-  func controlData() async throws -> ControlData {
-    ControlData(
-      try await ask(
-        "LC_ALL=C \"$1\" -D \"$2\"", [program("pg_controldata"), dataDirectory], label: "reading the control file"))
-  }
-}
-
-/// What pg_controldata prints in the C locale.
-struct ControlData {
-  let text: String
-
-  init(_ text: String) { self.text = text }
-
-  /// Recovery of a standby cannot end before it; 0/0 for a server that was no standby.
-  var minimumRecoveryEnd: LSN? { value("Minimum recovery ending location").flatMap { LSN($0) } }
-
-  /// The cluster's, which a physical copy has in common with what it was copied from.
-  var systemIdentifier: UInt64? { value("Database system identifier").flatMap { UInt64($0) } }
-
-  private func value(_ name: String) -> String? {
-    for line in text.split(separator: "\n") where line.hasPrefix(name + ":") {
-      return String(line.dropFirst(name.count + 1).drop { $0 == " " })
-    }
-    return nil
-  }
-}
-
-/// A `.history` file: parent timeline, switch point and reason on each line.
-/// <https://www.postgresql.org/docs/15/continuous-archiving.html#BACKUP-TIMELINES>
-enum TimelineHistory {
-  static func lastSwitchPoint(_ text: String) -> (timeline: UInt32, lsn: LSN)? {
-    for line in text.split(separator: "\n").reversed() where !line.hasPrefix("#") {
-      let fields = line.split(separator: "\t")
-      if fields.count >= 2, let timeline = UInt32(fields[0]), let lsn = LSN(fields[1]) { return (timeline, lsn) }
-    }
-    return nil
+extension MigrationContext {
+  /// The hand-off in hand; before there is one, what it will be, with names that say where the nonce will stand.
+  func plannedRecord() async throws -> HandOffRecord {
+    if let record = try await record()?.handOff { return record }
+    let names = HandOffNames(nonce: "NONCE")
+    return HandOffRecord(
+      names: names, sourceSystemIdentifier: 0, sourceTimeline: 0,
+      databases: try await selectedDatabases().map { HandOffDatabase(name: $0.name, oid: $0.oid, names: names) })
   }
 }

@@ -21,7 +21,7 @@ struct DrainMarker: Codable, Sendable, Equatable {
 /// A worker announces the marker with NOTIFY in the very transaction that moves progress past it, so the wait needs no
 /// polling, works from any machine, and cannot be told too early. What is announced is checked against the
 /// replication origin: that alone is the truth.
-struct Markers {
+struct Markers: Sendable {
   let context: MigrationContext
   let record: HandOffRecord
   let direction: StreamDirection
@@ -34,28 +34,90 @@ struct Markers {
     var record: DatabaseRecord
   }
 
-  /// - Returns: by database, in the order of their names.
-  func run(deadline: Duration) async throws -> [Passed] {
-    let end = ContinuousClock.now + deadline
-    let keeper = keepSyncAlive(context)
-    defer { keeper.cancel() }
-    return try await withThrowingTaskGroup(of: Passed.self) { group in
-      for database in record.databases {
-        group.addTask { try await pass(database, end: end) }
-      }
-      var passed: [Passed] = []
-      for try await one in group { passed.append(one) }
-      return passed.sorted { $0.marker.database < $1.marker.database }
-    }
+  /// What has come of all of them, in the order of the databases' names.
+  var passed: Found<[Passed]> { Found("markers.\(name)", placeholder: "") }
+
+  /// One database's marker on its way.
+  private struct Pending: Sendable {
+    var listener: PostgresSession
+    /// Whether it was opened for this wait alone.
+    var isOwn: Bool
+    var nonce: String
+    var before: LSN?
+    var began: ContinuousClock.Instant
   }
 
-  private func pass(_ database: HandOffDatabase, end: ContinuousClock.Instant) async throws -> Passed {
+  private func pending(_ database: HandOffDatabase) -> Found<Pending> {
+    Found("marker.\(name).\(database.oid)", placeholder: "")
+  }
+
+  private func nonce(_ database: HandOffDatabase) -> Found<String> {
+    Found("nonce.\(name).\(database.oid)", placeholder: "NONCE")
+  }
+
+  /// Emits every marker, each behind the session that listens for it, and waits for all.
+  func deeds(deadline: Duration) -> [Deed] {
+    let end = Found<ContinuousClock.Instant>("deadline.\(name)", placeholder: "")
+    return [
+      .aside { found in found[end] = ContinuousClock.now + deadline },
+      .watching(
+        [
+          .together(
+            record.databases.map { database in
+              [
+                .aside { found in try await placed(database) { try await listen(database, found) } },
+                .sql(direction.from, database: database.name, CutoverSQL.marker, [.found(nonce(database))]),
+              ]
+            }, atMost: max(1, record.databases.count)),
+          .wait(direction.to, "until every worker has applied its marker") { found in
+            try await arrive(found, end: found[end] ?? .now)
+          },
+        ]) { try await keepSyncAlive(context) },
+    ]
+  }
+
+  private func listen(_ database: HandOffDatabase, _ found: Findings) async throws {
+    // The fenced side's sessions are kept: what comes behind the drain reads by them.
+    _ = try await context.session(direction.from, database: database.name)
     let began = ContinuousClock.now
-    let nonce = HandOffNames.random().nonce + HandOffNames.random().nonce
+    let kept = await context.keptSession(direction.to, database.name)
+    let listener =
+      if let kept { kept } else { try await context.newSession(direction.to, database: database.name) }
+    let own = HandOffNames.random().nonce + HandOffNames.random().nonce
+    found[pending(database)] = Pending(
+      listener: listener, isOwn: kept == nil, nonce: own, before: nil, began: began)
+    found[nonce(database)] = own
+    try await listener.script("LISTEN \(MarkerAnnouncement.channel)")
+    found[pending(database)]?.before = try await progress(database, listener)
+  }
+
+  private func arrive(_ found: Findings, end: ContinuousClock.Instant) async throws {
     do {
-      return try await context.withSession(direction.to, database: database.name) { listener in
-        try await pass(database, listener, nonce, began: began, end: end)
+      found[passed] = try await withThrowingTaskGroup(of: Passed.self) { group in
+        for database in record.databases {
+          group.addTask { try await placed(database) { try await pass(database, found, end: end) } }
+        }
+        var passed: [Passed] = []
+        for try await one in group { passed.append(one) }
+        return passed.sorted { $0.marker.database < $1.marker.database }
       }
+    } catch {
+      // A session that listens is nobody else's any more.
+      for database in record.databases { await close(database, found, evenKept: true) }
+      throw error
+    }
+    for database in record.databases { await close(database, found, evenKept: false) }
+  }
+
+  private func close(_ database: HandOffDatabase, _ found: Findings, evenKept: Bool) async {
+    guard let pending = found[pending(database)] else { return }
+    if pending.isOwn { await pending.listener.close() }
+    if !pending.isOwn, evenKept { await context.closeSession(direction.to, database: database.name) }
+  }
+
+  private func placed<Value>(_ database: HandOffDatabase, _ body: () async throws -> Value) async throws -> Value {
+    do {
+      return try await body()
     } catch {
       throw (error as? PostgresError)?.convoyError(
         at: .database(migration: context.migrationName, name: database.name)) ?? error
@@ -63,20 +125,16 @@ struct Markers {
   }
 
   private func pass(
-    _ database: HandOffDatabase, _ listener: PostgresSession, _ nonce: String, began: ContinuousClock.Instant,
-    end: ContinuousClock.Instant
+    _ database: HandOffDatabase, _ found: Findings, end: ContinuousClock.Instant
   ) async throws -> Passed {
-    try await listener.script("LISTEN \(MarkerAnnouncement.channel)")
-    let before = try await progress(database, listener)
-    let source = try await context.session(direction.from, database: database.name)
-    try await source.query(CutoverSQL.marker, [nonce])
-    let marker = try await wait(for: nonce, database.name, listener, end: end)
-    try await checkProgress(marker, database, listener)
-    try await listener.script("UNLISTEN \(MarkerAnnouncement.channel)")
-    let bytes = before.map { marker.lsn.bytes(since: min($0, marker.lsn)) }
+    guard let pending = found[pending(database)] else { throw CancellationError() }
+    let marker = try await wait(for: pending.nonce, database.name, pending.listener, end: end)
+    try await checkProgress(marker, database, pending.listener)
+    try await pending.listener.script("UNLISTEN \(MarkerAnnouncement.channel)")
+    let bytes = pending.before.map { marker.lsn.bytes(since: min($0, marker.lsn)) }
     return Passed(
       marker: marker,
-      record: DatabaseRecord(database.name, duration: began.duration(to: .now), bytes: bytes))
+      record: DatabaseRecord(database.name, duration: pending.began.duration(to: .now), bytes: bytes))
   }
 
   private func wait(
@@ -124,30 +182,41 @@ extension DrainMarker {
   }
 }
 
-/// `drain`: every database has applied all that the fenced side ever committed.
-struct DrainStep: Step {
+/// `drain`: every database has applied all that the fenced side ever committed. The report of the cutover begins here.
+struct DrainStep: DeedStep {
   var direction = StreamDirection.forward
   let deadline: Duration?
 
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    let (record, _) = try await context.travelling(direction)
-    return record.databases.map { database in
-      PlannedAction(host: context.host(direction.from).name, database: database.name, CutoverSQL.marker, ["NONCE"])
-    } + [.init(host: context.host(direction.to).name, .wait, "until every worker has applied its marker")]
+  var name: String { "drain" }
+
+  private func markers(_ context: MigrationContext) async throws -> Markers {
+    Markers(
+      context: context, record: try await context.travelling(direction).record, direction: direction, name: name)
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     try await context.isOver(direction)
   }
 
-  func run(_ context: MigrationContext) async throws -> StepResult {
-    let (record, _) = try await context.travelling(direction)
-    // A cutover that was killed behind its close step has left the workers stopped.
-    try await runWorkers(context, direction)
-    let passed = try await Markers(context: context, record: record, direction: direction, name: "drain")
-      .run(deadline: deadline ?? context.migration.cutover.drainDeadline)
-    try await context.setFact(FactKey.markers, passed.map(\.marker))
-    try await context.setState(.drained)
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    let markers = try await markers(context)
+    return [
+      .aside { _ in
+        // What an earlier attempt has found is past.
+        try await context.removeFact(FactKey.report)
+        // A cutover that was killed behind its close step has left the workers stopped.
+        try await runWorkers(context, direction)
+      }
+    ] + markers.deeds(deadline: deadline ?? context.migration.cutover.drainDeadline) + [
+      .aside { found in
+        try await context.setFact(FactKey.markers, (found[markers.passed] ?? []).map(\.marker))
+        try await context.setState(.drained)
+      }
+    ]
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    let passed = found[try await markers(context).passed] ?? []
     return StepResult(
       changed: true, "all drained", figures: [.init("databases", UInt64(passed.count))],
       databases: passed.map(\.record))
@@ -160,30 +229,41 @@ struct DrainStep: Step {
 }
 
 /// `confirm_fence`: a second marker in every database; one change between the two means that the fence leaked.
-struct ConfirmFenceStep: Step {
+struct ConfirmFenceStep: DeedStep {
   var direction = StreamDirection.forward
   let deadline: Duration?
 
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    try await DrainStep(direction: direction, deadline: deadline).plan(context)
-      + [.init(host: nil, .note, "call the \(direction.noun) off if anything came between the two markers")]
+  var name: String { "confirm_fence" }
+
+  private func markers(_ context: MigrationContext) async throws -> Markers {
+    Markers(
+      context: context, record: try await context.travelling(direction).record, direction: direction, name: "proof")
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     try await context.isOver(direction)
   }
 
-  func run(_ context: MigrationContext) async throws -> StepResult {
-    let (record, _) = try await context.travelling(direction)
-    guard let first = try await context.fact(FactKey.markers, as: [DrainMarker].self) else {
-      throw ConvoyError(
-        "fence.no-first-marker", "there is no drain marker to compare with", at: context.place("confirm_fence"),
-        hint: "run the drain step before this one")
-    }
-    let second = try await Markers(context: context, record: record, direction: direction, name: "proof")
-      .run(deadline: deadline ?? context.migration.cutover.drainDeadline)
+  func begin(_ context: MigrationContext) async throws {
+    guard try await context.fact(FactKey.markers, as: [DrainMarker].self) == nil else { return }
+    throw ConvoyError(
+      "fence.no-first-marker", "there is no drain marker to compare with", at: context.place("confirm_fence"),
+      hint: "run the drain step before this one")
+  }
+
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    let markers = try await markers(context)
+    return markers.deeds(deadline: deadline ?? context.migration.cutover.drainDeadline) + [
+      .look(nil, "call the \(direction.noun) off if anything came between the two markers") { found in
+        let first = try await context.fact(FactKey.markers, as: [DrainMarker].self) ?? []
+        try await compare(context, first, (found[markers.passed] ?? []).map(\.marker))
+      }
+    ]
+  }
+
+  private func compare(_ context: MigrationContext, _ first: [DrainMarker], _ second: [DrainMarker]) async throws {
     var report = try await context.report()
-    for marker in second.map(\.marker) {
+    for marker in second {
       guard let before = first.first(where: { $0.database == marker.database }), before.applier == marker.applier else {
         throw ConvoyError(
           "fence.not-proven",
@@ -202,6 +282,10 @@ struct ConfirmFenceStep: Step {
       report.markers.append(.init(database: marker.database, name: "proof", lsn: marker.lsn, changesBefore: 0))
     }
     try await context.setFact(FactKey.report, report)
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    let second = found[try await markers(context).passed] ?? []
     return StepResult(
       changed: false, "nothing came between the two markers",
       databases: second.map { DatabaseRecord($0.record.name, duration: $0.record.duration) })

@@ -21,9 +21,10 @@ public actor MigrationContext: StepContext {
   private var passwords: [Side: String] = [:]
   private var controls: [Side: ServerControl] = [:]
   private var tunnels: [Side: PostgresTunnel] = [:]
-  /// What is ready for a cutover of these directions, and the text of a quarantined target's settings once it is open.
-  private var ready: Set<StreamDirection> = []
+  /// The text of a quarantined target's settings once it is open.
   private var settingsToOpen: String??
+  /// What deeds of this play will have done by the time that later ones are performed.
+  private var foretold: Set<Foretold> = []
 
   private struct SessionKey: Hashable {
     var side: Side
@@ -79,25 +80,6 @@ public actor MigrationContext: StepContext {
 
   // MARK: before a cutover
 
-  /// Does beforehand what a cutover would have to do while applications are held up: connections to hosts and
-  /// databases, the settings of a target whose quarantine is lifted, and most of what the slots for the way back have to
-  /// be moved. Once in a play. Where there is nothing yet to cut over, nothing is done.
-  func makeReady(_ direction: StreamDirection) async throws {
-    guard let record = try await record(), record.direction == direction,
-      [.handedOff, .fenced, .drained, .cutOver, .rolledBack].contains(record.state)
-    else { return }
-    guard ready.insert(direction).inserted else { return }
-    do {
-      async let closing = server(direction.from)
-      async let opening = server(direction.to)
-      _ = try await (closing, opening)
-      try await HeadStart(context: self, direction: direction).run()
-    } catch {
-      ready.remove(direction)
-      throw error
-    }
-  }
-
   /// The `postgresql.auto.conf` that lifts the target's quarantine; nil when it is not quarantined.
   func settingsToOpenTarget() async throws -> String? {
     if let known = settingsToOpen { return known }
@@ -105,6 +87,11 @@ public actor MigrationContext: StepContext {
     settingsToOpen = .some(made)
     return made
   }
+
+  /// Says that a step of this play does something that a later one's deeds depend on.
+  func foretell(_ what: Foretold) { foretold.insert(what) }
+  func hasForetold(_ what: Foretold) -> Bool { foretold.contains(what) }
+  func takeBack(_ what: Foretold) { foretold.remove(what) }
 
   /// The quarantine has been lifted.
   func forgetSettingsToOpenTarget() { settingsToOpen = nil }
@@ -215,7 +202,7 @@ public actor MigrationContext: StepContext {
     }
   }
 
-  private func keptSession(_ side: Side, _ database: String) async -> PostgresSession? {
+  func keptSession(_ side: Side, _ database: String) async -> PostgresSession? {
     guard let known = sessions[SessionKey(side: side, database: database)], await known.isOpen else { return nil }
     return known
   }
@@ -262,6 +249,14 @@ public actor MigrationContext: StepContext {
   }
 }
 
+/// What steps of a play tell those behind them, in check mode as in a run.
+enum Foretold: Hashable, Sendable {
+  /// The streams of a direction are laid.
+  case way(StreamDirection)
+  /// What a cutover can do before anybody is held up is done.
+  case headStart(StreamDirection)
+}
+
 /// What a run knows of the process that it runs in.
 public struct RunEnvironment: Sendable {
   /// The inventory's file, as given; the sync process is started with it.
@@ -271,6 +266,8 @@ public struct RunEnvironment: Sendable {
   public var program: String
   public var variables: [String: String]
   public var version: String
+  /// The run in the journal that this process is; nil for commands that only look.
+  public var run: RunID?
   /// Asks a person for the passphrase of a private key; nil where there is nobody to ask.
   public var askPassphrase: (@Sendable (_ key: String) -> [UInt8]?)?
 

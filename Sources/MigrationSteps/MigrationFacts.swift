@@ -14,6 +14,8 @@ enum FactKey {
   static let sourceRestart = "source_restart"
   /// String: where the old data directory went, on the target.
   static let oldDataDirectory = "old_data_directory"
+  /// String: the nonce whose slots are made, until its restore point.
+  static let slotsMade = "slots_made"
   /// String: the nonce whose base backup is complete.
   static let backupComplete = "backup_complete"
   /// [String]: directories outside the copy's own that a base backup fills, on the target; they were empty before.

@@ -33,6 +33,19 @@ extension StepLibrary where Context == MigrationContext {
         name: "hand_off", summary: "make the logical slots and promote the target, at one LSN for all databases"
       ) { _ in HandOffStep() },
       StepDefinition(
+        name: "make_slots", summary: "stop the standby and make a logical slot in every database; hand_off's first part"
+      ) { _ in MakeSlotsStep() },
+      StepDefinition(
+        name: "set_restore_point", summary: "fix the hand-off's LSN behind all slots; hand_off's second part"
+      ) { _ in SetRestorePointStep() },
+      StepDefinition(
+        name: "promote_target", summary: "end the target's recovery at that LSN; hand_off's third part"
+      ) { _ in PromoteTargetStep() },
+      StepDefinition(
+        name: "seal_target",
+        summary: "set the replication origins to that LSN and make the slots for the way back; hand_off's last part"
+      ) { _ in SealTargetStep() },
+      StepDefinition(
         name: "start_sync", summary: "start the sync workers in a process of their own",
         parameters: [deadline("60s", "until every worker streams")]
       ) { parameters in StartSyncStep(deadline: parameters.duration("deadline") ?? .seconds(60)) },

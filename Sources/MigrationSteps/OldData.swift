@@ -49,7 +49,7 @@ struct OldData {
   /// What frees the room for the copy, in order; nothing where it has room, or where the old data stays.
   ///
   /// - Throws: `base-backup.no-room` when there would be none even then.
-  func makingRoom() async throws -> [HostDeed] {
+  func makingRoom() async throws -> [Deed] {
     guard context.migration.oldData == .replace else { return [] }
     // An earlier run may have been killed halfway through.
     var isBegun = try await target.exists(kept)
@@ -62,11 +62,14 @@ struct OldData {
       files.append(name)
     }
     let isRunning = try await target.isRunning()
-    return (isRunning ? [.stop] : []) + [
-      .run(
+    let stopping: [Deed] = [.say("no room for both: stopping the target's old server"), .server(.target, .stop)]
+    return (isRunning ? stopping : []) + [
+      .say("removing the target's old data"),
+      .command(
+        .target,
         target.command(
           Self.emptying, [target.dataDirectory, kept, going, Self.heart] + files,
-          label: "removing the target's old data", deadline: .seconds(3600)))
+          label: "removing the target's old data", deadline: .seconds(3600))),
     ]
   }
 

@@ -10,66 +10,82 @@ import ReplicationModel
 ///
 /// The slots that were read until now are dropped before the first writer can get in, and the side that was left stays
 /// fenced: from here on the opened one is the truth. The target's first opening also ends its quarantine.
-struct OpenStep: Step {
+struct OpenStep: DeedStep {
   let direction: StreamDirection
 
-  private var name: String { "open_\(direction.toName)" }
+  var name: String { "open_\(direction.toName)" }
 
   var isPointOfNoReturn: Bool { true }
 
   func isPassed(_ context: MigrationContext) async throws -> Bool { try await context.isOver(direction) }
-
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    let server = try await context.server(direction.to)
-    let host = context.host(direction.to).name
-    let way = Way(context: context, record: try await context.handOff(), direction: direction)
-    var actions = try await way.droppingSlots()
-    if direction == .forward, let new = try await context.settingsToOpenTarget() {
-      let path = server.settingsFile
-      actions.append(.init(host: host, .file(old: try await server.download(path), new: new), path))
-    }
-    if direction == .reverse { actions += try await Fence(context: context, side: .target).callingQuarantine() }
-    actions += try await Fence(context: context, side: direction.to).lifting()
-    if direction == .forward { actions.append(.init(host: host, removal(server))) }
-    return actions
-  }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     guard try await context.isOver(direction) else { return false }
     return try await context.fact(FactKey.opened, as: UInt64.self) != nil
   }
 
-  func run(_ context: MigrationContext) async throws -> StepResult {
-    try await pass(context)
-    // Now neither side lets anybody in: a broken connection is no reason to leave it at that.
-    return try await context.holdingOn(name) { try await open(context) }
-  }
+  func begin(_ context: MigrationContext) async throws { try await pass(context) }
 
-  private func open(_ context: MigrationContext) async throws -> StepResult {
+  /// Now neither side lets anybody in: a broken connection is no reason to leave it at that.
+  var holdsOn: Bool { true }
+
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
     let record = try await context.handOff()
     let server = try await context.server(direction.to)
-    let hasWay = record.start(direction.opposite) != nil
-    async let slots: Void = dropSlots(context, record, hasWay: hasWay)
+    let side = direction.to
+    var deeds = try await droppingSlots(context, record)
     if direction == .forward, let settings = try await context.settingsToOpenTarget() {
-      try await server.upload(settings, to: server.settingsFile)
+      deeds.append(.write(side, server.settingsFile, FileText(settings)))
     }
-    try await slots
-    if direction == .reverse { try await Fence(context: context, side: .target).callQuarantine() }
-    // Fence.lift reloads and waits until the postmaster has read both files.
-    try await Fence(context: context, side: direction.to).lift()
-    let opened = millisecondsSince1970()
-    try await context.setFact(FactKey.opened, opened)
-    let downtime = try await context.fact(FactKey.downtimeBegan, as: UInt64.self).map { opened - min($0, opened) }
-    try await note(context, downtime: downtime, hasWay: hasWay)
+    if direction == .reverse { deeds += try await Fence(context: context, side: .target).callingQuarantine() }
+    // Lifting reloads and waits until the postmaster has read both files.
+    deeds += try await Fence(context: context, side: side).lifting()
+    deeds.append(
+      .aside { _ in
+        if try await context.fact(FactKey.opened, as: UInt64.self) == nil {
+          try await context.setFact(FactKey.opened, millisecondsSince1970())
+        }
+        try await note(context)
+      })
     if direction == .forward {
-      try await server.remote.runChecked(removal(server))
-      await context.forgetSettingsToOpenTarget()
+      deeds += [
+        .command(
+          side, server.command("rm -f -- \"$1\"", [server.keptSettingsFile], label: "removing the kept settings")),
+        .aside { _ in await context.forgetSettingsToOpenTarget() },
+      ]
     }
+    return deeds
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    let downtime = try await downtime(context)
     try await context.removeFact(FactKey.downtimeBegan)
     return StepResult(
       changed: true,
       "the \(direction.toName) takes connections"
         + (downtime.map { ", \($0) ms after the first writer was held up" } ?? ""))
+  }
+
+  /// Before the first writer of the opened side can get in. Where there is no way back, the slots that waited for it go
+  /// as well.
+  private func droppingSlots(_ context: MigrationContext, _ record: HandOffRecord) async throws -> [Deed] {
+    var deeds = try await Way(context: context, record: record, direction: direction).droppingSlots()
+    let opposite = direction.opposite
+    var hasWay = record.start(opposite) != nil
+    if try await !context.isOver(direction) {
+      // In check mode: the step that makes it is one of the same play, or an earlier run has got as far.
+      hasWay = await context.hasForetold(.way(opposite))
+      if !hasWay { hasWay = try await context.record()?.desiredSync == DesiredSync(opposite) }
+    }
+    if !hasWay { deeds += try await Way(context: context, record: record, direction: opposite).droppingSlots() }
+    return deeds
+  }
+
+  private func downtime(_ context: MigrationContext) async throws -> UInt64? {
+    guard let opened = try await context.fact(FactKey.opened, as: UInt64.self),
+      let began = try await context.fact(FactKey.downtimeBegan, as: UInt64.self)
+    else { return nil }
+    return opened - min(began, opened)
   }
 
   /// From here on there is no way back but a cutover the other way.
@@ -98,17 +114,9 @@ struct OpenStep: Step {
     try await context.setState(direction.endState, direction: direction.opposite)
   }
 
-  private func removal(_ server: ServerControl) -> RemoteCommand {
-    server.command("rm -f -- \"$1\"", [server.keptSettingsFile], label: "removing the kept settings")
-  }
-
-  /// Before the first writer of the opened side can get in.
-  private func dropSlots(_ context: MigrationContext, _ record: HandOffRecord, hasWay: Bool) async throws {
-    try await Way(context: context, record: record, direction: direction).dropSlots()
-    if !hasWay { try await Way(context: context, record: record, direction: direction.opposite).dropSlots() }
-  }
-
-  private func note(_ context: MigrationContext, downtime: UInt64?, hasWay: Bool) async throws {
+  private func note(_ context: MigrationContext) async throws {
+    let downtime = try await downtime(context)
+    let hasWay = try await context.handOff().start(direction.opposite) != nil
     let pending = try await context.session(direction.to).query(
       "SELECT name FROM pg_catalog.pg_settings WHERE pending_restart ORDER BY name"
     ).rows.map { $0.string(0) }

@@ -3,16 +3,29 @@ import Presentation
 import ReplicationModel
 
 /// `preflight`: nothing is changed before it passes, and it changes nothing itself.
-struct PreflightStep: Step {
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    [PlannedAction(.note, "makes \(Preflight.catalogue.count) checks, on both hosts, and changes nothing:")]
-      + Preflight.catalogue.map { PlannedAction(.note, "\($0.name): \($0.summary)") }
-  }
+struct PreflightStep: DeedStep {
+  var name: String { "preflight" }
+
+  private static let report = Found<PreflightReport>("preflight.report", placeholder: "")
 
   func isDone(_ context: MigrationContext) async throws -> Bool { try await !Preflight.isDue(context) }
 
-  func run(_ context: MigrationContext) async throws -> StepResult {
-    try await context.refuseFinished()
+  func begin(_ context: MigrationContext) async throws { try await context.refuseFinished() }
+
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    let count = Preflight.catalogue.count
+    return [
+      .look(nil, "makes \(count) checks, on both hosts, and changes nothing:") { found in
+        found[Self.report] = try await look(context)
+      }
+    ] + Preflight.catalogue.map { .note(nil, "\($0.name): \($0.summary)") }
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    StepResult(changed: false, found[Self.report].map(PreflightText.summary) ?? "")
+  }
+
+  private func look(_ context: MigrationContext) async throws -> PreflightReport {
     let report = try await Preflight.run(context)
     let grave = report.findings.filter { $0.severity != .note }
     for finding in grave {
@@ -24,7 +37,7 @@ struct PreflightStep: Step {
       if let reason = check.notMade { context.progress("not made: \(check.name) (\(DisplayText.visible(reason)))") }
     }
     guard report.passed else { throw Self.failure(report, at: context.place("preflight")) }
-    return StepResult(changed: false, PreflightText.summary(report))
+    return report
   }
 
   /// One error that names the first finding; all of them stand in its cause.

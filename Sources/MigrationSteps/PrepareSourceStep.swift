@@ -9,43 +9,12 @@ import ReplicationModel
 ///
 /// What was there before is recorded first, so that it can be taken back: by `undo`, and by whatever finishes the
 /// migration. The server is restarted only where the inventory allows it.
-struct PrepareSourceStep: Step {
+struct PrepareSourceStep: DeedStep {
+  var name: String { "prepare_source" }
   var sides: [Side] { [.source] }
 
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    let host = context.migration.source
-    let database = host.postgres.maintenanceDatabase
-    if try await isRestarting(context) {
-      return [
-        .init(host: host.name, try await context.server(.source).startCommand()),
-        .init(
-          host: host.name, .note,
-          "an earlier run ended while it restarted PostgreSQL; what else the source lacks is known then"),
-      ]
-    }
-    if let role = try await SourceRole.lacking(context) {
-      return [
-        .init(host: host.name, database: database, role.announcement),
-        .init(host: host.name, .note, "what else the source lacks is known once that role gets in"),
-      ]
-    }
-    let preparation = try await SourcePreparation.find(context)
-    var actions = preparation.changes.map { PlannedAction(host: host.name, database: database, $0.statement) }
-    if let access = preparation.access {
-      actions.append(.init(host: host.name, .file(old: access.old, new: access.new), access.path))
-    }
-    if !actions.isEmpty { actions.append(.init(host: host.name, database: database, SourcePreparation.reload)) }
-    guard preparation.needsRestart else { return actions }
-    guard context.migration.allowRestart.contains(.source) else {
-      return actions + [
-        .init(
-          host: host.name, .note,
-          "PostgreSQL needs a restart for this, which the inventory does not allow: the step stops there")
-      ]
-    }
-    let server = try await context.server(.source)
-    return actions + [.init(host: host.name, server.stopCommand()), .init(host: host.name, server.startCommand())]
-  }
+  /// One phrase for each thing that was done.
+  private let done = Found<[String]>("prepare_source.done", placeholder: "")
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     // Once the copy is under way, what it needed was there.
@@ -55,26 +24,55 @@ struct PrepareSourceStep: Step {
     return try await SourcePreparation.find(context).isComplete
   }
 
-  func run(_ context: MigrationContext) async throws -> StepResult {
-    var summary = ""
-    if try await isRestarting(context) { try await restart(context) }
-    if let role = try await SourceRole.lacking(context) {
-      try await role.apply(context)
-      summary = role.summary + ", "
-    }
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    guard try await isRestarting(context) else { return try await role(context) }
+    return try await restarting(context) + [
+      .note(
+        .source, "an earlier run ended while it restarted PostgreSQL; what else the source lacks is known then"),
+      .later(announced: { [] }) { _ in try await role(context) },
+    ]
+  }
+
+  private func role(_ context: MigrationContext) async throws -> [Deed] {
+    guard let role = try await SourceRole.lacking(context) else { return try await settings(context) }
+    let database = context.migration.source.postgres.maintenanceDatabase
+    return [
+      .procedure(
+        Procedure(kind: .statement(database: database), side: .source, text: role.announcement) { found in
+          try await role.apply(context)
+          found[done] = (found[done] ?? []) + [role.summary]
+        }),
+      .note(.source, "what else the source lacks is known once that role gets in"),
+      .later(announced: { [] }) { _ in try await settings(context) },
+    ]
+  }
+
+  private func settings(_ context: MigrationContext) async throws -> [Deed] {
     let preparation = try await SourcePreparation.find(context)
-    summary += preparation.summary
-    try await preparation.apply(context)
-    guard preparation.needsRestart else { return StepResult(changed: true, summary) }
-    let host = context.migration.source
+    let deeds =
+      try await preparation.applying(context) + [
+        .aside { found in found[done] = (found[done] ?? []) + [preparation.summary] }
+      ]
+    guard preparation.needsRestart else { return deeds }
     guard context.migration.allowRestart.contains(.source) else {
-      throw ConvoyError(
-        "source.restart-needed", "the settings are in place, and PostgreSQL on \(host.name) needs a restart for them",
-        at: context.place("prepare_source", .source),
-        hint: "restart it when it suits, or allow it with 'allow_restart: [source]'; then run the playbook again")
+      return deeds + [
+        .note(
+          .source,
+          "PostgreSQL needs a restart for this, which the inventory does not allow: the step stops there"),
+        .aside { _ in
+          throw ConvoyError(
+            "source.restart-needed",
+            "the settings are in place, and PostgreSQL on \(context.host(.source).name) needs a restart for them",
+            at: context.place(name, .source),
+            hint: "restart it when it suits, or allow it with 'allow_restart: [source]'; then run the playbook again")
+        },
+      ]
     }
-    try await restart(context)
-    return StepResult(changed: true, summary + ", restarted")
+    return try await deeds + restarting(context) + [.aside { found in found[done]?.append("restarted") }]
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    StepResult(changed: true, (found[done] ?? []).joined(separator: ", "))
   }
 
   /// Whether an earlier run has ended while it restarted the server, which may be down since then.
@@ -83,25 +81,36 @@ struct PrepareSourceStep: Step {
   }
 
   /// From the beginning again where it has been broken off: the server may be on its way down, or up.
-  private func restart(_ context: MigrationContext) async throws {
+  private func restarting(_ context: MigrationContext) async throws -> [Deed] {
     let server = try await context.server(.source)
-    context.progress("restarting PostgreSQL on \(server.host.name)")
-    try await context.setFact(
-      FactKey.sourceRestart,
-      ServerDirectories(data: server.dataDirectory, programs: server.binDirectory, configFile: server.configFile))
-    await context.closeSessions(.source)
-    if context.migration.allowRestart.contains(.source) { try await server.stop() }
-    try await server.start()
-    try await context.removeFact(FactKey.sourceRestart)
+    let isAllowed = context.migration.allowRestart.contains(.source)
+    let stops = isAllowed ? try await server.isRunning() : false
+    return [
+      .say("restarting PostgreSQL on \(server.host.name)"),
+      .aside { _ in
+        try await context.setFact(
+          FactKey.sourceRestart,
+          ServerDirectories(data: server.dataDirectory, programs: server.binDirectory, configFile: server.configFile))
+      },
+    ] + (stops ? [.server(.source, .stop)] : []) + [
+      .server(.source, .start),
+      .aside { _ in try await context.removeFact(FactKey.sourceRestart) },
+    ]
   }
 
-  func undo(_ context: MigrationContext) async throws -> UndoResult {
+  func undoing(_ context: MigrationContext) async throws -> Undoing? {
     // Slots and the copy need what it has set, wherever they are.
-    guard [.none, .prepared, .copying].contains(try await context.state()) else { return .nothingToUndo }
-    if try await isRestarting(context) { try await restart(context) }
-    var undone = try await SourceRole.lacking(context) == nil ? await SourcePreparation.takeBack(context) : []
-    if let role = try await SourceRole.takeBack(context) { undone.append(role) }
-    return undone.isEmpty ? .nothingToUndo : .undone(undone.joined(separator: ", "))
+    guard [.none, .prepared, .copying].contains(try await context.state()) else { return nil }
+    if try await isRestarting(context) {
+      try await DeedPerformer(context, step: name, isUndo: true).perform(restarting(context))
+    }
+    var deeds = try await SourceRole.lacking(context) == nil ? await SourcePreparation.takingBack(context) : []
+    var undone = try await SourceRole.lacking(context) == nil ? await SourcePreparation.left(context) : []
+    if let role = try await SourceRole.takingBack(context) {
+      deeds.append(role.deed)
+      undone.append(role.words)
+    }
+    return Undoing(undone.isEmpty ? nil : "took back: " + undone.joined(separator: ", "), deeds)
   }
 }
 
@@ -121,10 +130,13 @@ struct SourcePreparation {
     }
   }
 
+  /// An entry in pg_hba.conf that is not there yet.
   struct Access: Sendable {
     var path: String
-    var old: String
-    var new: String
+    var block: String
+
+    /// The whole file with it.
+    func added(to text: String) -> String { block + SourcePreparation.withoutBlock(text) }
   }
 
   static let reload = "SELECT pg_catalog.pg_reload_conf()"
@@ -199,8 +211,6 @@ struct SourcePreparation {
     guard let refusal = try await refusal(context) else { return nil }
     let server = try await context.server(.source)
     let path = try await session.query("SHOW hba_file").first ?? "pg_hba.conf"
-    let old = try await server.download(path)
-    let without = withoutBlock(old)
     let role = quotedIdentifier(context.migration.source.postgres.user)
     let method = try await session.query("SHOW password_encryption").first ?? "scram-sha-256"
     var lines = ["\(beginMark): migration \(context.migrationName), taken away when it is finished"]
@@ -211,8 +221,9 @@ struct SourcePreparation {
       let range = address.contains(":") ? "\(address)/128" : "\(address)/32"
       lines += ["host replication \(role) \(range) \(method)", "host all \(role) \(range) \(method)"]
     }
-    let new = (lines + [endMark]).joined(separator: "\n") + "\n" + without
-    return old == new ? nil : Access(path: path, old: old, new: new)
+    let access = Access(path: path, block: (lines + [endMark]).joined(separator: "\n") + "\n")
+    let text = try await server.download(path)
+    return access.added(to: text) == text ? nil : access
   }
 
   /// What the source says when its pg_hba.conf keeps the target from replicating; nil when it does not. Every other
@@ -270,31 +281,39 @@ struct SourcePreparation {
 
   // MARK: doing and taking back
 
-  func apply(_ context: MigrationContext) async throws {
-    let session = try await context.session(.source)
+  func applying(_ context: MigrationContext) async throws -> [Deed] {
+    var deeds: [Deed] = []
     if !changes.isEmpty {
-      // What an earlier run has recorded is what was there before either of them.
-      let known = try await context.fact(FactKey.sourceSettings, as: [Change].self) ?? []
-      try await context.setFact(
-        FactKey.sourceSettings, known + changes.filter { change in !known.contains { $0.name == change.name } })
+      deeds.append(
+        .aside { _ in
+          // What an earlier run has recorded is what was there before either of them.
+          let known = try await context.fact(FactKey.sourceSettings, as: [Change].self) ?? []
+          try await context.setFact(
+            FactKey.sourceSettings, known + changes.filter { change in !known.contains { $0.name == change.name } })
+        })
+      deeds += changes.map { .sql(.source, $0.statement) }
     }
-    for change in changes { try await session.script(change.statement) }
     if let access {
-      let server = try await context.server(.source)
-      try await HostDeed.replace(path: access.path, old: access.old, new: access.new).perform(on: server)
-      let broken = try await session.query(
-        "SELECT line_number, error FROM pg_catalog.pg_hba_file_rules WHERE error IS NOT NULL LIMIT 1")
-      if let row = broken.rows.first {
-        try await HostDeed.replace(path: access.path, old: access.new, new: access.old).perform(on: server)
-        throw ConvoyError(
-          "source.broken-hba", "pg_hba.conf line \(row.string(0)): \(row.string(1))",
-          at: context.place("prepare_source", .source), hint: "mend that line; the file is as it was")
-      }
+      deeds += [
+        .edit(.source, access.path) { access.added(to: $0) },
+        .aside { _ in try await checkAccess(context, access) },
+      ]
     }
-    if !changes.isEmpty || access != nil { try await session.query(Self.reload) }
+    return deeds.isEmpty ? [] : deeds + [.sql(.source, Self.reload)]
   }
 
-  /// What `apply` has done and nobody has taken back, one phrase each.
+  private func checkAccess(_ context: MigrationContext, _ access: Access) async throws {
+    let broken = try await context.session(.source).query(
+      "SELECT line_number, error FROM pg_catalog.pg_hba_file_rules WHERE error IS NOT NULL LIMIT 1")
+    guard let row = broken.rows.first else { return }
+    try await DeedPerformer(context, step: "prepare_source", isUndo: true)
+      .perform([.edit(.source, access.path) { Self.withoutBlock($0) }])
+    throw ConvoyError(
+      "source.broken-hba", "pg_hba.conf line \(row.string(0)): \(row.string(1))",
+      at: context.place("prepare_source", .source), hint: "mend that line; the file is as it was")
+  }
+
+  /// What has been done and nobody has taken back, one phrase each.
   static func left(_ context: MigrationContext) async throws -> [String] {
     var found = (try await context.fact(FactKey.sourceSettings, as: [Change].self) ?? []).map { "setting \($0.name)" }
     let path = try await context.session(.source).query("SHOW hba_file").first ?? "pg_hba.conf"
@@ -303,24 +322,20 @@ struct SourcePreparation {
     return found
   }
 
-  /// Takes back what `apply` has done, at whatever time: the settings' old values come into force at the next restart.
-  /// Returns what was taken back, one phrase each.
-  static func takeBack(_ context: MigrationContext) async throws -> [String] {
-    var undone: [String] = []
-    let session = try await context.session(.source)
-    for change in try await context.fact(FactKey.sourceSettings, as: [Change].self) ?? [] {
-      try await session.script(change.backStatement)
-      undone.append("\(change.name) as it was before")
-    }
-    let path = try await session.query("SHOW hba_file").first ?? "pg_hba.conf"
-    let server = try await context.server(.source)
-    let text = try await server.download(path)
-    if withoutBlock(text) != text {
-      try await HostDeed.replace(path: path, old: text, new: withoutBlock(text)).perform(on: server)
-      undone.append("the entry in pg_hba.conf removed")
-    }
-    if !undone.isEmpty { try await session.query(reload) }
-    try await context.removeFact(FactKey.sourceSettings)
-    return undone
+  /// Takes back what has been done, at whatever time: the settings' old values come into force at the next restart.
+  static func takingBack(_ context: MigrationContext) async throws -> [Deed] {
+    let changes = try await context.fact(FactKey.sourceSettings, as: [Change].self) ?? []
+    let path = try await context.session(.source).query("SHOW hba_file").first ?? "pg_hba.conf"
+    let text = try await context.server(.source).download(path)
+    var deeds: [Deed] = changes.map { .sql(.source, $0.backStatement) }
+    if withoutBlock(text) != text { deeds.append(.edit(.source, path) { withoutBlock($0) }) }
+    guard !deeds.isEmpty else { return [] }
+    var undone = changes.map { "\($0.name) as it was before" }
+    if withoutBlock(text) != text { undone.append("the entry in pg_hba.conf removed") }
+    return deeds + [
+      .sql(.source, reload),
+      .aside { _ in try await context.removeFact(FactKey.sourceSettings) },
+      .say("took the preparation back: " + undone.joined(separator: ", ")),
+    ]
   }
 }

@@ -9,35 +9,47 @@ import ReplicationModel
 /// What still differs then is told in the report and holds nothing up: the fenced side's own view was older than its
 /// tables, and its content can be had from there only. Nothing is undone: a view that was rebuilt is no less
 /// right than before.
-struct RefreshMaterializedViewsStep: Step {
+struct RefreshMaterializedViewsStep: DeedStep {
   var direction = StreamDirection.forward
 
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    let (record, _) = try await context.travelling(direction)
-    return try await mapConcurrently(record.databases.map(\.name), limit: CopySequencesStep.limit) { name in
-      try await context.withPair(of: name, direction) { source, _ in
-        try await MaterializedViewRefresh.list(source).filter(\.isPopulated).map { view in
-          PlannedAction(
-            host: context.host(direction.to).name, .note,
-            "where its content differs from the \(direction.fromName)'s, in database \(name): "
-              + MaterializedViewRefresh.refreshing(view.name))
-        }
-      }
-    }.flatMap { $0 }
+  var name: String { "refresh_materialized_views" }
+
+  private func outcome(_ name: String) -> Found<MaterializedViewRefresh.Outcome> {
+    Found("refresh_materialized_views.\(name)", placeholder: "")
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool { try await context.isOver(direction) }
 
-  func run(_ context: MigrationContext) async throws -> StepResult {
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
     let (record, _) = try await context.travelling(direction)
-    let done = try await timedConcurrently(record.databases.map(\.name), limit: CopySequencesStep.limit) { name in
-      try await context.withPair(of: name, direction) { source, target in
+    let lists = try await mapConcurrently(record.databases.map(\.name), limit: CopySequencesStep.limit) { name in
+      let views = try await context.withPair(of: name, direction) { source, _ in
+        try await MaterializedViewRefresh.list(source)
+      }
+      return views.isEmpty ? [] : [Deed.database(name, [refreshing(views.filter(\.isPopulated), in: name, context)])]
+    }
+    return [.together(lists, atMost: CopySequencesStep.limit)]
+  }
+
+  private func refreshing(_ views: [MaterializedView], in name: String, _ context: MigrationContext) -> Deed {
+    let statements = views.map { MaterializedViewRefresh.refreshing($0.name) }
+    return .act(
+      direction.to,
+      "where its content differs from the \(direction.fromName)'s, in database \(name): "
+        + statements.joined(separator: "; ")
+    ) { found in
+      let outcome = try await context.withPair(of: name, direction) { source, target in
         try await MaterializedViewRefresh.run(
           database: name, source: source, target: target, direction, at: context.place(ofDatabase: name),
           progress: context.progress)
       }
+      found[self.outcome(name)] = outcome
     }
-    let outcomes = done.map(\.value)
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    let (record, _) = try await context.travelling(direction)
+    let outcomes = record.databases.compactMap { found[outcome($0.name)] }
     let findings = outcomes.flatMap(\.findings)
     if !findings.isEmpty {
       try await context.updateReport { report in
@@ -51,6 +63,6 @@ struct RefreshMaterializedViewsStep: Step {
       changed: refreshed > 0,
       "all compared"
         + (different > 0 ? ", \(different) still differ: see the report" : ""),
-      figures: [.init("views", UInt64(compared)), .init("refreshed", UInt64(refreshed))], databases: done.map(\.record))
+      figures: [.init("views", UInt64(compared)), .init("refreshed", UInt64(refreshed))], databases: found.databases)
   }
 }

@@ -7,7 +7,8 @@ import ReplicationModel
 ///
 /// Nothing of it happens unless a playbook names the step. What each table had before is recorded first, so that it can
 /// be taken back.
-struct ReplicaIdentityStep: Step {
+struct ReplicaIdentityStep: DeedStep {
+  var name: String { "set_replica_identity" }
   var sides: [Side] { [.source] }
 
   /// One table and what it had before: `d` (the default), `n` (nothing) or `i` (an index that is gone or unfit, which
@@ -23,11 +24,7 @@ struct ReplicaIdentityStep: Step {
     }
   }
 
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    try await missing(context).map {
-      PlannedAction(host: context.migration.source.name, database: $0.database, $0.statement)
-    }
-  }
+  private let set = Found<Int>("set_replica_identity.set", placeholder: "")
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     // Behind the hand-off a change of identity is DDL in the stream.
@@ -35,22 +32,31 @@ struct ReplicaIdentityStep: Step {
     return try await missing(context).isEmpty
   }
 
-  func run(_ context: MigrationContext) async throws -> StepResult {
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
     let changes = try await missing(context)
-    let known = try await context.fact(FactKey.replicaIdentities, as: [Change].self) ?? []
-    try await context.setFact(
-      FactKey.replicaIdentities,
-      known + changes.filter { new in !known.contains { $0.database == new.database && $0.table == new.table } })
-    for change in changes {
-      context.progress("\(change.database): \(change.statement)")
-      try await Self.execute(change.statement, context, change)
-    }
-    return StepResult(changed: !changes.isEmpty, "set on \(changes.count) tables")
+    return [
+      .aside { found in
+        found[set] = changes.count
+        let known = try await context.fact(FactKey.replicaIdentities, as: [Change].self) ?? []
+        try await context.setFact(
+          FactKey.replicaIdentities,
+          known + changes.filter { new in !known.contains { $0.database == new.database && $0.table == new.table } })
+      }
+    ]
+      + changes.flatMap { change -> [Deed] in
+        [.say("\(change.database): \(change.statement)"), Self.altering(change.statement, context, change)]
+      }
   }
 
-  func undo(_ context: MigrationContext) async throws -> UndoResult {
-    let count = try await Self.takeBack(context)
-    return count == 0 ? .nothingToUndo : .undone("gave \(count) tables their identities back")
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    let count = found[set] ?? 0
+    return StepResult(changed: count > 0, "set on \(count) tables")
+  }
+
+  func undoing(_ context: MigrationContext) async throws -> Undoing? {
+    let deeds = try await Self.takingBack(context)
+    let count = deeds.count { if case .statement = $0 { true } else { false } }
+    return Undoing(count == 0 ? nil : "gave \(count) tables their identities back", deeds)
   }
 
   /// The tables that have not got theirs back, one phrase each.
@@ -61,33 +67,36 @@ struct ReplicaIdentityStep: Step {
   }
 
   /// Gives the tables back what they had; a table that is gone, or has been given another identity since, is left
-  /// alone. Returns how many.
-  static func takeBack(_ context: MigrationContext) async throws -> Int {
-    var count = 0
-    for change in try await context.fact(FactKey.replicaIdentities, as: [Change].self) ?? [] {
-      let session = try await context.session(.source, database: change.database)
-      let now = try await session.query(
-        "SELECT relreplident FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass($1)", [change.table.quoted])
-      guard now.first == "f" else { continue }
-      try await execute(change.backStatement, context, change)
-      count += 1
+  /// alone.
+  static func takingBack(_ context: MigrationContext) async throws -> [Deed] {
+    let changes = try await context.fact(FactKey.replicaIdentities, as: [Change].self) ?? []
+    guard !changes.isEmpty else { return [] }
+    var deeds: [Deed] = []
+    for change in changes {
+      let now = try await context.withSession(.source, database: change.database) { session in
+        try await session.query(
+          "SELECT relreplident FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass($1)", [change.table.quoted]
+        ).first
+      }
+      if now == "f" { deeds.append(altering(change.backStatement, context, change)) }
     }
-    try await context.removeFact(FactKey.replicaIdentities)
-    return count
+    let count = deeds.count
+    if count > 0 { deeds.append(.say("gave \(count) tables their replica identities back")) }
+    return deeds + [.aside { _ in try await context.removeFact(FactKey.replicaIdentities) }]
   }
 
   /// The lock is short, and never waited for long: behind a waiting ALTER TABLE everybody else would wait too.
-  private static func execute(_ statement: String, _ context: MigrationContext, _ change: Change) async throws {
-    let session = try await context.session(.source, database: change.database)
-    do {
-      try await session.script("SET lock_timeout = '3s'; \(statement)")
-      try await session.script("RESET lock_timeout")
-    } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
-      throw ConvoyError(
+  private static func altering(_ statement: String, _ context: MigrationContext, _ change: Change) -> Deed {
+    var deed = StatementDeed(.source, database: change.database, statement)
+    deed.session = .own(["lock_timeout": "3s"])
+    deed.explain = { error in
+      let place = ConvoyError.Place.database(migration: context.migrationName, name: change.database)
+      guard error.sqlState == .lockNotAvailable else { return error.convoyError(at: place) }
+      return ConvoyError(
         "source.table-locked", "table \(change.table) is locked, and its replica identity could not be changed",
-        at: .database(migration: context.migrationName, name: change.database),
-        hint: "run the playbook again when the transaction that holds it has ended")
+        at: place, hint: "run the playbook again when the transaction that holds it has ended")
     }
+    return .statement(deed)
   }
 
   private func missing(_ context: MigrationContext) async throws -> [Change] {

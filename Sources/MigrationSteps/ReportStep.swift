@@ -6,14 +6,12 @@ import Playbook
 import ReplicationModel
 
 /// `report`: finishes the report and writes it beside the journal.
-struct ReportStep: Step {
+struct ReportStep: DeedStep {
   var direction = StreamDirection.forward
 
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    let nonce = try await context.record()?.handOff?.names.nonce ?? "<nonce>"
-    let directory = ReportFiles(stateDirectory: context.environment.stateDirectory.path)
-    return [.init(.note, "write \(directory.path(migration: context.migrationName, nonce: nonce, number: nil))")]
-  }
+  var name: String { "report" }
+
+  private static let written = Found<WrittenReport>("report.written", placeholder: "")
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     guard let nonce = try await context.record()?.handOff?.names.nonce,
@@ -24,7 +22,19 @@ struct ReportStep: Step {
     return written.nonce == nonce && written.opened == opened
   }
 
-  func run(_ context: MigrationContext) async throws -> StepResult {
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    let nonce = try await context.record()?.handOff?.names.nonce ?? "<nonce>"
+    let directory = ReportFiles(stateDirectory: context.environment.stateDirectory.path)
+    let path = directory.path(migration: context.migrationName, nonce: nonce, number: nil)
+    return [.act(nil, "write \(path)") { found in found[Self.written] = try await write(context) }]
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    guard let written = found[Self.written] else { return StepResult(changed: false, "") }
+    return StepResult(changed: true, "wrote \(written.path), SHA-256 \(written.seal ?? "")")
+  }
+
+  private func write(_ context: MigrationContext) async throws -> WrittenReport {
     let (record, _) = try await context.completedHandOff()
     let isOver = try await context.isOver(direction)
     let opened = try await context.fact(FactKey.opened, as: UInt64.self)
@@ -45,9 +55,9 @@ struct ReportStep: Step {
     let (path, seal) = try await onDedicatedThread("report") {
       try files.write(report, migration: migration, nonce: nonce)
     }
-    try await context.setFact(
-      FactKey.writtenReport,
-      WrittenReport(path: path, nonce: nonce, outcome: report.outcome, seal: seal, opened: isOver ? opened : nil))
-    return StepResult(changed: true, "wrote \(path), SHA-256 \(seal)")
+    let written = WrittenReport(
+      path: path, nonce: nonce, outcome: report.outcome, seal: seal, opened: isOver ? opened : nil)
+    try await context.setFact(FactKey.writtenReport, written)
+    return written
   }
 }

@@ -106,18 +106,15 @@ extension MigrationContext {
 }
 
 /// `stop_services`: in the inventory's order; the journal keeps which of them were running.
-struct StopServicesStep: Step {
+struct StopServicesStep: DeedStep {
   let side: Side
 
+  var name: String { "stop_services" }
   var sides: [Side] { [side] }
 
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    var actions: [PlannedAction] = []
-    for control in try await context.serviceControls(side) where try await control.isRunning() {
-      actions.append(.init(host: control.host.name, control.stopCommand))
-    }
-    return actions
-  }
+  private let stopped = Found<[String]>("stop_services.stopped", placeholder: "")
+
+  init(side: Side) { self.side = side }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     if try await context.isOver(StreamDirection(closing: side)) { return true }
@@ -125,66 +122,99 @@ struct StopServicesStep: Step {
     return true
   }
 
-  func run(_ context: MigrationContext) async throws -> StepResult {
-    let name = context.migrationName
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
     let controls = try await context.serviceControls(side)
-    let isServing = try await (context.record()?.direction.from ?? .source) == side
-    if isServing { try await context.makeReady(StreamDirection(closing: side)) }
+    let isServing = try await isServing(context)
     let states = try await mapConcurrently(controls, limit: 8) { try await $0.isRunning() }
-    if isServing { try await context.setFact(FactKey.downtimeBegan, millisecondsSince1970()) }
-    var stopped: [String] = []
-    for (control, running) in zip(controls, states) {
-      // What was down on a side that does not serve says nothing of whether it is wanted once that side does.
-      if !running, !isServing { continue }
-      let (host, service, manager) = (control.host.name, control.service.name, control.service.manager.rawValue)
-      try await context.journal.perform { file throws(ConvoyError) in
-        try file.serviceStopping(migration: name, host: host, name: service, manager: manager, wasRunning: running)
-      }
-      if running {
-        context.progress("stopping \(service)")
-        try await control.stop()
-        stopped.append(service)
-      }
-      try await context.journal.perform { file throws(ConvoyError) in
-        try file.serviceStopped(migration: name, host: host, name: service, manager: manager)
-      }
+    var deeds: [Deed] = []
+    if isServing {
+      deeds += try await HeadStart(context: context, direction: StreamDirection(closing: side)).deeds()
+      deeds.append(.aside { _ in try await context.setFact(FactKey.downtimeBegan, millisecondsSince1970()) })
     }
-    _ = try await mapConcurrently(controls, limit: 8) { try await $0.checkIsStopped() }
+    for (control, isRunning) in zip(controls, states) {
+      // What was down on a side that does not serve says nothing of whether it is wanted once that side does.
+      if !isRunning, !isServing { continue }
+      let service = control.service.name
+      deeds.append(.aside { _ in try await noteStopping(context, control, wasRunning: isRunning) })
+      if isRunning { deeds += [.say("stopping \(service)"), .service(side, service, .stop)] }
+      deeds.append(.aside { _ in try await noteStopped(context, control) })
+    }
+    let running = zip(controls, states).filter(\.1).map(\.0.service.name)
+    return deeds + [
+      .aside { found in
+        found[stopped] = running
+        _ = try await mapConcurrently(controls, limit: 8) { try await $0.checkIsStopped() }
+      }
+    ]
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    let stopped = found[stopped] ?? []
     return StepResult(
       changed: !stopped.isEmpty, stopped.isEmpty ? "none was running" : "stopped " + stopped.joined(separator: ", "))
   }
 
+  func fail(_ context: MigrationContext, _ error: any Error) async -> any Error {
+    await context.takeBack(.headStart(StreamDirection(closing: side)))
+    return error
+  }
+
+  private func isServing(_ context: MigrationContext) async throws -> Bool {
+    try await (context.record()?.direction.from ?? .source) == side
+  }
+
+  private func noteStopping(_ context: MigrationContext, _ control: ServiceControl, wasRunning: Bool) async throws {
+    let (name, host, service) = (context.migrationName, control.host.name, control.service)
+    try await context.journal.perform { file throws(ConvoyError) in
+      try file.serviceStopping(
+        migration: name, host: host, name: service.name, manager: service.manager.rawValue, wasRunning: wasRunning)
+    }
+  }
+
+  private func noteStopped(_ context: MigrationContext, _ control: ServiceControl) async throws {
+    let (name, host, service) = (context.migrationName, control.host.name, control.service)
+    try await context.journal.perform { file throws(ConvoyError) in
+      try file.serviceStopped(migration: name, host: host, name: service.name, manager: service.manager.rawValue)
+    }
+  }
+
   /// Starts again what was running, the last one stopped first.
-  func undo(_ context: MigrationContext) async throws -> UndoResult {
+  func undoing(_ context: MigrationContext) async throws -> Undoing? {
     let host = context.migration.host(side).name
     let name = context.migrationName
     let records = try await context.journal.perform { file throws(ConvoyError) in
       try file.servicesToStart(migration: name, host: host)
     }
-    var started: [String] = []
+    var deeds: [Deed] = []
     for record in records {
       guard context.migration.services(on: side).contains(where: { $0.name == record.name }) else {
         throw ConvoyError(
           "service.unknown", "service \(record.name), which was stopped, is not in the inventory any more",
           at: .host(host), hint: "put it back, or start it by hand and mark it: it was running")
       }
-      _ = try await context.startService(record.name, side)
-      try await context.journal.perform { file throws(ConvoyError) in
-        try file.serviceStarted(migration: name, host: host, name: record.name, manager: record.manager)
-      }
-      started.append(record.name)
+      deeds += [
+        .service(side, record.name, .start),
+        .aside { _ in
+          try await context.journal.perform { file throws(ConvoyError) in
+            try file.serviceStarted(migration: name, host: host, name: record.name, manager: record.manager)
+          }
+        },
+      ]
     }
-    if try await (context.record()?.direction.from ?? .source) == side {
-      try await context.removeFact(FactKey.downtimeBegan)
+    if try await isServing(context) {
+      deeds.append(.aside { _ in try await context.removeFact(FactKey.downtimeBegan) })
     }
-    return started.isEmpty ? .nothingToUndo : .undone("started " + started.joined(separator: ", ") + " again")
+    return Undoing(
+      records.isEmpty ? nil : "started " + records.map(\.name).joined(separator: ", ") + " again", deeds)
   }
 }
 
 /// `start_services`: those that were running, on this side or the other one, when they were stopped last. In the reverse
 /// of the order in which they stop.
-struct StartServicesStep: Step {
+struct StartServicesStep: DeedStep {
   let side: ServingSide
+
+  var name: String { "start_services" }
 
   var sides: [Side] { Side(rawValue: side.rawValue).map { [$0] } ?? Side.allCases }
 
@@ -226,9 +256,46 @@ struct StartServicesStep: Step {
     }
   }
 
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
+  private let started = Found<[String]>("start_services.started", placeholder: "")
+
+  init(side: ServingSide) { self.side = side }
+
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
     let side = try await side.resolved(context)
-    var actions: [PlannedAction] = []
+    let name = context.migrationName
+    return [
+      .later(announced: { try await announced(context, side) }) { found in
+        if side == .source, try await hasTakenOver(.target, context) { return [] }
+        var down: [ServiceControl] = []
+        for control in try await wanted(context, side) where try await !control.isRunning() { down.append(control) }
+        found[started] = down.map(\.service.name)
+        return down.map { .service(side, $0.service.name, .start) } + [
+          .aside { _ in
+            // Closed as a whole: what did not run when it was stopped is not wanted either.
+            for record in try await records(context, side) {
+              try await context.journal.perform { file throws(ConvoyError) in
+                try file.serviceStarted(
+                  migration: name, host: record.host, name: record.name, manager: record.manager)
+              }
+            }
+            if try await !hasTakenOver(side, context) { try await context.removeFact(FactKey.downtimeBegan) }
+          }
+        ]
+      }
+    ]
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    guard let started = found[started] else {
+      return StepResult(changed: false, "nothing to start: the target has taken over")
+    }
+    return StepResult(
+      changed: !started.isEmpty, started.isEmpty ? "nothing to start" : "started " + started.joined(separator: ", "))
+  }
+
+  /// What will be started, by what runs and what is on record now.
+  private func announced(_ context: MigrationContext, _ side: Side) async throws -> [Deed] {
+    var deeds: [Deed] = []
     let stopped = try await deciding(context, side)
     for control in try await context.serviceControls(side).reversed() {
       let isWanted =
@@ -240,9 +307,9 @@ struct StartServicesStep: Step {
         }
       // On the source it is down by then, although it runs now.
       let isDown = side == .source && stopped.isEmpty ? true : try await !control.isRunning()
-      if isWanted, isDown { actions.append(.init(host: control.host.name, control.startCommand)) }
+      if isWanted, isDown { deeds.append(.service(side, control.service.name, .start)) }
     }
-    return actions
+    return deeds
   }
 
   private func willHaveRun(_ service: Service, _ context: MigrationContext) async throws -> Bool {
@@ -258,26 +325,5 @@ struct StartServicesStep: Step {
       for control in try await wanted(context, side) where try await !control.isRunning() { return false }
       return true
     }
-  }
-
-  func run(_ context: MigrationContext) async throws -> StepResult {
-    let side = try await side.resolved(context)
-    if side == .source, try await hasTakenOver(.target, context) {
-      return StepResult(changed: false, "nothing to start: the target has taken over")
-    }
-    let name = context.migrationName
-    var started: [String] = []
-    for name in try await wanted(context, side).map(\.service.name) {
-      if try await context.startService(name, side) { started.append(name) }
-    }
-    // Closed as a whole: what did not run when it was stopped is not wanted either.
-    for record in try await records(context, side) {
-      try await context.journal.perform { file throws(ConvoyError) in
-        try file.serviceStarted(migration: name, host: record.host, name: record.name, manager: record.manager)
-      }
-    }
-    if try await !hasTakenOver(side, context) { try await context.removeFact(FactKey.downtimeBegan) }
-    return StepResult(
-      changed: !started.isEmpty, started.isEmpty ? "nothing to start" : "started " + started.joined(separator: ", "))
   }
 }

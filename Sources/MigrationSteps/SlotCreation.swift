@@ -11,32 +11,66 @@ struct SlotCreation {
   let context: MigrationContext
   let record: HandOffRecord
 
-  /// - Returns: the record with L in it, and how long each database's slot took, most of it waiting.
-  func run() async throws -> (record: HandOffRecord, times: [DatabaseRecord]) {
-    let source = try await context.session(.source)
-    try await checkDatabases(source)
+  private static let restorePoint = "hand_off.restore_point"
+  private static let lsn = Found<String>("hand_off.lsn", placeholder: "<hand-off>")
+
+  /// The standby stops, whatever an attempt before has left goes, and every database gets its slot. All at once: each
+  /// slot waits for the transactions that are open when it begins, so waiting for one is waiting for all.
+  func makingSlots() async throws -> [Deed] {
+    let names = record.databases.map(\.name)
     // Left over from an attempt that ended before its restore point: such a slot has no hand-off and is made anew.
-    try await dropSlots(context, .source, names: record.databases.map(\.slotName))
-    // Before the slots, whose making waits for the end of every transaction that may have run DDL so far.
-    try await DDLTriggers.set(context, record)
-    let times = try await createSlots()
-    // A name of its own for every attempt: with two restore points of one name recovery stops at the first.
-    let restorePoint = "\(record.names.restorePoint)_\(HandOffNames.random().nonce)"
-    guard
-      let handOff = try await source.query(HandOffSQL.restorePoint, [restorePoint]).first
-        .flatMap({ LSN($0) })
-    else {
-      throw ConvoyError("handoff.no-restore-point", "the source returned no position for the restore point")
-    }
-    try await source.query(HandOffSQL.flush)
-    try await assertSlots(source, handOff)
-    let handedOff = try await context.updateHandOff { record in
-      record.restorePoint = restorePoint
-      record.handOffLSN = handOff
-      for index in record.databases.indices { record.databases[index].state = .active }
-    }
-    return (handedOff, times)
+    let leftovers = try await SlotDeeds.dropping(context, .source, record.databases.map(\.slotName))
+    return [
+      .say("stopping the standby"), .server(.target, .stop),
+      .aside { _ in try await checkDatabases(context.session(.source)) },
+    ] + leftovers
+      // Before the slots, whose making waits for the end of every transaction that may have run DDL so far.
+      + DDLTriggers.setting(context, record.names, names) + [
+        .watching([.together(record.databases.map { [.database($0.name, making($0))] }, atMost: 8)]) {
+          try await reportBlockers()
+        },
+        .aside { _ in try await context.setFact(FactKey.slotsMade, record.names.nonce) },
+      ]
   }
+
+  /// L: the end of a record behind all slots, made durable.
+  func settingRestorePoint() -> [Deed] {
+    // A name of its own for every attempt: with two restore points of one name recovery stops at the first.
+    let name = Found<String>(Self.restorePoint, placeholder: "\(record.names.restorePoint)_NONCE")
+    var point = StatementDeed(.source, HandOffSQL.restorePoint, [.found(name)])
+    point.finds = Self.lsn
+    return [
+      .aside { found in
+        try await checkDatabases(context.session(.source))
+        found[name] = "\(record.names.restorePoint)_\(HandOffNames.random().nonce)"
+      },
+      .statement(point),
+      .sql(.source, HandOffSQL.flush),
+      .aside { found in
+        guard let restorePoint = found[name], let handOff = found[Self.lsn].flatMap({ LSN($0) }) else {
+          throw ConvoyError("handoff.no-restore-point", "the source returned no position for the restore point")
+        }
+        try await assertSlots(context.session(.source), handOff)
+        try await context.updateHandOff { record in
+          record.restorePoint = restorePoint
+          record.handOffLSN = handOff
+          for index in record.databases.indices { record.databases[index].state = .active }
+        }
+      },
+    ]
+  }
+
+  func liftingTriggers() async throws -> [Deed] {
+    try await DDLTriggers.lifting(context, .source, record.names, record.databases.map(\.name))
+  }
+
+  func droppingSlots() async throws -> [Deed] {
+    try await [.aside { _ in try await context.removeFact(FactKey.slotsMade) }]
+      + SlotDeeds.dropping(context, .source, record.databases.map(\.slotName))
+      + SlotDeeds.droppingPublications(context, .source, record.databases.map { ($0.name, $0.publicationName) })
+  }
+
+  func startingStandby() async throws -> [Deed] { [.server(.target, .start)] }
 
   /// The databases must be those of the base backup, under the same oids.
   private func checkDatabases(_ source: PostgresSession) async throws {
@@ -57,37 +91,18 @@ struct SlotCreation {
     }
   }
 
-  /// All databases at once: each slot waits for the transactions that are open when it begins, so waiting for one is
-  /// waiting for all.
-  private func createSlots() async throws -> [DatabaseRecord] {
-    let watcher = Task { try await reportBlockers() }
-    defer { watcher.cancel() }
-    let databases = Dictionary(uniqueKeysWithValues: record.databases.map { ($0.name, $0) })
-    return try await timedConcurrently(record.databases.map(\.name), limit: 8) { name in
-      if let database = databases[name] { try await createSlot(database) }
-    }.map(\.record)
-  }
-
-  private func createSlot(_ database: HandOffDatabase) async throws {
+  private func making(_ database: HandOffDatabase) -> [Deed] {
     let limits = context.migration.handOff
-    do {
-      try await context.withNewSession(.source, database: database.name) { session in
-        // The creation waits on the transaction locks of everyone else; statement_timeout would not do for a walsender.
-        try await session.query(
-          "SELECT pg_catalog.set_config('lock_timeout', $1, false)", [String(limits.lockTimeout.milliseconds)])
-        if context.migration.plugin.needsPublication {
-          // Before the slot, whose decoding looks the publication up as of each change.
-          try await makePublication(session, database.publicationName)
-        }
-        try await session.query(
-          HandOffSQL.createSlot, [database.slotName, context.migration.plugin.name], within: limits.deadline)
-      }
-    } catch let error as PostgresError {
+    return SlotDeeds.making(
+      context, .source, database.slotName, in: database.name, within: limits.deadline,
+      // The creation waits on the transaction locks of everyone else; statement_timeout would not do for a walsender.
+      settings: ["lock_timeout": String(limits.lockTimeout.milliseconds)]
+    ) { error in
       guard error.sqlState == .lockNotAvailable || error.reason == .deadline else {
-        throw error.convoyError(at: .database(migration: context.migrationName, name: database.name))
+        return error.convoyError(at: .database(migration: context.migrationName, name: database.name))
       }
       let blockers = try await self.blockers()
-      throw ConvoyError(
+      return ConvoyError(
         "handoff.slot-blocked",
         "slot creation waited longer than \(limits.lockTimeout.components.seconds) s for open transactions"
           + (blockers.isEmpty ? "" : ": " + blockers.joined(separator: "; ")),

@@ -94,18 +94,23 @@ struct SourceRole {
     _ = try await context.session(.source)
   }
 
-  /// Takes back what an earlier run has done to the role. Returns what that was.
-  static func takeBack(_ context: MigrationContext) async throws -> String? {
+  /// Takes back what an earlier run has done to the role; nil: nothing.
+  static func takingBack(_ context: MigrationContext) async throws -> (words: String, deed: Deed)? {
     guard let change = try await context.fact(FactKey.sourceRole, as: Change.self) else { return nil }
-    await context.closeSessions(.source)
-    let result = try await administer(context, change.backStatement, isQuestion: false)
-    guard result.succeeded else {
-      throw ConvoyError(
-        "source.role-refused", "role \(change.role) is not as it was", at: context.place("prepare_source", .source),
-        hint: "by hand: \(change.backStatement)", cause: result.errorText)
-    }
-    try await context.removeFact(FactKey.sourceRole)
-    return change.before == nil ? "role \(change.role) dropped" : "role \(change.role) as it was before"
+    let database = context.migration.source.postgres.maintenanceDatabase
+    let deed = Deed.procedure(
+      Procedure(kind: .statement(database: database), side: .source, text: change.backStatement) { _ in
+        await context.closeSessions(.source)
+        let result = try await administer(context, change.backStatement, isQuestion: false)
+        guard result.succeeded else {
+          throw ConvoyError(
+            "source.role-refused", "role \(change.role) is not as it was",
+            at: context.place("prepare_source", .source), hint: "by hand: \(change.backStatement)",
+            cause: result.errorText)
+        }
+        try await context.removeFact(FactKey.sourceRole)
+      })
+    return (change.before == nil ? "role \(change.role) dropped" : "role \(change.role) as it was before", deed)
   }
 
   // MARK: the administrator's way in

@@ -10,23 +10,10 @@ import ReplicationModel
 /// The target's own configuration and certificates are kept, wherever they are; its old data directory is moved
 /// aside. When the copy does not start, everything is put back and the old server is started again where it ran. With
 /// `old_data: replace` the old data directory is removed once the copy has caught up.
-struct StandbyStep: Step {
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    let target = try await context.server(.target)
-    let names = try await context.plannedNames()
-    var actions: [PlannedAction] = []
-    let state = try await context.state()
-    let deeds = state == .standby ? [] : try await deeds(context, target, names, isPlanned: true)
-    for deed in deeds + [.start] {
-      actions.append(try await deed.announcement(on: target))
-    }
-    actions.append(.init(host: target.host.name, .wait, "until it has replayed what the source has now"))
-    if context.migration.oldData == .replace {
-      let removal = OldData(context: context, target: target).removal(of: target.oldDirectory(names))
-      actions.append(.init(host: target.host.name, removal))
-    }
-    return actions
-  }
+struct StandbyStep: DeedStep {
+  var name: String { "start_standby" }
+
+  private let replayed = Found<UInt64>("start_standby.replayed", placeholder: "")
 
   func destruction(_ context: MigrationContext) async throws -> String? {
     context.migration.oldData == .replace
@@ -49,90 +36,112 @@ struct StandbyStep: Step {
     return try await target.isRunning()
   }
 
-  func run(_ context: MigrationContext) async throws -> StepResult {
+  func begin(_ context: MigrationContext) async throws {
+    guard try await context.state() != .standby else { return }
     let target = try await context.server(.target)
     let names = try await context.handOff().names
-    let wasInPlace = try await context.state() == .standby
-    if !wasInPlace {
-      let hasCopy = try await target.exists(target.copyDirectory + "/PG_VERSION")
-      let isSwapping = try await target.exists(target.oldDirectory(names))
-      guard hasCopy || isSwapping else {
-        throw ConvoyError(
-          "migration.copy-missing", "the copy at \(target.copyDirectory) is gone",
-          at: context.place("start_standby", .target), hint: "run the playbook again with --start-at base_backup")
-      }
-    }
-    let oldData = OldData(context: context, target: target)
-    do {
-      if !wasInPlace { try await install(context, target, names) }
-      await context.closeSessions(.target)
-      try await target.start()
-    } catch {
-      // A copy that has run in its place stays there, and stays closed, where there is no old data to come back. A play
-      // that is interrupted puts it back as well.
-      let takingBack = Task {
-        let stays = wasInPlace ? try await oldData.isRemoved(names) : false
-        if !stays { try await putBack(context, target, names) }
-      }
-      do {
-        try await takingBack.value
-      } catch {
-        context.progress("the target is not as it was: \(error)")
-      }
-      throw await oldData.explained(error)
-    }
-    try await context.setState(.standby)
-    let bytes = try await catchUp(context)
-    var summary = "the standby has caught up"
-    if context.migration.oldData == .replace {
-      context.progress("removing the old data directory")
-      try await target.remote.runChecked(oldData.removal(of: target.oldDirectory(names)))
-      summary += ", the old data is removed"
-    }
-    return StepResult(changed: true, summary, figures: [.init("of WAL replayed", bytes, .bytes)])
+    if try await target.exists(target.copyDirectory + "/PG_VERSION") { return }
+    // Or on its way into the target's place.
+    if try await target.exists(target.oldDirectory(names)) { return }
+    throw ConvoyError(
+      "migration.copy-missing", "the copy at \(target.copyDirectory) is gone",
+      at: context.place("start_standby", .target), hint: "run the playbook again with --start-at base_backup")
   }
 
-  func undo(_ context: MigrationContext) async throws -> UndoResult {
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    let target = try await context.server(.target)
+    let names = try await context.plannedNames()
+    let isInPlace = try await context.state() == .standby
+    var deeds = isInPlace ? [] : try await installing(context, target, names)
+    deeds += [
+      .server(.target, .start),
+      .aside { _ in try await context.setState(.standby) },
+      .wait(.target, "until it has replayed what the source has now") { found in
+        found[replayed] = try await catchUp(context)
+      },
+    ]
+    if context.migration.oldData == .replace {
+      deeds += [
+        .say("removing the old data directory"),
+        .command(
+          .target, OldData(context: context, target: target).removal(of: target.oldDirectory(names))),
+      ]
+    }
+    return deeds
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    StepResult(
+      changed: true,
+      "the standby has caught up" + (context.migration.oldData == .replace ? ", the old data is removed" : ""),
+      figures: [.init("of WAL replayed", found[replayed] ?? 0, .bytes)])
+  }
+
+  /// A copy that has run in its place stays there, and stays closed, where there is no old data to come back, or where it
+  /// only has not caught up. A play that is interrupted puts it back as well.
+  func fail(_ context: MigrationContext, _ error: any Error) async -> any Error {
+    do {
+      let target = try await context.server(.target)
+      let names = try await context.handOff().names
+      let oldData = OldData(context: context, target: target)
+      let isInPlace = try await context.state() == .standby
+      if !isInPlace {
+        try await DeedPerformer(context, step: name, isUndo: true)
+          .perform(puttingBack(context, target, names))
+      } else if try await !target.isRunning(), try await !oldData.isRemoved(names) {
+        try await DeedPerformer(context, step: name, isUndo: true)
+          .perform(puttingBack(context, target, names))
+      }
+      return await oldData.explained(error)
+    } catch let second {
+      context.progress("the target is not as it was: \(second)")
+      return error
+    }
+  }
+
+  func undoing(_ context: MigrationContext) async throws -> Undoing? {
     // From the hand-off on the copy is a server of its own, with slots that wait for it.
-    guard [.none, .prepared, .copying, .standby].contains(try await context.state()) else { return .nothingToUndo }
+    guard [.none, .prepared, .copying, .standby].contains(try await context.state()) else { return nil }
     let target = try await context.server(.target)
     let names = try await context.handOff().names
     if try await context.state() == .standby, try await OldData(context: context, target: target).isRemoved(names) {
       context.progress("the copy stays: the target's old data is removed")
-      return .nothingToUndo
+      return nil
     }
-    try await putBack(context, target, names)
-    return .undone("put the old data directory back")
+    return Undoing("put the old data directory back", try await puttingBack(context, target, names))
   }
 
   // MARK: the swap
 
   /// Everything that puts the copy in the target's place, in order, as far as it is not done yet.
-  ///
-  /// - Parameter isPlanned: the copy need not be there yet.
-  private func deeds(
-    _ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames, isPlanned: Bool
-  ) async throws -> [HostDeed] {
-    var deeds: [HostDeed] = []
+  private func installing(
+    _ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames
+  ) async throws -> [Deed] {
+    var deeds: [Deed] = []
     let old = target.oldDirectory(names)
-    if try await !target.exists(old) {
+    let isAside = try await target.exists(old)
+    let isCopied = try await target.exists(target.copyDirectory)
+    if !isAside {
       deeds += try await preparation(context, target, names)
-      // In a plan the base backup may still have to make room, and stops it for that.
-      let makesRoom = isPlanned ? try await !OldData(context: context, target: target).makingRoom().isEmpty : false
-      let isRunning = try await target.isRunning()
-      if isRunning, !makesRoom { deeds.append(.stop) }
-      // The first rename is the point where the old server no longer starts by itself; both undo each other.
-      deeds.append(
-        .run(
+      // Before there is a copy, the base backup may still have to make room, and stops it for that.
+      let makesRoom = isCopied ? false : try await !OldData(context: context, target: target).makingRoom().isEmpty
+      if try await target.isRunning(), !makesRoom {
+        deeds += [.say("stopping the target's old server"), .server(.target, .stop)]
+      }
+      deeds += [
+        .aside { _ in try await context.setFact(FactKey.oldDataDirectory, old) },
+        // The first rename is the point where the old server no longer starts by itself; both undo each other.
+        .command(
+          .target,
           target.command(
             "if [ -e \"$1\" ]; then mv -T -- \"$1\" \"$2\"; else mkdir -m 700 -- \"$2\"; fi",
-            [target.dataDirectory, old],
-            label: "moving the old data directory aside")))
+            [target.dataDirectory, old], label: "moving the old data directory aside")),
+      ]
     }
-    let isCopied = try await target.exists(target.copyDirectory)
-    if isPlanned || isCopied {
+    if isCopied || !isAside {
       deeds.append(
-        .run(
+        .command(
+          .target,
           target.command(
             "mv -T -- \"$1\" \"$2\"", [target.copyDirectory, target.dataDirectory],
             label: "moving the copy into place")))
@@ -143,27 +152,33 @@ struct StandbyStep: Step {
   /// What is done to the copy while the old server still runs.
   private func preparation(
     _ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames
-  ) async throws -> [HostDeed] {
+  ) async throws -> [Deed] {
     let copy = target.copyDirectory
     let files = try await ConfigurationFiles.find(target)
     let kept = try await keptSettings(context, target, hasCluster: files != nil)
     let quarantine = try await Quarantine.assemble(
       context, target, kept: kept, configuredIn: files == nil ? nil : target.dataDirectory)
     let configuration = quarantine.configuration(for: .standby(context.upstream(target, names)))
-    var deeds: [HostDeed] = (files?.inside ?? []).map { file in
-      .run(
-        target.command(
-          "rm -rf -- \"$1\" && mkdir -p -- \"$(dirname -- \"$1\")\" && cp -a -- \"$2\" \"$1\"",
-          ["\(copy)/\(file)", "\(target.dataDirectory)/\(file)"],
-          label: "keeping \(file)"))
+    var deeds: [Deed] = (files?.inside ?? []).flatMap { file -> [Deed] in
+      [
+        .say("keeping \(file)"),
+        .command(
+          .target,
+          target.command(
+            "rm -rf -- \"$1\" && mkdir -p -- \"$(dirname -- \"$1\")\" && cp -a -- \"$2\" \"$1\"",
+            ["\(copy)/\(file)", "\(target.dataDirectory)/\(file)"],
+            label: "keeping \(file)")),
+      ]
     }
     deeds += [
       .write(
-        path: "\(copy)/\(ServerControl.keptSettings)",
-        text: kept.rendered(comment: "The target's own settings, kept by pgconvoy.")),
+        .target, "\(copy)/\(ServerControl.keptSettings)",
+        FileText(kept.rendered(comment: "The target's own settings, kept by pgconvoy."))),
       // The source's own entries are out of the way before anything reads them.
-      .write(path: copy + "/postgresql.auto.conf", text: configuration.rendered(comment: Quarantine.comment)),
-      .run(
+      .write(
+        .target, copy + "/postgresql.auto.conf", FileText(configuration.rendered(comment: Quarantine.comment))),
+      .command(
+        .target,
         target.command(
           "rm -f -- \"$1\" && : > \"$2\"", [copy + "/recovery.signal", copy + "/standby.signal"],
           label: "writing standby.signal")),
@@ -171,8 +186,9 @@ struct StandbyStep: Step {
     let role = context.migration.target.postgres.user
     let note = Quarantine.note(context)
     let (path, text) = try await authentication(context, target, files)
-    let fenced = try HostBasedAuthentication(text).fenced(for: role, note: note)
-    return deeds + [.replace(path: path, old: text, new: fenced.text)]
+    return deeds + [
+      .edit(.target, path, known: text) { try HostBasedAuthentication($0).fenced(for: role, note: note).text }
+    ]
   }
 
   /// The target's own `postgresql.auto.conf`, with what the quarantine must know of the rest.
@@ -222,21 +238,6 @@ struct StandbyStep: Step {
     return (path, try await context.server(.source).download(theirs))
   }
 
-  private func install(_ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames) async throws {
-    for deed in try await deeds(context, target, names, isPlanned: false) {
-      switch deed {
-      case .stop:
-        context.progress("stopping the target's old server")
-        await context.closeSessions(.target)
-        try await context.setFact(FactKey.oldDataDirectory, target.oldDirectory(names))
-      case .run(let command):
-        if let label = command.label { context.progress(label) }
-      case .write, .replace, .start: break
-      }
-      try await deed.perform(on: target)
-    }
-  }
-
   private static func swapBack(_ target: ServerControl, _ old: String) -> RemoteCommand {
     target.command(
       """
@@ -245,50 +246,39 @@ struct StandbyStep: Step {
       """, [target.dataDirectory, target.copyDirectory, old], label: "putting the old data directory back")
   }
 
-  /// What `putBack` would do where there is an old data directory.
+  /// Puts the old data directory into its place again. Safe to repeat: killed anywhere in it, the next one goes on.
   func puttingBack(
     _ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames
-  ) async throws -> [PlannedAction] {
-    let host = target.host.name
+  ) async throws -> [Deed] {
     let old = target.oldDirectory(names)
-    var actions: [PlannedAction] = []
-    if try await target.isRunning() { actions.append(.init(host: host, target.stopCommand())) }
-    actions.append(.init(host: host, Self.swapBack(target, old)))
-    actions += try await liftingOutsideFence(target)
-    if try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false,
-      try await OldData(context: context, target: target).isWhole(old)
-    {
-      actions.append(.init(host: host, target.startCommand()))
-    }
-    return actions
-  }
-
-  /// Safe to repeat: killed anywhere in it, the next call goes on.
-  func putBack(_ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames) async throws {
-    let old = target.oldDirectory(names)
+    let oldData = OldData(context: context, target: target)
+    var deeds: [Deed] = []
     if try await target.exists(old) {
-      context.progress("putting the old data directory back")
-      await context.closeSessions(.target)
-      try await target.stop()
-      try await context.setState(.copying)
-      try await target.remote.runChecked(Self.swapBack(target, old))
+      deeds.append(.say("putting the old data directory back"))
+      if try await target.isRunning() { deeds.append(.server(.target, .stop)) }
+      deeds += [
+        .aside { _ in try await context.setState(.copying) },
+        .command(.target, Self.swapBack(target, old)),
+      ]
     }
-    try await liftOutsideFence(target)
-    try await OldData(context: context, target: target).startAgain()
+    // Of the old data, or of the copy that has run in its place: which one lies there is known by now.
+    deeds += try await liftingOutsideFence(target)
+    if try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false {
+      let isComingBack = try await oldData.isWhole(old)
+      deeds.append(
+        .later(announced: { isComingBack ? [.server(.target, .start)] : [] }) { _ in
+          try await oldData.isWhole(target.dataDirectory) ? [.server(.target, .start)] : []
+        })
+    }
+    return deeds
   }
 
   /// A pg_hba.conf outside the data directory is fenced before the directories are swapped, and is the old server's too.
-  func liftOutsideFence(_ target: ServerControl) async throws {
-    guard let files = try await ConfigurationFiles.find(target), files.hba.hasPrefix("/") else { return }
-    try await HBAFile(server: target, path: files.hba).lift()
-  }
-
-  /// What `liftOutsideFence` would do.
-  func liftingOutsideFence(_ target: ServerControl) async throws -> [PlannedAction] {
-    guard let files = try await ConfigurationFiles.find(target), files.hba.hasPrefix("/") else { return [] }
-    let text = try await HBAFile(server: target, path: files.hba).read()
-    guard text.isFenced else { return [] }
-    return [.init(host: target.host.name, .file(old: text.text, new: text.unfenced.text), files.hba)]
+  func liftingOutsideFence(_ target: ServerControl) async throws -> [Deed] {
+    guard let files = try await ConfigurationFiles.find(target), files.hba.hasPrefix("/"),
+      try await HBAFile(server: target, path: files.hba).read().isFenced
+    else { return [] }
+    return [.edit(.target, files.hba) { HostBasedAuthentication($0).unfenced.text }]
   }
 
   /// Waits until the standby has what the source had when this was called.

@@ -16,16 +16,7 @@ struct Subscriptions {
     }
   }
 
-  /// Whoever disables them writes them down before: a run that is killed in between must not leave one that nobody
-  /// enables again.
-  func disable(_ names: [Name]) async throws { try await alter(names, "DISABLE") }
-
-  /// Those that are still there.
-  func enable(_ names: [Name]) async throws {
-    try await alter(present(names), "ENABLE")
-  }
-
-  private func present(_ names: [Name]) async throws -> [Name] {
+  func present(_ names: [Name]) async throws -> [Name] {
     var present: [Name] = []
     for name in names {
       let found = try await context.session(side).query(
@@ -36,20 +27,5 @@ struct Subscriptions {
       if found.rowCount > 0 { present.append(name) }
     }
     return present
-  }
-
-  /// What `enable` or `disable` would do.
-  func plan(_ names: [Name], _ action: String) async throws -> [PlannedAction] {
-    try await present(names).map {
-      PlannedAction(
-        host: context.host(side).name, database: $0.database, CutoverSQL.alter(subscription: $0.name, action))
-    }
-  }
-
-  private func alter(_ names: [Name], _ action: String) async throws {
-    for name in names {
-      let session = try await context.session(side, database: name.database)
-      try await session.script(CutoverSQL.alter(subscription: name.name, action))
-    }
   }
 }

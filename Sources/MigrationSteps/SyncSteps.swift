@@ -14,32 +14,33 @@ extension MigrationContext {
   }
 }
 
-/// Says that the workers of a direction, and no others, shall run, and starts a process for them where none does.
-func runWorkers(_ context: MigrationContext, _ direction: StreamDirection) async throws {
+/// Says that the workers of a direction, and no others, shall run.
+private func wantWorkers(_ context: MigrationContext, _ direction: StreamDirection) async throws {
   let name = context.migrationName
   try await context.journal.perform { file throws(ConvoyError) in
     try file.setDesiredSync(DesiredSync(direction), migration: name)
   }
+}
+
+/// Says that the workers of a direction, and no others, shall run, and starts a process for them where none does.
+func runWorkers(_ context: MigrationContext, _ direction: StreamDirection) async throws {
+  try await wantWorkers(context, direction)
   try await startSync(context)
 }
 
 /// Starts a sync process where none runs.
 private func startSync(_ context: MigrationContext) async throws {
   guard try await !isSyncRunning(context) else { return }
-  let environment = context.environment
-  let log = environment.stateDirectory.path + "/sync.log"
-  context.progress("starting the sync process, log in \(log)")
-  try await startDetached(environment.program, environment.syncArguments, log: log)
+  context.progress("starting the sync process, log in \(syncLog(context.environment))")
+  try await DeedPerformer(context, step: "start_sync").perform([startingSync(context.environment)])
 }
 
-/// Starts another sync process whenever there is none, until it is cancelled: for whoever waits for workers.
-func keepSyncAlive(_ context: MigrationContext) -> Task<Void, any Error> {
-  Task {
-    while true {
-      // As long as a process that was just started may take to say that it is there.
-      try await Task.sleep(for: .seconds(2))
-      try await startSync(context)
-    }
+/// Starts another sync process whenever there is none, until it is cancelled: beside whoever waits for workers.
+func keepSyncAlive(_ context: MigrationContext) async throws {
+  while true {
+    // As long as a process that was just started may take to say that it is there.
+    try await Task.sleep(for: .seconds(2))
+    try await startSync(context)
   }
 }
 
@@ -77,7 +78,7 @@ func awaitWorkers(
   within deadline: Duration, at place: ConvoyError.Place, alsoUntil condition: () async throws -> Bool = { true }
 ) async throws {
   let way = Way(context: context, record: record, direction: direction)
-  let keeper = keepSyncAlive(context)
+  let keeper = Task { try await keepSyncAlive(context) }
   defer { keeper.cancel() }
   try await waitUntil(
     within: deadline, interval: .milliseconds(100),
@@ -107,18 +108,10 @@ func isSyncRunning(_ context: MigrationContext) async throws -> Bool {
 }
 
 /// `start_sync`: the workers run in a process of their own, which outlives this one.
-struct StartSyncStep: Step {
+struct StartSyncStep: DeedStep {
   let deadline: Duration
 
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    let environment = context.environment
-    return [
-      .init(
-        .command,
-        shellQuoted([environment.program] + environment.syncArguments)),
-      .init(.wait, "until every database's worker streams"),
-    ]
-  }
+  var name: String { "start_sync" }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     guard let record = try await context.record(), let handOff = record.handOff else { return false }
@@ -133,63 +126,98 @@ struct StartSyncStep: Step {
     return try await Way(context: context, record: handOff, direction: record.direction).idle().isEmpty
   }
 
-  func run(_ context: MigrationContext) async throws -> StepResult {
-    let direction = try await context.record()?.direction ?? .forward
-    let (record, start) = try await context.travelling(direction)
-    let began = Date()
-    try await runWorkers(context, direction)
-    try await awaitWorkers(
-      context, record, direction, since: began, within: deadline, at: context.place("start_sync")
-    ) {
-      // The workers have said so too, so that 'status' shows what this step promises.
-      let streaming = try await context.recordedStatuses().filter {
-        [.streaming, .catchingUp].contains($0.status.phase) && $0.status.handOffLSN == start
-      }
-      return record.databases.allSatisfy { database in streaming.contains { $0.status.database == database.name } }
-    }
-    return StepResult(changed: true, "\(record.databases.count) workers stream")
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    let environment = context.environment
+    let began = Found<Date>("start_sync.began", placeholder: "")
+    return [
+      .aside { found in
+        let direction = try await direction(context)
+        _ = try await context.travelling(direction)
+        found[began] = Date()
+        try await wantWorkers(context, direction)
+      },
+      // Where one runs already, it takes the workers up.
+      .later(announced: { [startingSync(environment)] }) { _ in
+        guard try await !isSyncRunning(context) else { return [] }
+        return [.say("starting the sync process, log in \(syncLog(environment))"), startingSync(environment)]
+      },
+      .wait(nil, "until every database's worker streams") { found in
+        let direction = try await direction(context)
+        let (record, start) = try await context.travelling(direction)
+        try await awaitWorkers(
+          context, record, direction, since: found[began] ?? Date(), within: deadline, at: context.place(name)
+        ) {
+          // The workers have said so too, so that 'status' shows what this step promises.
+          let streaming = try await context.recordedStatuses().filter {
+            [.streaming, .catchingUp].contains($0.status.phase) && $0.status.handOffLSN == start
+          }
+          return record.databases.allSatisfy { database in streaming.contains { $0.status.database == database.name } }
+        }
+      },
+    ]
+  }
+
+  private func direction(_ context: MigrationContext) async throws -> StreamDirection {
+    try await context.record()?.direction ?? .forward
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    StepResult(changed: true, "\(try await context.handOff().databases.count) workers stream")
   }
 }
 
-/// Starts a program in a session of its own, with its output appended to a log; it outlives this process.
-func startDetached(_ program: String, _ arguments: [String], log: String) async throws {
-  try await LocalHost().runChecked(
+/// A sync process in a session of its own, with its output appended to a log; it outlives this process.
+private func startingSync(_ environment: RunEnvironment) -> Deed {
+  .command(
+    nil,
     .shell(
       """
       umask 077
       log=$1
       shift
       exec setsid -f "$@" >>"$log" 2>&1 </dev/null
-      """, arguments: [log, program] + arguments, deadline: .seconds(30), label: program))
+      """, arguments: [syncLog(environment), environment.program] + environment.syncArguments, deadline: .seconds(30),
+      label: environment.program))
 }
 
+private func syncLog(_ environment: RunEnvironment) -> String { environment.stateDirectory.path + "/sync.log" }
+
 /// `wait_for_lag`: nothing starts before every database is close enough, healthy, and the same as at the hand-off.
-struct WaitForLagStep: Step {
+struct WaitForLagStep: DeedStep {
   var direction = StreamDirection.forward
   let deadline: Duration
 
-  func plan(_ context: MigrationContext) async throws -> [PlannedAction] {
-    let limits = context.migration.cutover
-    return [
-      .init(
-        .wait, "until every database lags by at most \(limits.maxLagBytes) bytes and \(limits.maxLag.milliseconds) ms"),
-      .init(
-        host: context.host(direction.from).name, .note,
-        "refuse when a database was added, dropped or replaced since the hand-off, or when schemas differ"),
-    ]
-  }
+  var name: String { "wait_for_lag" }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     if try await context.isHeldUp(direction) { return true }
     return try await context.isOver(direction)
   }
 
-  func run(_ context: MigrationContext) async throws -> StepResult {
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    let limits = context.migration.cutover
     let (record, _) = try await context.travelling(direction)
-    try await checkDrift(context, record)
-    try await context.refuseDrift(record, direction)
-    let servers = try await ServerDrift.between(context)
-    if !servers.isEmpty { context.progress("not the same on both servers: \(few(servers, separator: "; "))") }
+    return [
+      .look(
+        direction.from,
+        "refuse when a database was added, dropped or replaced since the hand-off, or when schemas differ"
+      ) { _ in
+        try await checkDrift(context, record)
+        try await context.refuseDrift(record, direction)
+        let servers = try await ServerDrift.between(context)
+        if !servers.isEmpty { context.progress("not the same on both servers: \(few(servers, separator: "; "))") }
+      },
+      .wait(
+        nil, "until every database lags by at most \(limits.maxLagBytes) bytes and \(limits.maxLag.milliseconds) ms"
+      ) { _ in try await closeEnough(context, record) },
+    ]
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    StepResult(changed: false, "every database is close enough")
+  }
+
+  private func closeEnough(_ context: MigrationContext, _ record: HandOffRecord) async throws {
     var worst = ""
     try await waitUntil(
       within: deadline,
@@ -221,7 +249,6 @@ struct WaitForLagStep: Step {
         .joined(separator: "; ")
       return late.isEmpty && statuses.count == record.databases.count
     }
-    return StepResult(changed: false, "every database is close enough")
   }
 
   private func isLate(_ status: DatabaseStatus, _ limits: CutoverSettings) -> Bool {

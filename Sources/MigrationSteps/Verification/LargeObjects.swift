@@ -14,10 +14,16 @@ struct LargeObject: Sendable, Equatable {
 
 /// Carries large objects over that are not the same on both sides: what writes them travels in no logical stream.
 enum LargeObjectCopy {
-  struct Outcome: Sendable, Equatable {
-    var copied = 0
-    var removed = 0
-    var bytes: UInt64 = 0
+  /// What is to be done so that both sides have the same.
+  struct Plan: Sendable, Equatable {
+    /// Objects of the source that the target lacks or has otherwise.
+    var copy: [LargeObject] = []
+    /// Oids that only the target has.
+    var remove: [UInt32] = []
+    /// Those that the target has now.
+    var existing: Set<UInt32> = []
+
+    var isEmpty: Bool { copy.isEmpty && remove.isEmpty }
   }
 
   /// Pages read and written at a time: half a megabyte.
@@ -50,20 +56,24 @@ enum LargeObjectCopy {
     return (source.filter { theirs[$0.oid] != $0 }, target.map(\.oid).filter { !ours.contains($0) })
   }
 
-  /// All of a database in one transaction on the side to be opened. What differs is made anew, page by page, holes left
-  /// out, so that the catalogs of both sides hold the same rows.
-  static func run(
-    source: PostgresSession, target: PostgresSession, progress: @Sendable (String) -> Void = { _ in }
-  ) async throws -> Outcome {
+  /// Compares both sides: by one sum each, and only where these differ object by object.
+  static func plan(source: PostgresSession, target: PostgresSession) async throws -> Plan {
     async let sumsHere = SumQueries(session: source).largeObjects()
     async let sumsThere = SumQueries(session: target).largeObjects()
-    if try await sumsHere == sumsThere { return Outcome() }
+    if try await sumsHere == sumsThere { return Plan() }
     async let here = list(source)
     async let there = list(target)
     let present = try await there
     let (copy, remove) = changes(source: try await here, target: present)
-    let existing = Set(present.map(\.oid))
-    var outcome = Outcome(copied: copy.count, removed: remove.count)
+    return Plan(copy: copy, remove: remove, existing: Set(present.map(\.oid)))
+  }
+
+  /// Carries a plan out on the side to be opened. What differs is made anew, page by page, holes left out, so that the
+  /// catalogs of both sides hold the same rows.
+  static func run(
+    _ plan: Plan, source: PostgresSession, target: PostgresSession, progress: @Sendable (String) -> Void = { _ in }
+  ) async throws {
+    var bytes: UInt64 = 0
     try await target.script("BEGIN")
     var inTransaction = 0
     // Each object is a lock until the end of its transaction. A run that is cut off between two compares again.
@@ -75,16 +85,16 @@ enum LargeObjectCopy {
       try await target.script("BEGIN")
     }
     do {
-      for oid in remove {
+      for oid in plan.remove {
         try await target.query("SELECT pg_catalog.lo_unlink($1::oid)", [String(oid)])
         try await countObject()
       }
-      for object in copy {
-        if existing.contains(object.oid) {
+      for object in plan.copy {
+        if plan.existing.contains(object.oid) {
           try await target.query("SELECT pg_catalog.lo_unlink($1::oid)", [String(object.oid)])
         }
         try await target.query("SELECT pg_catalog.lo_create($1::oid)", [String(object.oid)])
-        outcome.bytes += try await copyPages(of: object.oid, source, target)
+        bytes += try await copyPages(of: object.oid, source, target)
         try await setOwnerAndPrivileges(object, target)
         try await countObject()
       }
@@ -93,8 +103,7 @@ enum LargeObjectCopy {
       _ = try? await target.script("ROLLBACK")
       throw error
     }
-    if !copy.isEmpty { progress("copied \(copy.count) large objects, \(outcome.bytes >> 10) kB") }
-    return outcome
+    if !plan.copy.isEmpty { progress("copied \(plan.copy.count) large objects, \(bytes >> 10) kB") }
   }
 
   private static func copyPages(

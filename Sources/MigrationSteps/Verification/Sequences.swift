@@ -90,35 +90,43 @@ enum SequenceCopy {
     return source.filter { known[$0.name.catalogBytes] != $0 }
   }
 
-  struct Outcome: Sendable, Equatable {
+  /// What is to be set on the target so that its sequences stand where the source's do.
+  struct Plan: Sendable, Equatable {
     /// All that the source has.
-    var compared: Int
-    /// Those that stood elsewhere on the target.
-    var changed: Int
-    /// Where all of them stand now, on both sides.
-    var states: [SequenceState] = []
+    var wanted: [SequenceState]
+    /// Those that stand elsewhere on the target.
+    var changes: [SequenceState]
+
+    /// What sets them.
+    var statements: [String] {
+      stride(from: 0, to: changes.count, by: mostPerStatement).map { start in
+        setting(changes[start..<min(start + mostPerStatement, changes.count)])
+      }
+    }
   }
 
-  /// Sets, reads back, and compares.
-  static func run(
+  /// Reads both sides.
+  static func plan(
     source: PostgresSession, target: PostgresSession, _ direction: StreamDirection = .forward,
     at place: ConvoyError.Place
-  ) async throws -> Outcome {
+  ) async throws -> Plan {
     async let reading = read(source)
     async let present = read(target)
     let wanted = try await reading
-    let changes = try changes(source: wanted, target: await present, direction, at: place)
-    guard !changes.isEmpty else { return Outcome(compared: wanted.count, changed: 0, states: wanted) }
-    for start in stride(from: 0, to: changes.count, by: mostPerStatement) {
-      try await target.query(setting(changes[start..<min(start + mostPerStatement, changes.count)]))
-    }
-    let left = try Self.changes(source: wanted, target: await read(target), direction, at: place)
+    return Plan(
+      wanted: wanted, changes: try changes(source: wanted, target: await present, direction, at: place))
+  }
+
+  /// Reads back what has been set, and compares.
+  static func confirm(
+    _ plan: Plan, _ target: PostgresSession, _ direction: StreamDirection = .forward, at place: ConvoyError.Place
+  ) async throws {
+    let left = try changes(source: plan.wanted, target: await read(target), direction, at: place)
     guard left.isEmpty else {
       throw ConvoyError(
         "sequences.not-set", "moved while they were set: \(few(left.map { "sequence \($0.name)" }))", at: place,
         hint: "something writes on the \(direction.toName): who is connected to it?")
     }
-    return Outcome(compared: wanted.count, changed: changes.count, states: wanted)
   }
 }
 

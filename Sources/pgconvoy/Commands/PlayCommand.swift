@@ -49,7 +49,9 @@ struct PlayCommand: AsyncParsableCommand {
     let command = CommandLine.arguments.joined(separator: " ")
     let run = try await journal.perform { file throws(ConvoyError) in try file.beginRun(command: command) }
     let locks = MigrationLocks(journal: journal, run: run)
-    let factory = ContextFactory(journal: journal, environment: options.environment, logger: options.log.logger)
+    var environment = options.environment
+    environment.run = run
+    let factory = ContextFactory(journal: journal, environment: environment, logger: options.log.logger)
     let printer = PlayPrinter(text: PlayEventText(diff: diff))
     let recorder = JournalRecorder(journal: journal, run: run)
     let isCheck = check
