@@ -58,17 +58,49 @@ let package = Package(
     room("Journal", ["ReplicationModel", "BlockingIO", grdb]),
     room("StatusReport", ["ReplicationModel"]),
     room(
-      "MigrationSteps",
+      "HostAdmin", ["ReplicationModel", "BlockingIO", "PostgresClient", "RemoteHost", "Inventory", logging]),
+    room(
+      "MigrationCore",
+      [
+        "ReplicationModel", "BlockingIO", "PostgresClient", "ChangeApply", "RemoteHost", "Inventory", "Playbook",
+        "Journal", "HostAdmin", logging,
+      ]),
+    room(
+      "Verification",
+      [
+        "ReplicationModel", "BlockingIO", "PostgresClient", "Inventory", "Playbook", "Journal", "HostAdmin",
+        "MigrationCore",
+      ]),
+    room(
+      "SyncService",
       [
         "ReplicationModel", "BlockingIO", "PostgresClient", "ChangeApply", "DatabaseSync", "RemoteHost", "Inventory",
-        "Playbook", "Journal", "StatusReport", logging,
+        "Journal", "HostAdmin", "MigrationCore", "Verification", logging,
+      ]),
+    room(
+      "Preflight",
+      [
+        "ReplicationModel", "PostgresClient", "RemoteHost", "Inventory", "Journal", "HostAdmin", "MigrationCore",
+      ]),
+    room(
+      "ClosingReports",
+      [
+        "ReplicationModel", "BlockingIO", "PostgresClient", "RemoteHost", "Inventory", "Journal", "StatusReport",
+        "MigrationCore",
+      ]),
+    room(
+      "MigrationSteps",
+      [
+        "ReplicationModel", "BlockingIO", "PostgresClient", "RemoteHost", "Inventory", "Playbook", "Journal",
+        "HostAdmin", "MigrationCore", "Verification", "SyncService", "Preflight", "ClosingReports",
       ]),
     room("Lab", ["ReplicationModel", "BlockingIO", "PostgresClient"]),
     .executableTarget(
       name: "pgconvoy",
       dependencies: [
         "ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding", "DatabaseSync", "RemoteHost",
-        "Inventory", "Playbook", "Journal", "MigrationSteps", "StatusReport", "Lab", argumentParser, logging,
+        "Inventory", "Playbook", "Journal", "StatusReport", "HostAdmin", "MigrationCore", "Verification", "SyncService",
+        "Preflight", "ClosingReports", "MigrationSteps", "Lab", argumentParser, logging,
       ],
       swiftSettings: house),
     tests("ReplicationModelTests", ["ReplicationModel"]),
@@ -78,15 +110,28 @@ let package = Package(
     tests("ReplicationStreamTests", ["ReplicationStream", "ReplicationModel", "BlockingIO", "PostgresClient"]),
     tests(
       "ChangeApplyTests", ["ChangeApply", "LogicalDecoding", "ReplicationModel", "PostgresClient", "BlockingIO"]),
-    tests("DatabaseSyncTests", ["DatabaseSync", "ReplicationModel"]),
+    tests("DatabaseSyncTests", ["DatabaseSync", "PostgresClient", "ReplicationModel"]),
     tests("RemoteHostTests", ["RemoteHost", "ReplicationModel"]),
     tests("InventoryTests", ["Inventory", "ReplicationModel"]),
     tests("PlaybookTests", ["Playbook", "Inventory", "ReplicationModel"]),
     tests("JournalTests", ["Journal", "BlockingIO", "ReplicationModel"]),
+    tests("HostAdminTests", ["HostAdmin", "Inventory", "ReplicationModel"]),
+    tests("MigrationCoreTests", ["MigrationCore", "HostAdmin", "Inventory", "ReplicationModel"]),
+    tests("VerificationTests", ["Verification", "MigrationCore", "ReplicationModel"]),
+    tests(
+      "PreflightTests",
+      ["Preflight", "MigrationSteps", "HostAdmin", "MigrationCore", "Inventory", "ReplicationModel"]),
+    tests("ClosingReportsTests", ["ClosingReports", "StatusReport", "ReplicationModel"]),
+    tests(
+      "StepTests",
+      [
+        "MigrationSteps", "MigrationCore", "HostAdmin", "ReplicationModel", "Inventory", "Playbook", "Journal", logging,
+      ]),
     tests(
       "MigrationStepsTests",
       [
-        "MigrationSteps", "ReplicationModel", "Inventory", "Playbook", "Journal", "PostgresClient", "RemoteHost", "Lab",
+        "MigrationSteps", "ReplicationModel", "Inventory", "Playbook", "Journal", "HostAdmin", "MigrationCore",
+        "Verification", "SyncService", "Preflight", "ClosingReports", "PostgresClient", "RemoteHost", "Lab",
         "StatusReport", logging,
       ]),
     tests("StatusReportTests", ["StatusReport", "ReplicationModel"]),
@@ -104,7 +149,7 @@ let package = Package(
       "ScenarioTests",
       [
         "ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding", "ReplicationStream", "ChangeApply",
-        "DatabaseSync", "RemoteHost", "Inventory", "Playbook", "Journal", "MigrationSteps", "Lab", "pgconvoy",
+        "DatabaseSync", "RemoteHost", "Inventory", "Playbook", "Journal", "Lab", "pgconvoy",
       ]),
   ],
   swiftLanguageModes: [.v6]

@@ -1,5 +1,7 @@
+import ClosingReports
 import FoundationEssentials
 import Logging
+import MigrationCore
 
 enum LogFormat: String, CaseIterable, Sendable {
   case text, json

@@ -1,11 +1,14 @@
 import ArgumentParser
+import ClosingReports
 import FoundationEssentials
 import Glibc
 import Inventory
 import Journal
+import MigrationCore
 import MigrationSteps
 import ReplicationModel
 import StatusReport
+import SyncService
 
 enum StatusFormat: String, CaseIterable, ExpressibleByArgument {
   case table, json, prometheus
