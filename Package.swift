@@ -65,18 +65,52 @@ let package = Package(
     room("Journal", ["ReplicationModel", "BlockingIO", grdb]),
     room("StatusReport", ["ReplicationModel", "Presentation"]),
     room(
+      "HostAdmin", ["ReplicationModel", "BlockingIO", "PostgresClient", "RemoteHost", "Inventory", logging]),
+    room(
+      "MigrationCore",
+      [
+        "ReplicationModel", "BlockingIO", "Presentation", "PostgresClient", "LogicalDecoding", "StatementReplication",
+        "RemoteHost", "Inventory", "Playbook", "Journal", "HostAdmin", logging,
+      ]),
+    room(
+      "Verification",
+      [
+        "ReplicationModel", "BlockingIO", "Presentation", "PostgresClient", "LogicalDecoding", "Inventory", "Playbook",
+        "Journal", "HostAdmin", "MigrationCore",
+      ]),
+    room(
+      "SyncService",
+      [
+        "ReplicationModel", "BlockingIO", "Presentation", "PostgresClient", "LogicalDecoding", "StatementReplication",
+        "DatabaseSync", "RemoteHost", "Inventory", "Playbook", "Journal", "HostAdmin", "MigrationCore", "Verification",
+        logging,
+      ]),
+    room(
+      "Preflight",
+      [
+        "ReplicationModel", "Presentation", "PostgresClient", "LogicalDecoding", "RemoteHost", "Inventory", "Journal",
+        "HostAdmin", "MigrationCore",
+      ]),
+    room(
+      "ClosingReports",
+      [
+        "ReplicationModel", "BlockingIO", "PostgresClient", "RemoteHost", "Inventory", "Journal", "StatusReport",
+        "MigrationCore",
+      ]),
+    room(
       "MigrationSteps",
       [
         "ReplicationModel", "BlockingIO", "Presentation", "PostgresClient", "LogicalDecoding", "StatementReplication",
-        "DatabaseSync", "RemoteHost", "Inventory", "Playbook", "Journal", "StatusReport", logging,
+        "RemoteHost", "Inventory", "Playbook", "Journal", "HostAdmin", "MigrationCore", "Verification", "SyncService",
+        "Preflight", "ClosingReports",
       ]),
     room("Lab", ["ReplicationModel", "BlockingIO", "Presentation", "PostgresClient"]),
     .executableTarget(
       name: "pgconvoy",
       dependencies: [
         "ReplicationModel", "BlockingIO", "Presentation", "PostgresClient", "LogicalDecoding", "DatabaseSync",
-        "RemoteHost", "Inventory", "Playbook", "Journal", "MigrationSteps", "StatusReport", "Lab", argumentParser,
-        logging,
+        "RemoteHost", "Inventory", "Playbook", "Journal", "StatusReport", "HostAdmin", "MigrationCore", "Verification",
+        "SyncService", "Preflight", "ClosingReports", "MigrationSteps", "Lab", argumentParser, logging,
       ],
       swiftSettings: house),
     tests("ReplicationModelTests", ["ReplicationModel"]),
@@ -95,11 +129,24 @@ let package = Package(
     tests("InventoryTests", ["Inventory", "LogicalDecoding", "ReplicationModel"]),
     tests("PlaybookTests", ["Playbook", "Inventory", "ReplicationModel"]),
     tests("JournalTests", ["Journal", "BlockingIO", "ReplicationModel"]),
+    tests("HostAdminTests", ["HostAdmin", "Inventory", "ReplicationModel"]),
+    tests("MigrationCoreTests", ["MigrationCore", "HostAdmin", "Inventory", "ReplicationModel"]),
+    tests("VerificationTests", ["Verification", "MigrationCore", "ReplicationModel"]),
+    tests(
+      "PreflightTests",
+      ["Preflight", "MigrationSteps", "HostAdmin", "MigrationCore", "Inventory", "ReplicationModel"]),
+    tests("ClosingReportsTests", ["ClosingReports", "StatusReport", "ReplicationModel"]),
+    tests(
+      "StepTests",
+      [
+        "MigrationSteps", "MigrationCore", "HostAdmin", "ReplicationModel", "Inventory", "Playbook", "Journal", logging,
+      ]),
     tests(
       "MigrationStepsTests",
       [
-        "MigrationSteps", "ReplicationModel", "LogicalDecoding", "Inventory", "Playbook", "Journal", "PostgresClient",
-        "RemoteHost", "Lab", "StatusReport", logging,
+        "MigrationSteps", "ReplicationModel", "LogicalDecoding", "Inventory", "Playbook", "Journal", "HostAdmin",
+        "MigrationCore", "Verification", "SyncService", "Preflight", "ClosingReports", "PostgresClient", "RemoteHost",
+        "Lab", "StatusReport", logging,
       ]),
     tests("StatusReportTests", ["StatusReport", "Presentation", "ReplicationModel"]),
     tests("LabTests", ["Lab", "ReplicationModel", "PostgresClient", "BlockingIO", "LabProgram"]),
@@ -116,7 +163,7 @@ let package = Package(
       "ScenarioTests",
       [
         "ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding", "ReplicationStream", "ChangeApply",
-        "DatabaseSync", "RemoteHost", "Inventory", "Playbook", "Journal", "MigrationSteps", "Lab", "pgconvoy",
+        "DatabaseSync", "RemoteHost", "Inventory", "Playbook", "Journal", "Lab", "pgconvoy",
       ]),
   ],
   swiftLanguageModes: [.v6]

@@ -3,71 +3,6 @@ import Glibc
 public import PostgresClient
 public import ReplicationModel
 
-/// How a deep backlog is read by SQL.
-public struct PullLimits: Sendable {
-  /// Bytes of WAL between progress and the source's end from which pulling pays.
-  public var depth: UInt64
-  /// Bytes of WAL that are left to the walsender.
-  public var rest: UInt64
-  /// Bytes of WAL of the first pull.
-  public var first: UInt64
-  /// Bytes of WAL that one pull takes at most.
-  public var largest: UInt64
-  /// Bytes of WAL by which the worker's slot may lag behind what is durable: moving it means reading them once more.
-  public var slack: UInt64
-  /// Bytes of records that a pull should bring: the source holds them until they are taken.
-  public var records: UInt64
-  /// Bytes of a record, on average, from which a walsender is as quick: it pays for each record, not for its bytes.
-  public var wide: UInt64
-  /// How long a session may hold its snapshot on the source without any of its changes being taken.
-  public var patience: Duration
-  /// Records without which the average says nothing.
-  private static let sample: UInt64 = 100
-
-  public init(
-    depth: UInt64 = 48 << 20, rest: UInt64 = 8 << 20, first: UInt64 = 6 << 20, largest: UInt64 = 2 << 30,
-    slack: UInt64 = 256 << 20, records: UInt64 = 128 << 20, wide: UInt64 = 1 << 10,
-    patience: Duration = .seconds(60)
-  ) {
-    self.patience = patience
-    self.slack = slack
-    self.wide = wide
-    self.depth = depth
-    self.rest = rest
-    self.first = first
-    self.largest = largest
-    self.records = records
-  }
-
-  /// How much WAL to take after a pull that brought so many bytes of records out of so much WAL.
-  ///
-  /// Each pull decodes again from where the oldest transaction of its beginning began, or from the last snapshot that
-  /// the server logged (every 15 s), so a few large ones cost the source far less than many small ones. A database
-  /// with little of its server's WAL goes in larger steps, as the WAL of its neighbours leaves nothing behind.
-  func next(after wal: UInt64, records found: UInt64) -> UInt64 {
-    let wanted = Double(records) / Double(max(found, 1)) * Double(wal)
-    let growth = min(max(wanted, Double(wal)), Double(wal) * 3)
-    return min(UInt64(growth), largest)
-  }
-
-  /// The same, or all of the WAL that there is where little would be left.
-  func next(after wal: UInt64, records found: UInt64, left: UInt64) -> UInt64 {
-    let size = next(after: wal, records: found)
-    return left <= min(size + size / 4, largest) ? left : size
-  }
-
-  /// For a backlog of so many bytes of WAL: no pull takes more than a third of it. Nothing is handed over before it is
-  /// decoded, and while the last pull is applied the source has nothing to do.
-  func bounded(by backlog: UInt64) -> PullLimits {
-    var limits = self
-    limits.largest = min(largest, max(first, backlog / 3))
-    return limits
-  }
-
-  /// Whether a pull's records, of so many bytes in all, are better left to a walsender.
-  func areWide(records count: UInt64, bytes: UInt64) -> Bool { count >= Self.sample && bytes / wide >= count }
-}
-
 /// Drains a deep backlog by SQL, with the same records as the slot's own stream and several times as fast: a walsender
 /// pays two system calls for each record, `pg_logical_slot_get_binary_changes` none.
 ///
@@ -398,56 +333,5 @@ private struct PullSession {
       throw PostgresError(.unexpectedReply, message: "the server gave no position", server: connection.serverName)
     }
     return position
-  }
-}
-
-/// Reads the rows of `COPY (SELECT lsn, data …) TO STDOUT (FORMAT binary)`, one message of the protocol at a time.
-/// <https://www.postgresql.org/docs/15/sql-copy.html#id-1.9.3.55.9.4>
-struct PulledRows {
-  private var isFirst = true
-
-  private static let signature: [UInt8] = [0x50, 0x47, 0x43, 0x4F, 0x50, 0x59, 0x0A, 0xFF, 0x0D, 0x0A, 0x00]
-  /// The signature, the flags, the length of an extension that no version has.
-  private static let headerLength = 19
-  /// A row's count of columns, the LSN with its length, the length of the data.
-  private static let rowHeaderLength = 2 + 4 + 8 + 4
-
-  init() {}
-
-  mutating func read(
-    _ message: UnsafeRawBufferPointer, into chunk: inout StreamChunk
-  ) throws(MalformedStreamMessage) {
-    var offset = 0
-    if isFirst {
-      guard message.count >= Self.headerLength, message.prefix(Self.signature.count).elementsEqual(Self.signature)
-      else { throw MalformedStreamMessage("a binary COPY without its signature") }
-      guard number(message, at: 11) == 0, number(message, at: 15) == 0 else {
-        throw MalformedStreamMessage("a binary COPY with flags or an extension")
-      }
-      offset = Self.headerLength
-      isFirst = false
-    }
-    while offset < message.count {
-      guard offset + 2 <= message.count else { throw cut(message) }
-      let columns = Int16(bigEndian: message.loadUnaligned(fromByteOffset: offset, as: Int16.self))
-      if columns == -1 { return }
-      guard columns == 2 else { throw MalformedStreamMessage("a row of \(columns) columns instead of 2") }
-      guard offset + Self.rowHeaderLength <= message.count else { throw cut(message) }
-      guard number(message, at: offset + 2) == 8 else { throw MalformedStreamMessage("an LSN that is not 8 bytes") }
-      let lsn = UInt64(bigEndian: message.loadUnaligned(fromByteOffset: offset + 6, as: UInt64.self))
-      let length = Int(number(message, at: offset + 14))
-      let start = offset + Self.rowHeaderLength
-      guard length >= 0, start + length <= message.count else { throw cut(message) }
-      chunk.append(lsn: LSN(lsn), record: UnsafeRawBufferPointer(rebasing: message[start..<start + length]))
-      offset = start + length
-    }
-  }
-
-  private func number(_ message: UnsafeRawBufferPointer, at offset: Int) -> Int32 {
-    Int32(bigEndian: message.loadUnaligned(fromByteOffset: offset, as: Int32.self))
-  }
-
-  private func cut(_ message: UnsafeRawBufferPointer) -> MalformedStreamMessage {
-    MalformedStreamMessage("a row of the COPY is cut off after \(message.count) bytes")
   }
 }

@@ -1,9 +1,11 @@
 import ArgumentParser
 import FoundationEssentials
 import Glibc
+import HostAdmin
 import Inventory
 import Journal
 import Logging
+import MigrationCore
 import MigrationSteps
 import Playbook
 import ReplicationModel

@@ -1,5 +1,7 @@
+import ClosingReports
 import FoundationEssentials
 import Logging
+import MigrationCore
 import Presentation
 
 enum LogFormat: String, CaseIterable, Sendable {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import Inventory
+import MigrationCore
 import ReplicationModel
 
 /// The program's entry: parse, run, and turn whatever goes wrong into one line, a hint and an exit status.

@@ -1,4 +1,5 @@
 import Glibc
+import MigrationCore
 import Playbook
 import Presentation
 import ReplicationModel

@@ -2,7 +2,8 @@ import PostgresClient
 import ReplicationModel
 import Testing
 
-@testable import MigrationSteps
+@testable import MigrationCore
+@testable import Verification
 
 /// What no logical stream carries: sequences and materialized views.
 @Suite("Sequences and materialized views of two servers", .serialized)

@@ -6,8 +6,11 @@ import PostgresClient
 import ReplicationModel
 import Testing
 
+@testable import ClosingReports
 @testable import Journal
+@testable import MigrationCore
 @testable import MigrationSteps
+@testable import Verification
 
 @Suite("Steps between the drain and the report", .serialized)
 struct CutoverStepsTests {

@@ -5,6 +5,7 @@ import ReplicationModel
 import Synchronization
 import Testing
 
+@testable import ClosingReports
 @testable import Journal
 @testable import MigrationSteps
 

@@ -9,7 +9,10 @@ import RemoteHost
 import ReplicationModel
 import Testing
 
+@testable import HostAdmin
+@testable import MigrationCore
 @testable import MigrationSteps
+@testable import Preflight
 
 /// Preflight against two real hosts: each thing planted is found, and nothing is changed by looking.
 @Suite("preflight on a lab")

@@ -8,6 +8,8 @@ import RemoteHost
 import ReplicationModel
 import Testing
 
+@testable import HostAdmin
+@testable import MigrationCore
 @testable import MigrationSteps
 
 /// Services under their real managers, stopped and started by the steps.

@@ -5,7 +5,7 @@ import PostgresClient
 import RemoteHost
 import ReplicationModel
 
-@testable import MigrationSteps
+@testable import Verification
 
 /// Two PostgreSQL servers, the second one a copy of the first's files, as a migration makes it. They listen on
 /// Unix-domain sockets only.

@@ -3,7 +3,9 @@ import PostgresClient
 import ReplicationModel
 import Testing
 
-@testable import MigrationSteps
+@testable import MigrationCore
+@testable import SyncService
+@testable import Verification
 
 @Suite("Verification of two servers", .serialized)
 struct VerificationTests {

@@ -1,8 +1,11 @@
 import ArgumentParser
+import ClosingReports
 import FoundationEssentials
 import Inventory
 import Journal
+import MigrationCore
 import MigrationSteps
+import Preflight
 import ReplicationModel
 import StatusReport
 

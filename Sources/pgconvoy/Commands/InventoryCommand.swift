@@ -1,5 +1,6 @@
 import ArgumentParser
 import Inventory
+import MigrationCore
 import ReplicationModel
 
 /// `pgconvoy inventory`: what the inventory resolves to, and where each value came from.

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Lab
+import MigrationCore
 import ReplicationModel
 
 /// `pgconvoy lab`: two local hosts to try all this on.

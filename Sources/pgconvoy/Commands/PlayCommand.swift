@@ -1,11 +1,14 @@
 import ArgumentParser
 import BlockingIO
+import ClosingReports
 import Inventory
 import Journal
+import MigrationCore
 import MigrationSteps
 import Playbook
 import ReplicationModel
 import StatusReport
+import Verification
 
 /// `pgconvoy play`: runs a playbook on the inventory's migrations.
 struct PlayCommand: AsyncParsableCommand {

@@ -1,6 +1,8 @@
 import ArgumentParser
+import ClosingReports
 import Inventory
 import Journal
+import MigrationCore
 import MigrationSteps
 import ReplicationModel
 import StatusReport

@@ -1,8 +1,10 @@
 import ArgumentParser
 import Inventory
 import Journal
+import MigrationCore
 import MigrationSteps
 import ReplicationModel
+import SyncService
 
 /// `pgconvoy skip`: steps over the transaction that a database is parked at.
 struct SkipCommand: AsyncParsableCommand {

@@ -1,12 +1,15 @@
 import ArgumentParser
+import ClosingReports
 import FoundationEssentials
 import Glibc
 import Inventory
 import Journal
+import MigrationCore
 import MigrationSteps
 import Presentation
 import ReplicationModel
 import StatusReport
+import SyncService
 
 enum StatusFormat: String, CaseIterable, ExpressibleByArgument {
   case table, json, prometheus

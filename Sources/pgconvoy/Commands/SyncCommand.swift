@@ -2,8 +2,10 @@ import ArgumentParser
 import Inventory
 import Journal
 import Logging
+import MigrationCore
 import MigrationSteps
 import ReplicationModel
+import SyncService
 
 /// `pgconvoy sync`: runs the workers in this process, until it is told to stop.
 struct SyncCommand: AsyncParsableCommand {

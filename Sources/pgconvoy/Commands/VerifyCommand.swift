@@ -1,9 +1,13 @@
 import ArgumentParser
+import ClosingReports
 import Inventory
 import Journal
+import MigrationCore
 import MigrationSteps
 import ReplicationModel
 import StatusReport
+import SyncService
+import Verification
 
 enum VerifyFormat: String, CaseIterable, ExpressibleByArgument {
   case table, json

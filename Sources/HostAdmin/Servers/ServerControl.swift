@@ -1,0 +1,226 @@
+package import Inventory
+package import PostgresClient
+package import RemoteHost
+import ReplicationModel
+
+/// A host's PostgreSQL as an operating-system thing: its programs, its data directory, its life.
+///
+/// Everything runs as the server's own operating-system user.
+package struct ServerControl: Sendable {
+  package let host: Inventory.Host
+  /// Another one after its connection has ended.
+  package var remote: any RemoteHost
+  /// Absolute, on the host.
+  package let dataDirectory: String
+  package let binDirectory: String
+  /// Nil: `postgresql.conf` in the data directory.
+  package let configFile: String?
+
+  package var user: String { host.postgres.osUser }
+  /// What ALTER SYSTEM writes.
+  package var settingsFile: String { dataDirectory + "/postgresql.auto.conf" }
+
+  /// Works out what the inventory leaves open: the programs by the usual places, the directories by asking the
+  /// server.
+  ///
+  /// - Parameters:
+  ///   - known: what an earlier run wrote down, for a server that cannot be asked.
+  ///   - session: connects to the server; called where the inventory does not say where it lives.
+  package static func find(
+    host: Inventory.Host, remote: any RemoteHost, known: ServerDirectories?,
+    session: @Sendable () async throws -> PostgresSession
+  ) async throws -> ServerControl {
+    let settings = host.postgres
+    var dataDirectory = settings.dataDirectory
+    var configFile = settings.configFile
+    if dataDirectory == nil {
+      do {
+        let row = try await session().query(
+          "SELECT current_setting('data_directory'), current_setting('config_file')"
+        ).rows[0]
+        dataDirectory = row.string(0)
+        if configFile == nil, row.string(1) != row.string(0) + "/postgresql.conf" { configFile = row.string(1) }
+      } catch {
+        guard let known else { throw error }
+        dataDirectory = known.data
+        configFile = configFile ?? known.configFile
+      }
+    }
+    guard let dataDirectory, dataDirectory.hasPrefix("/") else {
+      throw ConvoyError(
+        "host.no-data-directory", "the data directory of host \(host.name) is not known", at: .host(host.name),
+        hint: "set postgres.data_directory for that host in the inventory")
+    }
+    let binDirectory: String
+    if let given = settings.binDirectory {
+      binDirectory = given
+    } else {
+      let found = try await remote.run(
+        .shell(
+          """
+          for d in "$(cat "$1/PG_VERSION" 2>/dev/null)"; do v=$d; done
+          for d in "/usr/lib/postgresql/$v/bin" "/usr/pgsql-$v/bin" "$(pg_config --bindir 2>/dev/null)"; do
+            if [ -x "$d/pg_ctl" ]; then printf '%s' "$d"; exit 0; fi
+          done
+          exit 1
+          """, arguments: [dataDirectory], user: settings.osUser, deadline: .seconds(30)
+        ).asking)
+      guard let programs = found.succeeded ? found.text : known?.programs else {
+        throw ConvoyError(
+          "host.no-postgres-programs", "pg_ctl was not found on host \(host.name)", at: .host(host.name),
+          hint: "set postgres.bin_directory for that host in the inventory")
+      }
+      binDirectory = programs
+    }
+    return ServerControl(
+      host: host, remote: remote, dataDirectory: dataDirectory, binDirectory: binDirectory, configFile: configFile)
+  }
+
+  package func program(_ name: String) -> String { binDirectory + "/" + name }
+
+  package func shell(
+    _ script: String, _ arguments: [String] = [], environment: [String: String] = [:], deadline: Duration = .seconds(60)
+  ) -> RemoteCommand {
+    .shell(script, arguments: arguments, environment: environment, user: user, deadline: deadline)
+  }
+
+  @discardableResult
+  package func check(_ script: String, _ arguments: [String] = [], label: String, deadline: Duration = .seconds(60))
+    async throws
+    -> String
+  {
+    try await remote.runChecked(command(script, arguments, label: label, deadline: deadline)).text
+  }
+
+  package func command(
+    _ script: String, _ arguments: [String] = [], label: String, deadline: Duration = .seconds(60)
+  ) -> RemoteCommand {
+    var command = shell(script, arguments, deadline: deadline)
+    command.label = label
+    return command
+  }
+
+  /// As `check`, for what only asks.
+  package func ask(_ script: String, _ arguments: [String] = [], label: String) async throws -> String {
+    try await remote.runChecked(command(script, arguments, label: label).asking).text
+  }
+
+  package func exists(_ path: String) async throws -> Bool {
+    try await remote.run(shell("[ -e \"$1\" ]", [path]).asking).succeeded
+  }
+
+  /// Whether a postmaster runs on the directory.
+  package func isRunning(_ directory: String? = nil) async throws -> Bool {
+    let result = try await remote.run(
+      RemoteCommand(
+        [program("pg_ctl"), "status", "-D", directory ?? dataDirectory], user: user, deadline: .seconds(30)
+      ).asking)
+    return result.exitStatus == 0
+  }
+
+  /// What stops the server: `pg_ctl`, or the manager that runs it, which would start it again behind `pg_ctl`.
+  package func stopCommand(within limit: Duration = .seconds(120)) -> RemoteCommand {
+    if let unit { return unit.stopCommand }
+    return RemoteCommand(
+      [program("pg_ctl"), "stop", "-D", dataDirectory, "-m", "fast", "-w", "-t", String(limit.components.seconds)],
+      user: user, deadline: limit + .seconds(15))
+  }
+
+  package func startCommand(within limit: Duration = .seconds(120)) -> RemoteCommand {
+    if let unit { return unit.startCommand }
+    var words = [program("pg_ctl"), "start", "-D", dataDirectory, "-l", startLog]
+    words += ["-w", "-t", String(limit.components.seconds)]
+    if let configFile { words += ["-o", "-c config_file=" + shellQuoted(configFile)] }
+    return shell("\"$@\" >/dev/null 2>&1 </dev/null", words, deadline: limit + .seconds(15))
+  }
+
+  private var startLog: String { host.postgres.logFile ?? dataDirectory + ".pgconvoy-start.log" }
+
+  /// The manager that runs the server, where the inventory names one.
+  private var unit: ServiceControl? {
+    host.postgres.service.map { ServiceControl(service: $0, host: host, remote: remote) }
+  }
+
+  /// A clean stop. Nothing to do when it does not run.
+  package func stop(within limit: Duration = .seconds(120)) async throws {
+    guard try await isRunning() else { return }
+    try await remote.runChecked(stopCommand(within: limit))
+    guard unit != nil else { return }
+    try await waitUntil(
+      within: limit,
+      orThrow: {
+        ConvoyError(
+          "host.postgres-not-stopped", "PostgreSQL on \(dataDirectory) still runs after its manager stopped it",
+          at: .host(host.name), hint: "is postgres.service of that host the one that runs it?")
+      }
+    ) { try await !isRunning() }
+  }
+
+  /// Starts the server and waits until it takes connections.
+  package func start(within limit: Duration = .seconds(120)) async throws {
+    if try await isRunning() { return }
+    let result = try await remote.run(startCommand(within: limit))
+    if result.succeeded, unit == nil { return }
+    if result.succeeded, try await isReady(within: limit) { return }
+    let tail = try await remote.run(shell("tail -n 5 -- \"$1\"", [startLog]).asking).text
+    throw ConvoyError(
+      "host.postgres-start-failed", "PostgreSQL on \(dataDirectory) did not start", at: .host(host.name),
+      hint: unit == nil ? "look at \(startLog) on that host" : "look at the log of its service on that host",
+      cause: tail.isEmpty ? result.errorText : tail)
+  }
+
+  /// Whether a server that a manager has started takes connections: the last line of postmaster.pid says so.
+  private func isReady(within limit: Duration) async throws -> Bool {
+    let deadline = ContinuousClock.now + limit
+    while ContinuousClock.now < deadline {
+      let status = try await remote.run(shell("sed -n 8p -- \"$1\"", [dataDirectory + "/postmaster.pid"]).asking)
+      if status.text.hasPrefix("ready") || status.text.hasPrefix("standby") { return true }
+      try await Task.sleep(for: .milliseconds(200))
+    }
+    return false
+  }
+
+  /// Settings as the configuration files have them, whether the server runs or not; all in one round trip.
+  package func configuredValues(_ names: [String], directory: String? = nil) async throws -> [String: String] {
+    let script = """
+      postgres=$1; directory=$2; config=$3
+      shift 3
+      for name in "$@"; do
+        if [ -n "$config" ]; then
+          value=$("$postgres" -D "$directory" -C "$name" -c "config_file=$config") || exit 1
+        else
+          value=$("$postgres" -D "$directory" -C "$name") || exit 1
+        fi
+        printf '%s\\n' "$value"
+      done
+      """
+    let text = try await ask(
+      script, [program("postgres"), directory ?? dataDirectory, configFile ?? ""] + names,
+      label: "reading the configuration")
+    // `text` has lost its last newlines, and with them values that are empty.
+    var values = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+    while values.count < names.count { values.append("") }
+    return Dictionary(zip(names, values), uniquingKeysWith: { first, _ in first })
+  }
+
+  package func download(_ path: String) async throws -> String {
+    String(decoding: try await remote.download(path, as: user).content, as: UTF8.self)
+  }
+
+  package func upload(_ text: String, to path: String, mode: UInt16 = 0o600) async throws {
+    try await remote.upload(Array(text.utf8), to: path, mode: mode, owner: nil, as: user)
+  }
+}
+
+/// What a server that does not run cannot be asked.
+package struct ServerDirectories: Codable, Sendable, Equatable {
+  package var data: String
+  package var programs: String
+  package var configFile: String?
+
+  package init(data: String, programs: String, configFile: String? = nil) {
+    self.data = data
+    self.programs = programs
+    self.configFile = configFile
+  }
+}

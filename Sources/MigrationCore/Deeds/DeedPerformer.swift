@@ -1,0 +1,218 @@
+import FoundationEssentials
+import HostAdmin
+import Inventory
+import Journal
+import Playbook
+import PostgresClient
+import RemoteHost
+import ReplicationModel
+
+/// Carries deeds out, one after the other, and writes each into the journal.
+package struct DeedPerformer: Sendable {
+  let context: MigrationContext
+  let step: String
+  var isUndo = false
+  package let found = Findings()
+
+  package init(_ context: MigrationContext, step: String, isUndo: Bool = false) {
+    self.context = context
+    self.step = step
+    self.isUndo = isUndo
+  }
+
+  /// Stops at the first that fails; what was done before it stays done.
+  package func perform(_ deeds: [Deed]) async throws {
+    for deed in deeds {
+      try Task.checkCancellation()
+      try await perform(deed)
+    }
+  }
+
+  private func perform(_ deed: Deed) async throws {
+    switch deed {
+    case .say(let text): context.progress(text)
+    case .note: break
+    case .aside(let aside): try await aside.body(found)
+    case .together(let lists, let limit):
+      _ = try await mapConcurrently(lists, limit: limit) { try await perform($0) }
+    case .database(let name, let deeds):
+      let began = ContinuousClock.now
+      try await perform(deeds)
+      found.note(database: name, began.duration(to: .now))
+    case .watching(let watch, let deeds):
+      let watcher = Task { try await watch.body() }
+      defer { watcher.cancel() }
+      try await perform(deeds)
+    case .later(let later): try await perform(later.make(found))
+    case .holdingOn(let what, let deeds):
+      try await context.holdingOn(what) { try await perform(deeds.make(found)) }
+    case .command(let side, let command):
+      try await recorded(deed) {
+        if let side {
+          try await context.remote(side).runChecked(command)
+        } else {
+          try await LocalHost().runChecked(command)
+        }
+      }
+    case .statement(let statement): try await recorded(deed) { try await perform(statement) }
+    case .file(let file): try await recorded(deed) { try await perform(file) }
+    case .server(let side, let verb):
+      try await recorded(deed) {
+        await context.closeSessions(side)
+        let server = try await context.server(side)
+        if verb == .start { try await server.start() } else { try await server.stop() }
+      }
+    case .service(let side, let name, let verb):
+      try await recorded(deed) { try await perform(verb, ofService: name, side) }
+    case .transfer(let rows): try await recorded(deed) { try await rows.body(found) }
+    case .procedure(let procedure): try await recorded(deed) { try await procedure.body(found) }
+    }
+  }
+
+  // MARK: the kinds
+
+  private func perform(_ verb: Deed.ServerVerb, ofService name: String, _ side: Side) async throws {
+    if verb == .start {
+      _ = try await context.startService(name, side)
+      return
+    }
+    for control in try await context.serviceControls(side) where control.service.name == name {
+      try await control.stop()
+    }
+  }
+
+  private func perform(_ file: FileDeed) async throws {
+    let server = try await context.server(file.side)
+    switch file.change {
+    case .whole(let text): try await server.upload(try await text.make(), to: file.path)
+    case .edit(_, let edit):
+      let old = try await server.download(file.path)
+      let new = try edit(old)
+      if new != old { try await server.remote.replace(file.path, with: Array(new.utf8), as: server.user) }
+    }
+  }
+
+  private func perform(_ statement: StatementDeed) async throws {
+    do {
+      switch statement.session {
+      case .kept:
+        guard let database = statement.database else {
+          return try await run(statement, context.session(statement.side))
+        }
+        try await context.withSession(statement.side, database: database) { try await run(statement, $0) }
+      case .own(let settings):
+        try await context.withNewSession(statement.side, database: statement.database) { session in
+          for (name, value) in settings.sorted(by: { $0.key < $1.key }) {
+            try await session.query("SELECT pg_catalog.set_config($1, $2, false)", [name, value])
+          }
+          try await run(statement, session)
+        }
+      }
+    } catch let error as PostgresError {
+      if let explain = statement.explain { throw try await explain(error) }
+      throw error.convoyError(at: place(statement))
+    }
+  }
+
+  private func place(_ statement: StatementDeed) -> ConvoyError.Place {
+    guard let database = statement.database else { return context.place(step, statement.side) }
+    return context.place(ofDatabase: database)
+  }
+
+  private func run(_ statement: StatementDeed, _ session: PostgresSession) async throws {
+    guard let patience = statement.patience else { return try await once(statement, session) }
+    try await waitUntil(
+      within: .seconds(30), interval: .milliseconds(50),
+      orThrow: {
+        ConvoyError(
+          patience.code, "\(patience.name) is still in use", at: .host(context.host(statement.side).name),
+          hint: patience.hint)
+      }
+    ) {
+      do {
+        try await once(statement, session)
+        return true
+      } catch let error as PostgresError where error.sqlState == .objectInUse {
+        if patience.cutsOff { try await session.query(Self.cuttingOff, [patience.name]) }
+        return false
+      }
+    }
+  }
+
+  private static let cuttingOff = """
+    SELECT pg_catalog.pg_terminate_backend(active_pid) FROM pg_catalog.pg_replication_slots
+     WHERE slot_name = $1 AND active
+    """
+
+  private func once(_ statement: StatementDeed, _ session: PostgresSession) async throws {
+    do {
+      let result =
+        statement.values.isEmpty && statement.finds == nil
+        ? try await session.script(statement.text, within: statement.limit)
+        : try await session.query(statement.text, statement.values.map(found.text), within: statement.limit)
+      if let key = statement.finds { found[key] = result.first }
+    } catch let error as PostgresError where error.sqlState.map(statement.fine.contains) == true {}
+  }
+
+  // MARK: the journal
+
+  /// Written down before it begins and when it is over. A journal that cannot be written does not stop a deed half-way.
+  private func recorded(_ deed: Deed, _ body: () async throws -> Void) async throws {
+    let rows = await begin(try await announcement(deed))
+    do {
+      try await body()
+      await end(rows, .done, nil)
+    } catch {
+      await end(rows, error is CancellationError ? .interrupted : .failed, "\(error)")
+      throw error
+    }
+  }
+
+  /// As a person was told it, or would have been.
+  private func announcement(_ deed: Deed) async throws -> [PlannedAction] {
+    // What changes in a file was shown; that it did is enough to know here.
+    if case .file(let file) = deed {
+      return [PlannedAction(host: context.host(file.side).name, .file(old: nil, new: nil), file.path)]
+    }
+    return try await DeedAnnouncer(context).announce(deed, found)
+  }
+
+  private func begin(_ actions: [PlannedAction]) async -> [DeedID] {
+    let rows = actions.map { action in
+      DeedRow(
+        run: context.environment.run, migration: context.migrationName, step: step, isUndo: isUndo, host: action.host,
+        kind: action.kind.word, text: action.recorded)
+    }
+    return
+      (try? await context.journal.perform { file throws(ConvoyError) in
+        var ids: [DeedID] = []
+        for row in rows { ids.append(try file.recordDeed(row)) }
+        return ids
+      }) ?? []
+  }
+
+  private func end(_ rows: [DeedID], _ outcome: DeedOutcome, _ error: String?) async {
+    try? await context.journal.perform { file throws(ConvoyError) in
+      for row in rows { try file.endDeed(row, outcome: outcome, error: error) }
+    }
+  }
+}
+
+extension PlannedAction.Kind {
+  /// What the journal calls it.
+  fileprivate var word: String {
+    switch self {
+    case .command: "command"
+    case .sql: "sql"
+    case .file: "file"
+    case .wait: "wait"
+    case .note: "note"
+    }
+  }
+}
+
+extension PlannedAction {
+  fileprivate var recorded: String {
+    if case .sql(let database) = kind { "\(database): \(text)" } else { text }
+  }
+}

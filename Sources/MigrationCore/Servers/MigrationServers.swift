@@ -1,0 +1,31 @@
+package import HostAdmin
+package import Inventory
+
+extension MigrationContext {
+  /// How to start, stop and find the host's PostgreSQL.
+  package func server(_ side: Side) async throws -> ServerControl {
+    let remote = try await remote(side)
+    if var known = controls[side] {
+      known.remote = remote
+      return known
+    }
+    // A run that was killed may have left either side down, or the target's data directory halfway through a swap.
+    let key = side == .target ? FactKey.targetDirectories : FactKey.sourceRestart
+    let made = try await ServerControl.find(
+      host: migration.host(side), remote: remote, known: try await fact(key, as: ServerDirectories.self)
+    ) { try await self.session(side) }
+    controls[side] = made
+    return made
+  }
+
+  /// The `postgresql.auto.conf` that lifts the target's quarantine; nil when it is not quarantined.
+  package func settingsToOpenTarget() async throws -> String? {
+    if let known = settingsToOpen { return known }
+    let made = try await Quarantine.settingsToOpen(self, server(.target))
+    settingsToOpen = .some(made)
+    return made
+  }
+
+  /// The quarantine has been lifted.
+  package func forgetSettingsToOpenTarget() { settingsToOpen = nil }
+}

@@ -1,0 +1,1 @@
+package let dropSlotSQL = "SELECT pg_catalog.pg_drop_replication_slot($1)"

@@ -1,8 +1,0 @@
-import Glibc
-
-/// The wall clock, for moments that must survive in the journal.
-func millisecondsSince1970() -> UInt64 {
-  var time = timespec()
-  clock_gettime(CLOCK_REALTIME, &time)
-  return UInt64(time.tv_sec) * 1000 + UInt64(time.tv_nsec) / 1_000_000
-}

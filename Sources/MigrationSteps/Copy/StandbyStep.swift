@@ -1,0 +1,318 @@
+import HostAdmin
+import Inventory
+import Journal
+import MigrationCore
+import Playbook
+import PostgresClient
+import RemoteHost
+import ReplicationModel
+
+/// `start_standby`: the copy takes the place of the target's data directory, quarantined, and follows the source.
+///
+/// The target's own configuration and certificates are kept, wherever they are; its old data directory is moved
+/// aside. When the copy does not start, everything is put back and the old server is started again where it ran. With
+/// `old_data: replace` the old data directory is removed once the copy has caught up.
+struct StandbyStep: DeedStep {
+  var name: String { "start_standby" }
+
+  private let replayed = Found<UInt64>("start_standby.replayed", placeholder: "")
+
+  func destruction(_ context: MigrationContext) async throws -> String? {
+    context.migration.oldData == .replace
+      ? "removes the target's old data directory as soon as the copy runs in its place" : nil
+  }
+
+  func isDone(_ context: MigrationContext) async throws -> Bool {
+    let state = try await context.state()
+    guard ![.none, .prepared, .copying].contains(state) else { return false }
+    if state != .standby { return true }
+    // Once L is fixed the copy must not follow the source without an end: it would go beyond. hand_off starts it.
+    let handOff = try await context.record()?.handOff
+    if handOff?.handOffLSN != nil { return true }
+    let target = try await context.server(.target)
+    if context.migration.oldData == .replace, let names = handOff?.names,
+      try await target.exists(target.oldDirectory(names))
+    {
+      return false
+    }
+    return try await target.isRunning()
+  }
+
+  func begin(_ context: MigrationContext) async throws {
+    guard try await context.state() != .standby else { return }
+    let target = try await context.server(.target)
+    let names = try await context.handOff().names
+    if try await target.exists(target.copyDirectory + "/PG_VERSION") { return }
+    // Or on its way into the target's place.
+    if try await target.exists(target.oldDirectory(names)) { return }
+    throw ConvoyError(
+      "migration.copy-missing", "the copy at \(target.copyDirectory) is gone",
+      at: context.place("start_standby", .target), hint: "run the playbook again with --start-at base_backup")
+  }
+
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    let target = try await context.server(.target)
+    let names = try await context.plannedNames()
+    let isInPlace = try await context.state() == .standby
+    var deeds = isInPlace ? [] : try await installing(context, target, names)
+    deeds += [
+      .server(.target, .start),
+      .aside { _ in try await context.setState(.standby) },
+      .wait(.target, "until it has replayed what the source has now") { found in
+        found[replayed] = try await catchUp(context)
+      },
+    ]
+    if context.migration.oldData == .replace {
+      deeds += [
+        .say("removing the old data directory"),
+        .command(
+          .target, OldCluster(context: context, target: target).removal(of: target.oldDirectory(names))),
+      ]
+    }
+    return deeds
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    StepResult(
+      changed: true,
+      "the standby has caught up" + (context.migration.oldData == .replace ? ", the old data is removed" : ""),
+      figures: [.init("of WAL replayed", found[replayed] ?? 0, .bytes)])
+  }
+
+  /// A copy that has run in its place stays there, and stays closed, where there is no old data to come back, or where it
+  /// only has not caught up. A play that is interrupted puts it back as well.
+  func fail(_ context: MigrationContext, _ error: any Error) async -> any Error {
+    do {
+      let target = try await context.server(.target)
+      let names = try await context.handOff().names
+      let oldData = OldCluster(context: context, target: target)
+      let isInPlace = try await context.state() == .standby
+      if !isInPlace {
+        try await DeedPerformer(context, step: name, isUndo: true)
+          .perform(puttingBack(context, target, names))
+      } else if try await !target.isRunning(), try await !oldData.isRemoved(names) {
+        try await DeedPerformer(context, step: name, isUndo: true)
+          .perform(puttingBack(context, target, names))
+      }
+      return await oldData.explained(error)
+    } catch let second {
+      context.progress("the target is not as it was: \(second)")
+      return error
+    }
+  }
+
+  func undoing(_ context: MigrationContext) async throws -> Undoing? {
+    // From the hand-off on the copy is a server of its own, with slots that wait for it.
+    guard [.none, .prepared, .copying, .standby].contains(try await context.state()) else { return nil }
+    let target = try await context.server(.target)
+    let names = try await context.handOff().names
+    if try await context.state() == .standby, try await OldCluster(context: context, target: target).isRemoved(names) {
+      context.progress("the copy stays: the target's old data is removed")
+      return nil
+    }
+    return Undoing("put the old data directory back", try await puttingBack(context, target, names))
+  }
+
+  // MARK: the swap
+
+  /// Everything that puts the copy in the target's place, in order, as far as it is not done yet.
+  private func installing(
+    _ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames
+  ) async throws -> [Deed] {
+    var deeds: [Deed] = []
+    let old = target.oldDirectory(names)
+    let isAside = try await target.exists(old)
+    let isCopied = try await target.exists(target.copyDirectory)
+    if !isAside {
+      deeds += try await preparation(context, target, names)
+      // Before there is a copy, the base backup may still have to make room, and stops it for that.
+      let makesRoom = isCopied ? false : try await !OldCluster(context: context, target: target).makingRoom().isEmpty
+      if try await target.isRunning(), !makesRoom {
+        deeds += [.say("stopping the target's old server"), .server(.target, .stop)]
+      }
+      deeds += [
+        .aside { _ in try await context.setFact(FactKey.oldDataDirectory, old) },
+        // The first rename is the point where the old server no longer starts by itself; both undo each other.
+        .command(
+          .target,
+          target.command(
+            "if [ -e \"$1\" ]; then mv -T -- \"$1\" \"$2\"; else mkdir -m 700 -- \"$2\"; fi",
+            [target.dataDirectory, old], label: "moving the old data directory aside")),
+      ]
+    }
+    if isCopied || !isAside {
+      deeds.append(
+        .command(
+          .target,
+          target.command(
+            "mv -T -- \"$1\" \"$2\"", [target.copyDirectory, target.dataDirectory],
+            label: "moving the copy into place")))
+    }
+    return deeds
+  }
+
+  /// What is done to the copy while the old server still runs.
+  private func preparation(
+    _ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames
+  ) async throws -> [Deed] {
+    let copy = target.copyDirectory
+    let files = try await ConfigurationFiles.find(target)
+    let kept = try await keptSettings(context, target, hasCluster: files != nil)
+    let quarantine = try await Quarantine.assemble(
+      context, target, kept: kept, configuredIn: files == nil ? nil : target.dataDirectory)
+    let configuration = quarantine.configuration(for: .standby(context.upstream(target, names)))
+    var deeds: [Deed] = (files?.inside ?? []).flatMap { file -> [Deed] in
+      [
+        .say("keeping \(file)"),
+        .command(
+          .target,
+          target.command(
+            "rm -rf -- \"$1\" && mkdir -p -- \"$(dirname -- \"$1\")\" && cp -a -- \"$2\" \"$1\"",
+            ["\(copy)/\(file)", "\(target.dataDirectory)/\(file)"],
+            label: "keeping \(file)")),
+      ]
+    }
+    deeds += [
+      .write(
+        .target, "\(copy)/\(ServerControl.keptSettings)",
+        FileText(kept.rendered(comment: "The target's own settings, kept by pgconvoy."))),
+      // The source's own entries are out of the way before anything reads them.
+      .write(
+        .target, copy + "/postgresql.auto.conf", FileText(configuration.rendered(comment: Quarantine.comment))),
+      .command(
+        .target,
+        target.command(
+          "rm -f -- \"$1\" && : > \"$2\"", [copy + "/recovery.signal", copy + "/standby.signal"],
+          label: "writing standby.signal")),
+    ]
+    let role = context.migration.target.postgres.user
+    let note = Quarantine.note(context)
+    let (path, text) = try await authentication(context, target, files)
+    return deeds + [
+      .edit(.target, path, known: text) { try HostBasedAuthentication($0).fenced(for: role, note: note).text }
+    ]
+  }
+
+  /// The target's own `postgresql.auto.conf`, with what the quarantine must know of the rest.
+  private func keptSettings(
+    _ context: MigrationContext, _ target: ServerControl, hasCluster: Bool
+  ) async throws -> ConfigurationText {
+    let libraries = "shared_preload_libraries"
+    guard hasCluster else {
+      // No cluster of its own: the source's configuration came along, and must not claim the source's address.
+      let settings = context.migration.target.postgres
+      var own = ConfigurationText()
+      own.set("port", String(settings.port))
+      own.set("listen_addresses", settings.address.hasPrefix("/") ? "" : settings.address)
+      own.set("external_pid_file", "")
+      let session = try await context.session(.source)
+      own.set(Quarantine.keptPreload, try await session.query("SHOW shared_preload_libraries").first ?? "")
+      return own
+    }
+    // A copy of an earlier attempt holds the settings that it had kept; its postgresql.auto.conf is the quarantine's.
+    for name in [ServerControl.keptSettings, "postgresql.auto.conf"] {
+      let path = "\(target.dataDirectory)/\(name)"
+      guard try await target.exists(path) else { continue }
+      var kept = ConfigurationText(parsing: try await target.download(path))
+      if kept[Quarantine.keptPreload] == nil {
+        let configured = try await target.configuredValues([libraries])
+        kept.set(Quarantine.keptPreload, kept[libraries] ?? configured[libraries] ?? "")
+      }
+      return kept
+    }
+    let configured = try await target.configuredValues([libraries])
+    return ConfigurationText(settings: [.init(name: Quarantine.keptPreload, value: configured[libraries] ?? "")])
+  }
+
+  /// The pg_hba.conf that the copy will have: where it lies, and its text.
+  private func authentication(
+    _ context: MigrationContext, _ target: ServerControl, _ files: ConfigurationFiles?
+  ) async throws -> (path: String, text: String) {
+    if let files {
+      if files.hba.hasPrefix("/") { return (files.hba, try await target.download(files.hba)) }
+      return (
+        "\(target.copyDirectory)/\(files.hba)", try await target.download("\(target.dataDirectory)/\(files.hba)")
+      )
+    }
+    let path = target.copyDirectory + "/pg_hba.conf"
+    if try await target.exists(path) { return (path, try await target.download(path)) }
+    let theirs = try await context.session(.source).query("SHOW hba_file").first ?? "pg_hba.conf"
+    return (path, try await context.server(.source).download(theirs))
+  }
+
+  private static func swapBack(_ target: ServerControl, _ old: String) -> RemoteCommand {
+    target.command(
+      """
+      if [ -e "$1" ]; then mv -T -- "$1" "$2"; fi
+      if rmdir -- "$3" 2>/dev/null; then :; else mv -T -- "$3" "$1"; fi
+      """, [target.dataDirectory, target.copyDirectory, old], label: "putting the old data directory back")
+  }
+
+  /// Puts the old data directory into its place again. Safe to repeat: killed anywhere in it, the next one goes on.
+  func puttingBack(
+    _ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames
+  ) async throws -> [Deed] {
+    let old = target.oldDirectory(names)
+    let oldData = OldCluster(context: context, target: target)
+    var deeds: [Deed] = []
+    if try await target.exists(old) {
+      deeds.append(.say("putting the old data directory back"))
+      if try await target.isRunning() { deeds.append(.server(.target, .stop)) }
+      deeds += [
+        .aside { _ in try await context.setState(.copying) },
+        .command(.target, Self.swapBack(target, old)),
+      ]
+    }
+    // Of the old data, or of the copy that has run in its place: which one lies there is known by now.
+    deeds += try await liftingOutsideFence(target)
+    if try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false {
+      let isComingBack = try await oldData.isWhole(old)
+      deeds.append(
+        .later(announced: { isComingBack ? [.server(.target, .start)] : [] }) { _ in
+          try await oldData.isWhole(target.dataDirectory) ? [.server(.target, .start)] : []
+        })
+    }
+    return deeds
+  }
+
+  /// A pg_hba.conf outside the data directory is fenced before the directories are swapped, and is the old server's too.
+  func liftingOutsideFence(_ target: ServerControl) async throws -> [Deed] {
+    guard let files = try await ConfigurationFiles.find(target), files.hba.hasPrefix("/"),
+      try await HBAFile(server: target, path: files.hba).read().isFenced
+    else { return [] }
+    return [.edit(.target, files.hba) { HostBasedAuthentication($0).unfenced.text }]
+  }
+
+  /// Waits until the standby has what the source had when this was called.
+  private func catchUp(_ context: MigrationContext) async throws -> UInt64 {
+    let source = try await context.session(.source)
+    let standby = try await context.session(.target)
+    let goal = LSN(try await source.query("SELECT pg_catalog.pg_current_wal_lsn()").first ?? "") ?? .invalid
+    let last = LastValue()
+    var first: LSN?
+    var position = LSN.invalid
+    try await waitUntil(
+      within: .seconds(24 * 3600),
+      orThrow: {
+        ConvoyError(
+          "standby.not-caught-up", "the standby has not caught up within a day",
+          at: context.place("start_standby", .target))
+      }
+    ) {
+      let row = try await standby.query(
+        """
+        SELECT coalesce(pg_catalog.pg_last_wal_replay_lsn(), '0/0'),
+               EXISTS (SELECT FROM pg_catalog.pg_stat_wal_receiver)
+        """
+      ).rows[0]
+      position = LSN(row.string(0)) ?? .invalid
+      first = first ?? position
+      if position >= goal { return true }
+      if last.replace(with: Int(goal.bytes(since: position) >> 24)) {
+        context.progress("standby is \(goal.bytes(since: position)) bytes behind")
+      }
+      return false
+    }
+    return position.bytes(since: first ?? position)
+  }
+}

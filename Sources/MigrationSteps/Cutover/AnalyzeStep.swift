@@ -1,0 +1,55 @@
+import HostAdmin
+import Inventory
+import Journal
+import MigrationCore
+import Playbook
+import PostgresClient
+import ReplicationModel
+
+/// `analyze`: fresh statistics for the tables that the stream has changed much, on the side that is about to be opened.
+/// They came with the copy, and are as old as it is. Done before anybody is held up.
+struct AnalyzeStep: DeedStep {
+  var direction = StreamDirection.forward
+
+  var name: String { "analyze" }
+
+  /// Tables of which a tenth has changed since their last ANALYZE, by the server's own counts, as autovacuum does.
+  static let stale = """
+    SELECT schemaname, relname FROM pg_catalog.pg_stat_user_tables
+     WHERE n_mod_since_analyze > 50 + 0.1 * n_live_tup AND schemaname !~ '^pg_temp'
+     ORDER BY n_mod_since_analyze DESC
+    """
+
+  static func statement(_ name: RelationName) -> String { "ANALYZE (SKIP_LOCKED) \(name.quoted)" }
+
+  private let analyzed = Found<Int>("analyze.tables", placeholder: "")
+
+  init(direction: StreamDirection = .forward) { self.direction = direction }
+
+  func isDone(_ context: MigrationContext) async throws -> Bool {
+    if try await context.isHeldUp(direction) { return true }
+    return try await context.isOver(direction)
+  }
+
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    let (record, _) = try await context.travelling(direction)
+    let lists = try await mapConcurrently(record.databases.map(\.name), limit: databasesAtATime) { name in
+      try await context.withPair(of: name, direction) { _, target in
+        try await Self.tables(target).map { Deed.sql(direction.to, database: name, Self.statement($0)) }
+      }
+    }
+    let count = lists.reduce(0) { $0 + $1.count }
+    return [.together(lists, atMost: 2), .aside { found in found[analyzed] = count }]
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    let count = found[analyzed] ?? 0
+    return StepResult(
+      changed: count > 0, count == 0 ? "no table has changed much" : "statistics are fresh",
+      figures: [.init("tables", UInt64(count))])
+  }
+
+  private static func tables(_ session: PostgresSession) async throws -> [RelationName] {
+    try await session.query(stale).rows.map { RelationName(schema: $0.string(0), name: $0.string(1)) }
+  }
+}

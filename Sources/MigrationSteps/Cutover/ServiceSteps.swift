@@ -1,0 +1,229 @@
+import HostAdmin
+import Inventory
+import Journal
+import MigrationCore
+import Playbook
+import ReplicationModel
+
+/// `stop_services`: in the inventory's order; the journal keeps which of them were running.
+struct StopServicesStep: DeedStep {
+  let side: Side
+
+  var name: String { "stop_services" }
+  var sides: [Side] { [side] }
+
+  private let stopped = Found<[String]>("stop_services.stopped", placeholder: "")
+
+  init(side: Side) { self.side = side }
+
+  func isDone(_ context: MigrationContext) async throws -> Bool {
+    if try await context.isOver(StreamDirection(closing: side)) { return true }
+    for control in try await context.serviceControls(side) where try await control.isRunning() { return false }
+    return true
+  }
+
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    let controls = try await context.serviceControls(side)
+    let isServing = try await isServing(context)
+    let states = try await mapConcurrently(controls, limit: 8) { try await $0.isRunning() }
+    var deeds: [Deed] = []
+    if isServing {
+      deeds += try await HeadStart(context: context, direction: StreamDirection(closing: side)).deeds()
+      deeds.append(.aside { _ in try await context.setFact(FactKey.downtimeBegan, millisecondsSince1970()) })
+    }
+    for (control, isRunning) in zip(controls, states) {
+      // What was down on a side that does not serve says nothing of whether it is wanted once that side does.
+      if !isRunning, !isServing { continue }
+      let service = control.service.name
+      deeds.append(.aside { _ in try await noteStopping(context, control, wasRunning: isRunning) })
+      if isRunning { deeds += [.say("stopping \(service)"), .service(side, service, .stop)] }
+      deeds.append(.aside { _ in try await noteStopped(context, control) })
+    }
+    let running = zip(controls, states).filter(\.1).map(\.0.service.name)
+    return deeds + [
+      .aside { found in
+        found[stopped] = running
+        _ = try await mapConcurrently(controls, limit: 8) { try await $0.checkIsStopped() }
+      }
+    ]
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    let stopped = found[stopped] ?? []
+    return StepResult(
+      changed: !stopped.isEmpty, stopped.isEmpty ? "none was running" : "stopped " + stopped.joined(separator: ", "))
+  }
+
+  func fail(_ context: MigrationContext, _ error: any Error) async -> any Error {
+    await context.takeBack(.headStart(StreamDirection(closing: side)))
+    return error
+  }
+
+  private func isServing(_ context: MigrationContext) async throws -> Bool {
+    try await (context.record()?.direction.from ?? .source) == side
+  }
+
+  private func noteStopping(_ context: MigrationContext, _ control: ServiceControl, wasRunning: Bool) async throws {
+    let (name, host, service) = (context.migrationName, control.host.name, control.service)
+    try await context.journal.perform { file throws(ConvoyError) in
+      try file.serviceStopping(
+        migration: name, host: host, name: service.name, manager: service.manager.rawValue, wasRunning: wasRunning)
+    }
+  }
+
+  private func noteStopped(_ context: MigrationContext, _ control: ServiceControl) async throws {
+    let (name, host, service) = (context.migrationName, control.host.name, control.service)
+    try await context.journal.perform { file throws(ConvoyError) in
+      try file.serviceStopped(migration: name, host: host, name: service.name, manager: service.manager.rawValue)
+    }
+  }
+
+  /// Starts again what was running, the last one stopped first.
+  func undoing(_ context: MigrationContext) async throws -> Undoing? {
+    let host = context.migration.host(side).name
+    let name = context.migrationName
+    let records = try await context.journal.perform { file throws(ConvoyError) in
+      try file.servicesToStart(migration: name, host: host)
+    }
+    var deeds: [Deed] = []
+    for record in records {
+      guard context.migration.services(on: side).contains(where: { $0.name == record.name }) else {
+        throw ConvoyError(
+          "service.unknown", "service \(record.name), which was stopped, is not in the inventory any more",
+          at: .host(host), hint: "put it back, or start it by hand and mark it: it was running")
+      }
+      deeds += [
+        .service(side, record.name, .start),
+        .aside { _ in
+          try await context.journal.perform { file throws(ConvoyError) in
+            try file.serviceStarted(migration: name, host: host, name: record.name, manager: record.manager)
+          }
+        },
+      ]
+    }
+    if try await isServing(context) {
+      deeds.append(.aside { _ in try await context.removeFact(FactKey.downtimeBegan) })
+    }
+    return Undoing(
+      records.isEmpty ? nil : "started " + records.map(\.name).joined(separator: ", ") + " again", deeds)
+  }
+}
+
+/// `start_services`: those that were running, on this side or the other one, when they were stopped last. In the reverse
+/// of the order in which they stop.
+struct StartServicesStep: DeedStep {
+  let side: ServingSide
+
+  var name: String { "start_services" }
+
+  var sides: [Side] { Side(rawValue: side.rawValue).map { [$0] } ?? Side.allCases }
+
+  /// What this step started may be serving already.
+  var isUndoneAfterItsOwnFailure: Bool { false }
+
+  /// Whether the side was opened by taking over from the other one.
+  private func hasTakenOver(_ side: Side, _ context: MigrationContext) async throws -> Bool {
+    try await context.isOver(StreamDirection(closing: side).opposite)
+  }
+
+  private func records(_ context: MigrationContext, _ side: Side) async throws -> [ServiceRecord] {
+    let name = context.migrationName
+    let host = context.host(side).name
+    return try await context.journal.perform { file throws(ConvoyError) in
+      try file.stoppedServices(migration: name, host: host)
+    }
+  }
+
+  /// What decides which services are wanted: what ran on the side when it was closed, and on the other side where this
+  /// one takes over from it.
+  private func deciding(_ context: MigrationContext, _ side: Side) async throws -> [ServiceRecord] {
+    var found = try await records(context, side)
+    var takesOver = side == .target
+    if !takesOver { takesOver = try await hasTakenOver(side, context) }
+    // Behind a cutover it is a rollback that asks, before it has begun.
+    if !takesOver { takesOver = try await hasTakenOver(side == .source ? .target : .source, context) }
+    if takesOver { found += try await records(context, side == .source ? .target : .source) }
+    return found
+  }
+
+  private func wanted(_ context: MigrationContext, _ side: Side) async throws -> [ServiceControl] {
+    let records = try await deciding(context, side)
+    return try await context.serviceControls(side).reversed().filter { control in
+      let latest = records.filter { $0.name == control.service.name }.max { $0.stopBegan < $1.stopBegan }
+      if let latest { return latest.wasRunning }
+      // A service of the target that the source does not have is started the first time in any case.
+      return side == .target && !control.service.on.contains(.source)
+    }
+  }
+
+  private let started = Found<[String]>("start_services.started", placeholder: "")
+
+  init(side: ServingSide) { self.side = side }
+
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    let side = try await side.resolved(context)
+    let name = context.migrationName
+    return [
+      .later(announced: { try await announced(context, side) }) { found in
+        if side == .source, try await hasTakenOver(.target, context) { return [] }
+        var down: [ServiceControl] = []
+        for control in try await wanted(context, side) where try await !control.isRunning() { down.append(control) }
+        found[started] = down.map(\.service.name)
+        return down.map { .service(side, $0.service.name, .start) } + [
+          .aside { _ in
+            // Closed as a whole: what did not run when it was stopped is not wanted either.
+            for record in try await records(context, side) {
+              try await context.journal.perform { file throws(ConvoyError) in
+                try file.serviceStarted(
+                  migration: name, host: record.host, name: record.name, manager: record.manager)
+              }
+            }
+            if try await !hasTakenOver(side, context) { try await context.removeFact(FactKey.downtimeBegan) }
+          }
+        ]
+      }
+    ]
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    guard let started = found[started] else {
+      return StepResult(changed: false, "nothing to start: the target has taken over")
+    }
+    return StepResult(
+      changed: !started.isEmpty, started.isEmpty ? "nothing to start" : "started " + started.joined(separator: ", "))
+  }
+
+  /// What will be started, by what runs and what is on record now.
+  private func announced(_ context: MigrationContext, _ side: Side) async throws -> [Deed] {
+    var deeds: [Deed] = []
+    let stopped = try await deciding(context, side)
+    for control in try await context.serviceControls(side).reversed() {
+      let isWanted =
+        if let latest = stopped.filter({ $0.name == control.service.name }).max(by: { $0.stopBegan < $1.stopBegan }) {
+          latest.wasRunning
+        } else {
+          // Nothing is on record before stop_services: what runs on the source now is what it will have stopped.
+          try await willHaveRun(control.service, context)
+        }
+      // On the source it is down by then, although it runs now.
+      let isDown = side == .source && stopped.isEmpty ? true : try await !control.isRunning()
+      if isWanted, isDown { deeds.append(.service(side, control.service.name, .start)) }
+    }
+    return deeds
+  }
+
+  private func willHaveRun(_ service: Service, _ context: MigrationContext) async throws -> Bool {
+    guard service.on.contains(.source) else { return side == .target }
+    let controls = try await context.serviceControls(.source)
+    return try await controls.first { $0.service.name == service.name }?.isRunning() ?? false
+  }
+
+  func isDone(_ context: MigrationContext) async throws -> Bool {
+    let side = try await side.resolved(context)
+    if side == .target, try await !hasTakenOver(.target, context) { return false }
+    return try await context.holdingOn("start_services") {
+      for control in try await wanted(context, side) where try await !control.isRunning() { return false }
+      return true
+    }
+  }
+}

@@ -1,0 +1,67 @@
+import FoundationEssentials
+import HostAdmin
+import Inventory
+import Journal
+import MigrationCore
+import Playbook
+import ReplicationModel
+import SyncService
+
+/// `start_sync`: the workers run in a process of their own, which outlives this one.
+struct StartSyncStep: DeedStep {
+  let deadline: Duration
+
+  var name: String { "start_sync" }
+
+  func isDone(_ context: MigrationContext) async throws -> Bool {
+    guard let record = try await context.record(), let handOff = record.handOff else { return false }
+    switch record.state {
+    case .finished: return true
+    case .handedOff, .fenced, .drained, .rolledBack: break
+    // Without a way back there is nothing to stream.
+    case .cutOver: if handOff.start(.reverse) == nil { return true }
+    default: return false
+    }
+    guard record.desiredSync == DesiredSync(record.direction), try await isSyncRunning(context) else { return false }
+    return try await Way(context: context, record: handOff, direction: record.direction).idle().isEmpty
+  }
+
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    let environment = context.environment
+    let began = Found<Date>("start_sync.began", placeholder: "")
+    return [
+      .aside { found in
+        let direction = try await direction(context)
+        _ = try await context.travelling(direction)
+        found[began] = Date()
+        try await wantWorkers(context, direction)
+      },
+      // Where one runs already, it takes the workers up.
+      .later(announced: { [startingSync(environment)] }) { _ in
+        guard try await !isSyncRunning(context) else { return [] }
+        return [.say("starting the sync process, log in \(syncLog(environment))"), startingSync(environment)]
+      },
+      .wait(nil, "until every database's worker streams") { found in
+        let direction = try await direction(context)
+        let (record, start) = try await context.travelling(direction)
+        try await awaitWorkers(
+          context, record, direction, since: found[began] ?? Date(), within: deadline, at: context.place(name)
+        ) {
+          // The workers have said so too, so that 'status' shows what this step promises.
+          let streaming = try await context.recordedStatuses().filter {
+            [.streaming, .catchingUp].contains($0.status.phase) && $0.status.handOffLSN == start
+          }
+          return record.databases.allSatisfy { database in streaming.contains { $0.status.database == database.name } }
+        }
+      },
+    ]
+  }
+
+  private func direction(_ context: MigrationContext) async throws -> StreamDirection {
+    try await context.record()?.direction ?? .forward
+  }
+
+  func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
+    StepResult(changed: true, "\(try await context.handOff().databases.count) workers stream")
+  }
+}

@@ -1,7 +1,0 @@
-import Journal
-import ReplicationModel
-
-extension HandOffDatabase {
-  /// Where the plugin needs one.
-  var publicationName: String { slotName }
-}

@@ -1,0 +1,150 @@
+import FoundationEssentials
+import HostAdmin
+import Inventory
+import Journal
+package import Logging
+package import MigrationCore
+import PostgresClient
+package import ReplicationModel
+
+/// A migration's rows for the report, from the servers where they answer and from the sync process's last word
+/// otherwise.
+package enum LiveStatus {
+  /// How old the sync process's word may be before its worker counts as stopped.
+  private static let freshness: Double = 10
+
+  package static func migration(_ context: MigrationContext) async throws -> ConvoyStatus.Migration {
+    let record = try await context.record()
+    var result = ConvoyStatus.Migration(
+      name: context.migrationName, source: context.migration.source.name, target: context.migration.target.name,
+      state: record?.state ?? .none, handOffLSN: record?.handOff?.handOffLSN, databases: [])
+    if let record, record.handOff?.handOffLSN != nil { result.direction = record.direction }
+    result.databases = try await read(context, silenceIs: .warning)
+    async let source = isFenced(context, .source)
+    async let target = isFenced(context, .target)
+    (result.sourceFenced, result.targetFenced) = await (source, target)
+    return result
+  }
+
+  /// - Parameter silenceIs: the level at which a server that does not answer is logged; the rows then say less.
+  package static func read(
+    _ context: MigrationContext, silenceIs level: Logger.Level = .debug
+  ) async throws -> [DatabaseStatus] {
+    let record = try await context.record()
+    guard let record, let handOff = record.handOff else {
+      if record?.state == .finished { return [] }
+      // Nothing has been done yet: what the source would hand over, if it answers.
+      var databases: [MigrationContext.ServerDatabase] = []
+      do { databases = try await context.selectedDatabases() } catch { note(error, from: .source, context, level) }
+      return databases.map { DatabaseStatus(migration: context.migrationName, database: $0.name, phase: .pending) }
+    }
+    let direction = record.direction
+    let recorded = try await context.recordedStatuses().filter { ($0.status.direction ?? .forward) == direction }
+    let source = await facts(context, of: direction.from, level)
+    let progress = await progress(context, on: direction.to, level)
+    return handOff.databases.map { database in
+      let word = recorded.first { $0.status.database == database.name }
+      var status =
+        word?.status ?? DatabaseStatus(migration: context.migrationName, database: database.name, phase: .handedOff)
+      status.direction = handOff.handOffLSN == nil ? nil : direction
+      status.handOffLSN = handOff.handOffLSN
+      status.confirmedFlushLSN = source?.confirmed[handOff.slot(database, direction)]
+      status.sourceLSN = source?.insert
+      let isFresh = word.map { -$0.recorded.timeIntervalSinceNow < freshness } ?? false
+      let position = status.appliedLSN
+      status.appliedLSN = progress[handOff.origin(database, direction)] ?? position
+      if let insert = source?.insert, let applied = isFresh ? position ?? status.appliedLSN : status.appliedLSN {
+        status.lagBytes = insert.bytes(since: applied)
+      }
+      status.phase = phase(record, handOff, word?.status.phase, isFresh: isFresh)
+      if status.phase == .stopped || status.phase == .cutOver {
+        status.rowsPerSecond = 0
+        status.lagSeconds = nil
+      }
+      if status.phase == .cutOver || handOff.handOffLSN == nil { status.lagBytes = nil }
+      return status
+    }
+  }
+
+  private static func phase(
+    _ record: MigrationRecord, _ handOff: HandOffRecord, _ worker: DatabasePhase?, isFresh: Bool
+  ) -> DatabasePhase {
+    switch record.state {
+    case .none, .prepared: return .pending
+    case .copying, .standby: return .copying
+    case .finished: return .cutOver
+    case .cutOver where handOff.start(.reverse) == nil: return .cutOver
+    case .drained where isFresh: return worker == .parked ? .parked : .drained
+    case .fenced where isFresh: return worker == .parked ? .parked : .draining
+    default: break
+    }
+    guard let worker else { return record.direction == .reverse ? .stopped : .handedOff }
+    if worker == .parked { return .parked }
+    return isFresh && record.desiredSync == DesiredSync(record.direction) ? worker : .stopped
+  }
+
+  /// The error's own line names the host.
+  private static func note(_ error: any Error, from side: Side, _ context: MigrationContext, _ level: Logger.Level) {
+    let line = "\(error)".split(separator: "\n").first.map(String.init) ?? ""
+    context.logger.log(
+      level: level, "the \(side.rawValue) does not answer",
+      metadata: ["migration": "\(context.migrationName)", "reason": "\(line)"])
+  }
+
+  /// Whether a block of ours stands in the server's pg_hba.conf; nil when it does not say.
+  private static func isFenced(_ context: MigrationContext, _ side: Side) async -> Bool? {
+    let query = """
+      SELECT pg_catalog.strpos(
+        pg_catalog.pg_read_file(pg_catalog.current_setting('hba_file')), $1) > 0
+      """
+    // A server that has not answered just now is not waited for again.
+    guard let session = await context.openSession(side),
+      let row = try? await session.query(query, [HostBasedAuthentication.beginMark], within: .seconds(10)).rows.first
+    else { return nil }
+    return row.bool(0)
+  }
+
+  private static func facts(
+    _ context: MigrationContext, of side: Side, _ level: Logger.Level
+  ) async -> (insert: LSN, confirmed: [String: LSN])? {
+    do {
+      let session = try await context.session(side)
+      let rows = try await session.query(
+        """
+        SELECT slot_name, confirmed_flush_lsn, pg_catalog.pg_current_wal_insert_lsn()
+          FROM (SELECT) AS one LEFT JOIN pg_catalog.pg_replication_slots ON slot_type = 'logical'
+        """, within: .seconds(10)
+      ).rows
+      guard let insert = rows.first?[2].flatMap({ LSN($0) }) else { return nil }
+      var confirmed: [String: LSN] = [:]
+      for row in rows {
+        if let name = row[0], let lsn = row[1].flatMap({ LSN($0) }) { confirmed[name] = lsn }
+      }
+      return (insert, confirmed)
+    } catch {
+      note(error, from: side, context, level)
+      return nil
+    }
+  }
+
+  private static func progress(
+    _ context: MigrationContext, on side: Side, _ level: Logger.Level
+  ) async -> [String: LSN] {
+    do {
+      let rows = try await context.session(side).query(
+        "SELECT external_id, remote_lsn FROM pg_catalog.pg_replication_origin_status", within: .seconds(10)
+      ).rows
+      let reached = Dictionary(
+        rows.compactMap { row in row[1].flatMap { LSN($0) }.map { (row.string(0), $0) } },
+        uniquingKeysWith: { first, _ in first })
+      // Behind a backlog a worker's second session may be further.
+      return Dictionary(
+        uniqueKeysWithValues: reached.map { name, progress in
+          (name, max(progress, reached[HandOffNames.secondOrigin(beside: name)] ?? progress))
+        })
+    } catch {
+      note(error, from: side, context, level)
+      return [:]
+    }
+  }
+}

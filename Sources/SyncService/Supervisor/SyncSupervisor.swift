@@ -1,0 +1,355 @@
+import BlockingIO
+package import DatabaseSync
+package import Inventory
+package import Journal
+package import Logging
+package import MigrationCore
+import PostgresClient
+package import ReplicationModel
+import StatementReplication
+
+/// Runs the workers that the journal wants to run, until it is told to stop.
+///
+/// One supervisor works on a state directory (its process holds the sync lock). What should run is read from the
+/// journal again whenever its generation has moved, so that a play in another process starts and stops workers by
+/// writing there.
+package actor SyncSupervisor {
+  private let migrations: [Inventory.Migration]
+  private let journal: Journal
+  private let environment: RunEnvironment
+  private let logger: Logger
+  private var running: [String: Convoy] = [:]
+  private var generations: [String: Int64] = [:]
+  private var refused: [String: String] = [:]
+  /// Migrations whose workers could not be started, since a host that leads to PostgreSQL was out of reach.
+  private var retries: [String: Deadline] = [:]
+
+  private struct Convoy {
+    var nonce: String
+    var direction: StreamDirection
+    /// Where its streams began: another beginning is another convoy.
+    var start: LSN
+    var workers: [DatabaseWorker]
+    var keeper: Task<Void, Never>
+    var driftWatch: Task<Void, Never>
+    /// What differs between the schemas, by database, where that is known.
+    var drift: [String: [String]] = [:]
+    /// Holds the tunnels that the workers' connections go through.
+    var context: MigrationContext
+
+    var statuses: [DatabaseStatus] {
+      workers.map { worker in
+        var status = DatabaseStatus(worker.snapshot, worker.assignment)
+        status.drift = drift[status.database]
+        return status
+      }
+    }
+  }
+
+  package init(
+    migrations: [Inventory.Migration], journal: Journal, environment: RunEnvironment, logger: Logger
+  ) {
+    self.migrations = migrations
+    self.journal = journal
+    self.environment = environment
+    self.logger = logger
+  }
+
+  /// How often the journal is looked at; what a play waits for at most before a worker starts to stop.
+  private static let pollInterval = Duration.milliseconds(50)
+  private static let statusInterval = Duration.milliseconds(500)
+  private static let driftWatchDelay = Duration.seconds(3)
+  /// How long nothing may have been wanted before a process that was started for a migration ends by itself.
+  private static let idleGrace = Duration.seconds(20)
+
+  /// Runs until the task is cancelled, or, when asked to, until nothing is left to do.
+  package func run(exitWhenDone: Bool) async throws {
+    var nextStatus = Deadline.now()
+    var idleSince: Deadline?
+    do {
+      while !Task.isCancelled {
+        try await adjust()
+        try await recordSnapshots()
+        if nextStatus.hasPassed {
+          try await recordSkips()
+          try await passOnSnapshots()
+          try await recordStatuses()
+          nextStatus = .after(Self.statusInterval)
+        }
+        if running.isEmpty && retries.isEmpty {
+          let since = idleSince ?? .after(Self.idleGrace)
+          idleSince = since
+          if exitWhenDone && since.hasPassed {
+            logger.info("nothing left to synchronise")
+            break
+          }
+        } else {
+          idleSince = nil
+        }
+        try await Task.sleep(for: Self.pollInterval)
+      }
+    } catch is CancellationError {
+      // Asked to stop: the ordinary end of a service.
+    } catch {
+      await stopAll()
+      throw error
+    }
+    await stopAll()
+  }
+
+  /// The workers' own words, for tests and for a live view in the same process.
+  var snapshots: [WorkerSnapshot] { running.values.flatMap { $0.workers.map(\.snapshot) } }
+
+  // MARK: what should run
+
+  private func adjust() async throws {
+    let current = try await journal.perform { file throws(ConvoyError) in try file.generations() }
+    for migration in migrations {
+      guard let generation = current[migration.name], generations[migration.name] != generation else { continue }
+      if let retry = retries[migration.name], !retry.hasPassed { continue }
+      let record = try await journal.perform { [name = migration.name] file throws(ConvoyError) in
+        try file.migration(name)
+      }
+      guard let record else { continue }
+      do {
+        try await adjust(migration, to: record)
+        retries[migration.name] = nil
+      } catch let error as ConvoyError where error.code.rawValue.hasPrefix("ssh.") {
+        logger.warning("workers not started, trying again in a minute: \(error)")
+        retries[migration.name] = .after(.seconds(60))
+        continue
+      }
+      if let convoy = running[migration.name] {
+        try await passOnSkips(migration.name, to: convoy.workers)
+        try await passOnSnapshots(migration.name, to: convoy.workers)
+      }
+      generations[migration.name] = generation
+    }
+  }
+
+  private func adjust(_ migration: Inventory.Migration, to record: MigrationRecord) async throws {
+    let direction = StreamDirection(record.desiredSync)
+    let wanted = direction == nil ? nil : record.handOff
+    if let convoy = running[migration.name],
+      convoy.nonce != wanted?.names.nonce || convoy.direction != direction
+        || convoy.start != direction.flatMap({ wanted?.start($0) })
+    {
+      running[migration.name] = nil
+      await stop(convoy)
+      try await recordLast(convoy)
+      logger.info("workers stopped", metadata: ["migration": "\(migration.name)"])
+    }
+    guard running[migration.name] == nil, let direction, let handOff = wanted, let start = handOff.start(direction),
+      let timeline = handOff.targetTimeline
+    else { return }
+    let context = MigrationContext(
+      migration: migration, journal: journal, environment: environment, logger: logger, progress: { _ in })
+    let from = try await context.parameters(direction.from)
+    let to = try await context.parameters(direction.to)
+    let (sourceTimeline, targetTimeline) = (Int(handOff.sourceTimeline), Int(timeline))
+    let earlier = try await context.recordedStatuses()
+    let workers = handOff.databases.map { database in
+      DatabaseWorker(
+        WorkerAssignment(
+          migration: migration.name, database: database.name, databaseOID: database.oid,
+          direction: direction, source: from.database(database.name), target: to.database(database.name),
+          slot: handOff.slot(database, direction), origin: handOff.origin(database, direction),
+          statements: direction == .forward ? StatementRecorder.table(handOff.names.statementSchema) : nil,
+          handOff: start,
+          systemIdentifier: String(handOff.sourceSystemIdentifier),
+          sourceTimeline: direction == .forward ? sourceTimeline : targetTimeline,
+          targetTimeline: direction == .forward ? targetTimeline : sourceTimeline),
+        earlier: earlier.first { word in
+          let status = word.status
+          return status.database == database.name && status.handOffLSN == start && status.direction == direction
+        }
+        .map { WorkerSnapshot($0.status) },
+        logger: logger)
+    }
+    try await passOnSkips(migration.name, to: workers)
+    try await passOnSnapshots(migration.name, to: workers)
+    for worker in workers { worker.start() }
+    let keeper = Task { [logger] in
+      // Not while a rollback could still be called off: then the way back would go on from where its slots were.
+      if direction == .forward && record.direction == .forward {
+        await keepReverseSlots(context, handOff, logger: logger)
+      }
+    }
+    let name = migration.name
+    let driftWatch = Task { [logger] in
+      // Both schemas have been compared by whoever made the workers start; for now these need the servers themselves.
+      try? await Task.sleep(for: Self.driftWatchDelay)
+      await DriftWatch(
+        context: context, databases: handOff.databases.map(\.name), logger: logger,
+        progress: { database in
+          guard context.carriesDDL(direction) else { return nil }
+          return workers.first { $0.assignment.database == database }
+            .flatMap { $0.snapshot.phase == .parked ? nil : $0.snapshot.position }
+        },
+        report: { database, drift in await self.note(drift, of: database, in: name) }
+      ).run()
+    }
+    running[migration.name] = Convoy(
+      nonce: handOff.names.nonce, direction: direction, start: start, workers: workers, keeper: keeper,
+      driftWatch: driftWatch, context: context)
+    logger.info(
+      "workers started",
+      metadata: [
+        "migration": "\(migration.name)", "databases": "\(workers.count)", "direction": "\(direction.rawValue)",
+      ])
+  }
+
+  private func note(_ drift: [String], of database: String, in migration: String) {
+    running[migration]?.drift[database] = drift
+  }
+
+  // MARK: transactions to step over
+
+  private func passOnSkips(_ migration: String, to workers: [DatabaseWorker]) async throws {
+    let due = try await journal.perform { file throws(ConvoyError) in
+      try file.skips(migration: migration, pendingOnly: true)
+    }
+    for worker in workers {
+      worker.stepOver(Set(due.filter { $0.database == worker.assignment.database }.map(\.lsn)))
+    }
+  }
+
+  /// Writes down what the workers have stepped over, and closes orders that a killed process left open: a worker that
+  /// has caught up is past every transaction that could have parked it before.
+  private func recordSkips() async throws {
+    for (migration, convoy) in running {
+      for worker in convoy.workers {
+        let database = worker.assignment.database
+        // In this order: a worker says what it stepped over before it says that it has caught up.
+        let hasCaughtUp = worker.snapshot.hasCaughtUp
+        let done = worker.takeSteppedOver()
+        guard !done.isEmpty || hasCaughtUp && worker.hasOrders else { continue }
+        try await journal.perform { file throws(ConvoyError) in
+          for order in try file.skips(migration: migration, database: database, pendingOnly: true) {
+            if let one = done.first(where: { $0.lsn == order.lsn }) {
+              try file.skipDone(order.id, outcome: one.description)
+            } else if hasCaughtUp {
+              try file.skipDone(order.id, outcome: "the stream went past it; what was left out was not recorded")
+            }
+          }
+        }
+        if hasCaughtUp { worker.stepOver([]) }
+      }
+    }
+  }
+
+  // MARK: snapshots for verifiers
+
+  private func passOnSnapshots(_ migration: String, to workers: [DatabaseWorker]) async throws {
+    let orders = try await journal.perform { file throws(ConvoyError) in
+      try file.snapshotOrders(migration: migration)
+    }
+    for worker in workers {
+      let order = orders.first { $0.database == worker.assignment.database }
+      worker.orderSnapshot(order.map { SnapshotOrder(id: $0.id, until: $0.until) })
+    }
+  }
+
+  /// A verifier that is gone does not raise the generation.
+  private func passOnSnapshots() async throws {
+    for (migration, convoy) in running where convoy.workers.contains(where: \.hasSnapshotOrder) {
+      try await passOnSnapshots(migration, to: convoy.workers)
+    }
+  }
+
+  private func recordSnapshots() async throws {
+    for worker in running.values.flatMap(\.workers) {
+      guard let (order, answer) = worker.takeSnapshotAnswer() else { continue }
+      try await journal.perform { file throws(ConvoyError) in
+        switch answer {
+        case .held: try file.answerSnapshot(order, isHeld: true, snapshot: nil, failure: nil)
+        case .exported(let snapshot): try file.answerSnapshot(order, isHeld: true, snapshot: snapshot, failure: nil)
+        case .failed(let reason): try file.answerSnapshot(order, isHeld: false, snapshot: nil, failure: reason)
+        }
+      }
+    }
+  }
+
+  // MARK: the end
+
+  private func stop(_ convoy: Convoy) async {
+    convoy.keeper.cancel()
+    convoy.driftWatch.cancel()
+    // Before the workers: when their slots are free, no slot for the way back is moved any more either.
+    await convoy.keeper.value
+    await convoy.driftWatch.value
+    for worker in convoy.workers { worker.requestStop() }
+    let workers = convoy.workers
+    let ended = try? await onDedicatedThread("stop-workers") {
+      let deadline = Deadline.after(.seconds(20))
+      return workers.allSatisfy { $0.waitUntilStopped(until: deadline) }
+    }
+    if ended != true { logger.warning("some workers did not stop in time; their connections end with the process") }
+    await convoy.context.close()
+  }
+
+  private func stopAll() async {
+    let convoys = running
+    running = [:]
+    for convoy in convoys.values { await stop(convoy) }
+    for convoy in convoys.values { try? await recordLast(convoy) }
+  }
+
+  // MARK: the journal
+
+  private func recordStatuses() async throws {
+    let statuses = running.values.flatMap(\.statuses)
+    guard !statuses.isEmpty else { return }
+    try await journal.perform { file throws(ConvoyError) in try file.recordStatuses(statuses) }
+  }
+
+  private func recordLast(_ convoy: Convoy) async throws {
+    let statuses = convoy.statuses
+    try await journal.perform { file throws(ConvoyError) in try file.recordStatuses(statuses) }
+  }
+}
+
+extension DatabaseStatus {
+  package init(_ snapshot: WorkerSnapshot, _ assignment: WorkerAssignment) {
+    self.init(migration: snapshot.migration, database: snapshot.database, phase: snapshot.phase)
+    direction = assignment.direction
+    handOffLSN = assignment.handOff
+    appliedLSN = snapshot.position == .invalid ? nil : snapshot.position
+    transactionsApplied = snapshot.transactions
+    rowsApplied = snapshot.changes
+    rowsPerSecond = snapshot.changesPerSecond
+    missedRows = snapshot.missedRows
+    lagSeconds = snapshot.secondsBehind
+    lastError = snapshot.lastError
+    parkedAt = snapshot.phase == .parked ? snapshot.parkedAt : nil
+  }
+}
+
+extension WorkerSnapshot {
+  /// What an earlier worker had counted.
+  init(_ status: DatabaseStatus) {
+    self.init(migration: status.migration, database: status.database)
+    transactions = status.transactionsApplied
+    changes = status.rowsApplied
+    missedRows = status.missedRows
+  }
+}
+
+/// Moves the slots for the way back along, so that the target does not keep WAL for them: nothing that they would
+/// carry so far was written by anyone but our own workers.
+private func keepReverseSlots(_ context: MigrationContext, _ handOff: HandOffRecord, logger: Logger) async {
+  while !Task.isCancelled {
+    for database in handOff.databases {
+      do {
+        try await context.withNewSession(.target, database: database.name) { session in
+          _ = try await session.query(
+            CutoverSQL.advanceSlotToEnd, [handOff.slot(database, .reverse)], within: .seconds(60))
+        }
+      } catch {
+        logger.debug("a slot for the way back was not advanced", metadata: ["error": "\(error)"])
+      }
+      if Task.isCancelled { return }
+    }
+    try? await Task.sleep(for: .seconds(30))
+  }
+}
