@@ -3,6 +3,7 @@ import ChangeApply
 import LogicalDecoding
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 /// A source database with a logical slot and a target database that began as its copy, on the suite's server.
