@@ -19,7 +19,7 @@ package func fileExists(_ path: String) -> Bool {
 }
 
 /// True for a directory, or a link to one.
-package func isDirectory(_ path: String) -> Bool {
+func isDirectory(_ path: String) -> Bool {
   var info = stat()
   return stat(path, &info) == 0 && info.st_mode & S_IFMT == S_IFDIR
 }
@@ -78,7 +78,7 @@ package func makeDirectory(_ path: String, mode: mode_t, owner: Account? = nil) 
 }
 
 /// Makes the directory and its parents where they are missing.
-package func makeDirectories(_ path: String) throws {
+func makeDirectories(_ path: String) throws {
   var prefix = path.hasPrefix("/") ? "" : "."
   for part in path.split(separator: "/") {
     prefix += "/" + part

@@ -85,15 +85,7 @@ final class DatabasePair {
 
   /// A session that has just been left may hold the origin for a moment.
   private func openSession() throws -> ApplySession {
-    let deadline = Deadline.after(.seconds(10))
-    while true {
-      do throws(PostgresError) {
-        return try ApplySession.open(cluster.parameters(name + "_target"), origin: origin)
-      } catch {
-        guard error.sqlState == .objectInUse, !deadline.hasPassed else { throw error }
-        try target.query("SELECT pg_sleep(0.01)")
-      }
-    }
+    try whenFree { try ApplySession.open(cluster.parameters(name + "_target"), origin: origin) }
   }
 
   /// Applies as a worker does that has a backlog: in batches, and strictly where a batch has failed.
