@@ -7,7 +7,7 @@ package struct ProcessEntry: Sendable, Equatable {
   package var parent: pid_t
   /// In clock ticks since the machine started.
   var startTime: UInt64
-  var isZombie: Bool
+  package var isZombie: Bool
   /// The first 15 bytes of the program's name.
   package var command: String
   package var arguments: [String]
@@ -131,7 +131,7 @@ package struct ProcessTable: Sendable {
   }
 
   /// Sends each signal in turn to those that are still there, and waits; true when none is left.
-  package static func end(_ processes: [ProcessEntry], _ signals: [(signal: Int32, patience: Duration)]) -> Bool {
+  static func end(_ processes: [ProcessEntry], _ signals: [(signal: Int32, patience: Duration)]) -> Bool {
     var left = processes
     for (signal, patience) in signals {
       left = left.filter(\.isAlive)
