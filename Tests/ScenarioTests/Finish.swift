@@ -1,9 +1,9 @@
 import Glibc
+import Lab
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
-
-@testable import Lab
 
 extension Scenarios {
   /// When a migration is over, nothing on either server says that it ever was.

@@ -1,5 +1,6 @@
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 extension Scenarios {
