@@ -21,8 +21,9 @@ func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
   .target(name: name, dependencies: dependencies, swiftSettings: house)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
-  .testTarget(name: name, dependencies: dependencies, resources: resources, swiftSettings: house)
+/// Tests of a room, or of several together. Each target has the fixtures of TestSupport.
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .testTarget(name: name, dependencies: dependencies + ["TestSupport"], swiftSettings: house)
 }
 
 let package = Package(
@@ -113,6 +114,10 @@ let package = Package(
         "SyncService", "Preflight", "ClosingReports", "MigrationSteps", "Lab", argumentParser, logging,
       ],
       swiftSettings: house),
+    .target(
+      name: "TestSupport", dependencies: ["ReplicationModel", "BlockingIO", "PostgresClient", "Lab"],
+      path: "Tests/TestSupport", swiftSettings: house),
+    tests("TestSupportTests", ["BlockingIO", "Lab", "PostgresClient"]),
     tests("ReplicationModelTests", ["ReplicationModel"]),
     tests("BlockingIOTests", ["BlockingIO"]),
     tests("PresentationTests", ["Presentation"]),

@@ -1,4 +1,4 @@
-import BlockingIO
+package import BlockingIO
 import Glibc
 import ReplicationModel
 
@@ -120,8 +120,10 @@ extension String {
   }
 }
 
-/// Waits until a condition that nothing announces holds; false when the deadline passes first.
-func waitUntil(_ deadline: Deadline, every milliseconds: Int64 = 10, _ condition: () throws -> Bool) rethrows -> Bool {
+/// Waits until a condition that nothing announces holds; false when the deadline passes first. Blocks the thread.
+package func waitUntil(
+  _ deadline: Deadline, every milliseconds: Int64 = 10, _ condition: () throws -> Bool
+) rethrows -> Bool {
   while true {
     if try condition() { return true }
     if deadline.hasPassed { return false }

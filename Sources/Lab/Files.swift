@@ -1,8 +1,8 @@
-import Glibc
+package import Glibc
 import ReplicationModel
 
 /// The path without symbolic links; nil when it does not exist.
-func realPath(_ path: String) -> String? {
+package func realPath(_ path: String) -> String? {
   guard let pointer = realpath(path, nil) else { return nil }
   defer { free(pointer) }
   return String(cString: pointer)
@@ -12,23 +12,28 @@ func systemError(_ action: String, _ path: String) -> ConvoyError {
   ConvoyError("lab.file", "cannot \(action): \(String(cString: strerror(errno)))", at: .path(path))
 }
 
-func fileExists(_ path: String) -> Bool {
+/// True for a link that leads nowhere too.
+package func fileExists(_ path: String) -> Bool {
   var info = stat()
   return lstat(path, &info) == 0
 }
 
+/// True for a directory, or a link to one.
 func isDirectory(_ path: String) -> Bool {
   var info = stat()
   return stat(path, &info) == 0 && info.st_mode & S_IFMT == S_IFDIR
 }
 
-func readText(_ path: String) throws -> String {
+/// The file as UTF-8.
+///
+/// - Throws: `ConvoyError` `lab.file`.
+package func readText(_ path: String) throws -> String {
   guard let bytes = readBytes(path) else { throw systemError("read", path) }
   return String(decoding: bytes, as: UTF8.self)
 }
 
 /// The bytes of a file, of /proc too, where a size says nothing; nil when it cannot be read.
-func readBytes(_ path: String) -> [UInt8]? {
+package func readBytes(_ path: String) -> [UInt8]? {
   let file = open(path, O_RDONLY | O_CLOEXEC)
   guard file >= 0 else { return nil }
   defer { close(file) }
@@ -50,7 +55,7 @@ func readAll(_ file: Int32) -> [UInt8]? {
 }
 
 /// Replaces a file in one step: a killed writer leaves the old file or the new one, never half of it.
-func writeFile(_ path: String, _ text: String, mode: mode_t = 0o644, owner: Account? = nil) throws {
+package func writeFile(_ path: String, _ text: String, mode: mode_t = 0o644, owner: Account? = nil) throws {
   let temporary = path + ".new"
   let file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)
   guard file >= 0 else { throw systemError("write", path) }
@@ -67,7 +72,7 @@ func writeFile(_ path: String, _ text: String, mode: mode_t = 0o644, owner: Acco
 }
 
 /// Makes one directory, which must not exist, with exactly that mode.
-func makeDirectory(_ path: String, mode: mode_t, owner: Account? = nil) throws {
+package func makeDirectory(_ path: String, mode: mode_t, owner: Account? = nil) throws {
   guard mkdir(path, mode) == 0, chmod(path, mode) == 0 else { throw systemError("make directory", path) }
   if let owner, geteuid() == 0, chown(path, owner.uid, owner.gid) != 0 { throw systemError("change owner of", path) }
 }
@@ -84,7 +89,7 @@ func makeDirectories(_ path: String) throws {
 }
 
 /// The names in a directory, sorted, without `.` and `..`; empty when it cannot be read.
-func directoryEntries(_ path: String) -> [String] {
+package func directoryEntries(_ path: String) -> [String] {
   guard let handle = opendir(path) else { return [] }
   defer { closedir(handle) }
   var names: [String] = []
@@ -98,7 +103,7 @@ func directoryEntries(_ path: String) -> [String] {
 }
 
 /// Removes a tree, without crossing into other file systems. Nothing there is fine.
-func removeTree(_ path: String) throws {
+package func removeTree(_ path: String) throws {
   let result = try ChildProcess.run("/bin/rm", ["-rf", "--one-file-system", "--", path])
   guard result.status == 0 else {
     throw ConvoyError("lab.file", "cannot remove the directory", at: .path(path), cause: result.output)
@@ -113,17 +118,19 @@ func tail(_ path: String, lines: Int = 5) -> String? {
 }
 
 /// A user of the operating system.
-struct Account: Sendable, Equatable {
-  var name: String
-  var uid: uid_t
-  var gid: gid_t
+package struct Account: Sendable, Equatable {
+  package var name: String
+  package var uid: uid_t
+  package var gid: gid_t
   var shell: String
 
-  static func named(_ name: String) -> Account? {
+  /// The user of that name; nil when there is none.
+  package static func named(_ name: String) -> Account? {
     lookUp { getpwnam_r(name, $0, $1, $2, $3) }
   }
 
-  static func current() -> Account {
+  /// The one that this process runs as.
+  package static func current() -> Account {
     lookUp { getpwuid_r(geteuid(), $0, $1, $2, $3) }
       ?? Account(name: String(geteuid()), uid: geteuid(), gid: getegid(), shell: "/bin/sh")
   }
@@ -148,7 +155,7 @@ struct Account: Sendable, Equatable {
 }
 
 /// A word as a POSIX shell takes it.
-func shellQuoted(_ text: String) -> String {
+package func shellQuoted(_ text: String) -> String {
   var quoted = "'"
   for scalar in text.unicodeScalars {
     if scalar == "'" { quoted += "'\\''" } else { quoted.unicodeScalars.append(scalar) }

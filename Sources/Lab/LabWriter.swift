@@ -1,6 +1,6 @@
 public import BlockingIO
 import Glibc
-import PostgresClient
+package import PostgresClient
 import ReplicationModel
 
 /// What an application does to a lab's server.
@@ -36,6 +36,9 @@ public struct LabWriterCounts: Sendable, Equatable {
   public var failed = 0
   /// Transactions whose connection broke; whether they committed, nobody told.
   public var unknown = 0
+
+  /// None yet.
+  package init() {}
 }
 
 /// Writes to a server until told to stop, as an application with several connections does.
@@ -234,13 +237,14 @@ private final class AcknowledgedLog: Sendable {
 }
 
 /// `postgresql://user:password@address:port`, as `DIR/env` has them: nothing in it needs decoding.
-struct LabURI: Sendable, Equatable {
+package struct LabURI: Sendable, Equatable {
   var user: String
   var password: String
   var address: String
   var port: Int
 
-  init(_ text: String) throws {
+  /// - Throws: `ConvoyError` `lab.uri`.
+  package init(_ text: String) throws {
     let scheme = "postgresql://"
     let rest = text.dropFirst(scheme.count)
     let halves = rest.split(separator: "@", omittingEmptySubsequences: false)
@@ -259,7 +263,8 @@ struct LabURI: Sendable, Equatable {
     self.port = port
   }
 
-  func parameters(database: String, applicationName: String) -> ConnectionParameters {
+  /// To one of the server's databases. A server that says nothing for five seconds is given up.
+  package func parameters(database: String, applicationName: String) -> ConnectionParameters {
     ConnectionParameters(
       host: address, port: port, user: user, database: database, password: password, applicationName: applicationName,
       connectTimeout: 5)

@@ -1,5 +1,5 @@
 import BlockingIO
-import Glibc
+package import Glibc
 import PostgresClient
 import ReplicationModel
 
@@ -165,14 +165,16 @@ struct LabPasswords: Sendable {
 
 /// What a data directory's `postmaster.pid` says; it outlives a server that was killed.
 /// <https://www.postgresql.org/docs/15/storage-file-layout.html>
-struct PostmasterFile {
-  var pid: pid_t
+package struct PostmasterFile: Sendable {
+  /// Of the postmaster that wrote the file.
+  package var pid: pid_t
   /// `ready`, `standby`, `starting` or `stopping`.
   var state: String
   /// The System V segment by which the server keeps a second one off its data directory.
   var sharedMemoryID: Int?
 
-  init?(dataDirectory: String) {
+  /// Nil where there is no such file.
+  package init?(dataDirectory: String) {
     guard let text = try? readText(dataDirectory + "/postmaster.pid") else { return nil }
     let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
     guard let first = lines.first, let pid = pid_t(first) else { return nil }

@@ -3,7 +3,7 @@ import ReplicationModel
 
 /// The programs that a lab needs, by absolute path. They are looked for once, up front, so that one error names
 /// everything that is missing.
-struct Prerequisites: Sendable {
+package struct Prerequisites: Sendable {
   var sshd: String
   var sshKeygen: String
   var openssl: String
@@ -46,7 +46,7 @@ struct Prerequisites: Sendable {
   }
 
   /// The user that PostgreSQL, which refuses to run as root, runs as.
-  static func postgresAccount() throws -> Account {
+  package static func postgresAccount() throws -> Account {
     guard geteuid() == 0 else { return .current() }
     guard let account = Account.named("postgres") else {
       throw ConvoyError(

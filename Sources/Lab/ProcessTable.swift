@@ -1,23 +1,23 @@
 import BlockingIO
-import Glibc
+package import Glibc
 
 /// A process as /proc shows it. The start time makes it one certain process: a pid alone may be used again.
-struct ProcessEntry: Sendable, Equatable {
-  var pid: pid_t
-  var parent: pid_t
+package struct ProcessEntry: Sendable, Equatable {
+  package var pid: pid_t
+  package var parent: pid_t
   /// In clock ticks since the machine started.
   var startTime: UInt64
-  var isZombie: Bool
+  package var isZombie: Bool
   /// The first 15 bytes of the program's name.
-  var command: String
-  var arguments: [String]
+  package var command: String
+  package var arguments: [String]
   /// Nil where another user's process hides it.
-  var workingDirectory: String?
+  package var workingDirectory: String?
   /// Of the environment the process was started with, the lab's id.
   var labID: String?
 
   /// `/proc/PID/stat`: `4711 (name) S 1 4711 …`, the name in parentheses may hold anything.
-  init?(pid: pid_t) {
+  package init?(pid: pid_t) {
     guard let stat = readBytes("/proc/\(pid)/stat"), let open = stat.firstIndex(of: UInt8(ascii: "(")),
       let close = stat.lastIndex(of: UInt8(ascii: ")")), open < close
     else { return nil }
@@ -46,20 +46,22 @@ struct ProcessEntry: Sendable, Equatable {
   }
 
   /// True while this very process runs.
-  var isAlive: Bool {
+  package var isAlive: Bool {
     guard let now = ProcessEntry(pid: pid) else { return false }
     return now.startTime == startTime && !now.isZombie
   }
 }
 
 /// All processes, and which of them are a lab's.
-struct ProcessTable {
+package struct ProcessTable: Sendable {
   /// The variable that every process of a lab carries in its environment.
-  static let marker = "PGCONVOY_LAB"
+  package static let marker = "PGCONVOY_LAB"
 
-  var entries: [ProcessEntry]
+  /// In the order of their pids' digits.
+  package var entries: [ProcessEntry]
 
-  static func snapshot() -> ProcessTable {
+  /// Those that run now, zombies included.
+  package static func snapshot() -> ProcessTable {
     ProcessTable(entries: directoryEntries("/proc").compactMap { pid_t($0) }.compactMap { ProcessEntry(pid: $0) })
   }
 
@@ -68,7 +70,7 @@ struct ProcessTable {
   /// A process is recognised by what no other can have: the lab's id in its environment; PostgreSQL working in the
   /// lab's storage, whoever started it; an sshd with a configuration from there (it overwrites its environment to
   /// show what it does); a sync process that works on the lab's inventory.
-  func processes(of lab: LabDescription) -> [ProcessEntry] {
+  package func processes(of lab: LabDescription) -> [ProcessEntry] {
     var owned = Set(
       entries.filter {
         $0.labID == lab.id || isPostgres($0, of: lab) || isSSHServer($0, of: lab) || isSync($0, of: lab)
@@ -113,7 +115,7 @@ struct ProcessTable {
   }
 
   /// The given processes with all their descendants.
-  func descendants(of roots: [ProcessEntry]) -> [ProcessEntry] {
+  package func descendants(of roots: [ProcessEntry]) -> [ProcessEntry] {
     var pids = Set(roots.map(\.pid))
     addDescendants(to: &pids)
     return entries.filter { pids.contains($0.pid) && !$0.isZombie }

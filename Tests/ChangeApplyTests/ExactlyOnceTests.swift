@@ -2,6 +2,7 @@ import BlockingIO
 import LogicalDecoding
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 @testable import ChangeApply

@@ -1,6 +1,7 @@
 import ChangeApply
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 /// A schema, what is done to it, and how many updates or deletes may find no row.

@@ -1,6 +1,7 @@
 import LogicalDecoding
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 @testable import ChangeApply

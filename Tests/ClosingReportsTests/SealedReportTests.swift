@@ -1,6 +1,7 @@
 import Foundation
 import ReplicationModel
 import StatusReport
+import TestSupport
 import Testing
 
 @testable import ClosingReports
@@ -36,15 +37,8 @@ import Testing
   /// The documented command computes the same.
   @Test func sha256sumAgrees() throws {
     let (text, hash) = SealedReport.seal(MigrationReportJSON.render(report()))
-    let process = Process()
-    process.executableURL = URL(filePath: "/bin/sh")
-    process.arguments = ["-c", "printf '%s' \"$1\" | grep -v '^  \"sha256\"' | sha256sum", "sh", text]
-    let pipe = Pipe()
-    process.standardOutput = pipe
-    try process.run()
-    let output = pipe.fileHandleForReading.readDataToEndOfFile()
-    process.waitUntilExit()
-    #expect(String(decoding: output, as: UTF8.self).hasPrefix(hash))
+    let output = try Program.check(["sh", "-c", "grep -v '^  \"sha256\"' | sha256sum"], input: text)
+    #expect(output.hasPrefix(hash))
   }
 
   @Test(arguments: [
@@ -59,10 +53,8 @@ import Testing
   }
 
   @Test func aChangedFileIsReportedAsSuch() throws {
-    let directory = FileManager.default.temporaryDirectory.path + "/pgconvoy-seal-\(HandOffNames.random().nonce)"
-    try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(atPath: directory) }
-    let files = ReportFiles(stateDirectory: directory)
+    let directory = try TemporaryDirectory("seal")
+    let files = ReportFiles(stateDirectory: directory.path)
     let (path, seal) = try files.write(report(), migration: "m", nonce: "0")
     #expect(try ReportFiles.read(path, seal: seal)?.report == report())
     #expect(try ReportFiles.read(path, seal: nil)?.report == report())

@@ -1,9 +1,10 @@
+import TestSupport
 import Testing
 
 /// Hosts that do not answer, state directories that cannot be used, plays that cannot start.
 @Suite struct DeadHosts {
-  private func workspace() throws -> Workspace {
-    let workspace = try Workspace()
+  private func workspace() throws -> TemporaryDirectory {
+    let workspace = try TemporaryDirectory("cli")
     try workspace.write(deadInventory, to: "inventory.yml")
     _ = try workspace.run("init", "shipped")
     return workspace

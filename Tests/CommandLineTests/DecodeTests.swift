@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 /// `pgconvoy decode`: text in, one JSON object a line out.
@@ -18,14 +19,14 @@ import Testing
     """#
 
   @Test func goodInput() throws {
-    let result = try Workspace().run("decode", input: transaction)
+    let result = try TemporaryDirectory("cli").run("decode", input: transaction)
     #expect(result.status == 0)
     #expect(result.output == decoded)
     #expect(result.errors == "")
   }
 
   @Test func noInput() throws {
-    let result = try Workspace().run("decode")
+    let result = try TemporaryDirectory("cli").run("decode")
     #expect(result.status == 0)
     #expect(result.output == "")
     #expect(result.errors == "")
@@ -33,7 +34,7 @@ import Testing
 
   /// What was whole before the mistake is out, and the mistake is placed.
   @Test func badInputComesAfterWhatWasGood() throws {
-    let result = try Workspace().run("decode", input: transaction + "nonsense\n")
+    let result = try TemporaryDirectory("cli").run("decode", input: transaction + "nonsense\n")
     #expect(result.status == 1)
     #expect(result.output == decoded)
     #expect(
@@ -44,7 +45,7 @@ import Testing
   }
 
   @Test func inputThatEndsInAValue() throws {
-    let result = try Workspace().run("decode", input: "BEGIN 7\ntable public.t: INSERT: a[text]:'never")
+    let result = try TemporaryDirectory("cli").run("decode", input: "BEGIN 7\ntable public.t: INSERT: a[text]:'never")
     #expect(result.status == 1)
     #expect(result.output == #"{"kind":"begin","xid":7}"# + "\n")
     #expect(result.errorLines.first?.hasPrefix("error: line 2, byte ") == true)
@@ -52,14 +53,14 @@ import Testing
 
   /// More than any buffer on the way.
   @Test func muchInput() throws {
-    let result = try Workspace().run("decode", input: String(repeating: transaction, count: 20_000))
+    let result = try TemporaryDirectory("cli").run("decode", input: String(repeating: transaction, count: 20_000))
     #expect(result.status == 0)
     #expect(result.output.utf8.count == decoded.utf8.count * 20_000)
   }
 
   /// Not the same as an input without records.
   @Test func inputThatCannotBeRead() throws {
-    let result = try Workspace().run(script: "exec \"$0\" decode <.")
+    let result = try TemporaryDirectory("cli").run(script: "exec \"$0\" decode <.")
     #expect(result.status == 2)
     #expect(result.output == "")
     #expect(
@@ -71,7 +72,7 @@ import Testing
 
   @Test(arguments: ["decode", "inventory show m -i inventory.yml"])
   func outputThatIsLost(command: String) throws {
-    let workspace = try Workspace()
+    let workspace = try TemporaryDirectory("cli")
     try workspace.write(deadInventory, to: "inventory.yml")
     let result = try workspace.run(script: "echo BEGIN 1 | \"$0\" \(command) >/dev/full")
     #expect(result.status == 1)
@@ -83,7 +84,7 @@ import Testing
   }
 
   @Test func aReaderThatLeavesEarly() throws {
-    let workspace = try Workspace()
+    let workspace = try TemporaryDirectory("cli")
     try workspace.write(String(repeating: transaction, count: 20_000), to: "changes.txt")
     let result = try workspace.run(script: "\"$0\" decode <changes.txt | head -n 1")
     #expect(result.status == 0)

@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 /// `pgconvoy init` and what `pgconvoy inventory` says of the files that it wrote.
@@ -10,7 +11,7 @@ import Testing
     """
 
   @Test func writesAnInventoryThatLoads() throws {
-    let workspace = try Workspace()
+    let workspace = try TemporaryDirectory("cli")
     let result = try workspace.run("init", "d")
     #expect(result.status == 0)
     #expect(result.errors == "")
@@ -32,7 +33,7 @@ import Testing
 
   /// Every playbook names only steps that there are; a wrong --start-at says so without touching anything.
   @Test func writesPlaybooksThatLoad() throws {
-    let workspace = try Workspace()
+    let workspace = try TemporaryDirectory("cli")
     let lines = try workspace.run("init", ".").output.split(separator: "\n")
     let playbooks = lines.filter { $0.contains("/playbooks/") }.map { String($0.dropFirst("wrote ".count)) }
     #expect(playbooks.count >= 3)
@@ -44,7 +45,7 @@ import Testing
   }
 
   @Test func neverOverwrites() throws {
-    let workspace = try Workspace()
+    let workspace = try TemporaryDirectory("cli")
     _ = try workspace.run("init", "d")
     try workspace.write("mine\n", to: "d/inventory.yml")
     let result = try workspace.run("init", "d")
@@ -58,14 +59,14 @@ import Testing
   }
 
   @Test func aDirectoryThatCannotBeMade() throws {
-    let result = try Workspace().run("init", "/proc/nowhere")
+    let result = try TemporaryDirectory("cli").run("init", "/proc/nowhere")
     #expect(result.status == 2)
     #expect(result.errorLines.first?.hasPrefix("error: /proc/nowhere: cannot make the directory") == true)
     #expect(result.errorLines.first?.hasSuffix("[init.unwritable]") == true)
   }
 
   @Test func showSaysWhereEachValueCameFrom() throws {
-    let workspace = try Workspace()
+    let workspace = try TemporaryDirectory("cli")
     try workspace.write(deadInventory, to: "inventory.yml")
     let result = try workspace.run("inventory", "show", "one", "-i", "inventory.yml")
     #expect(result.status == 0)
@@ -78,7 +79,7 @@ import Testing
   }
 
   @Test func showOfAnUnknownNameListsTheKnownOnes() throws {
-    let workspace = try Workspace()
+    let workspace = try TemporaryDirectory("cli")
     try workspace.write(deadInventory, to: "inventory.yml")
     let result = try workspace.run("inventory", "show", "nobody", "-i", "inventory.yml")
     #expect(result.status == 2)

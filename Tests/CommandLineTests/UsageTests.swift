@@ -1,9 +1,10 @@
+import TestSupport
 import Testing
 
 /// Wrong usage: exit status 2, one lowercase line with a code, and what to do.
 @Suite struct Usage {
   @Test func versionIsOneLine() throws {
-    let result = try Workspace().run("--version")
+    let result = try TemporaryDirectory("cli").run("--version")
     #expect(result.status == 0)
     #expect(result.output == "0.1.0\n")
     #expect(result.errors == "")
@@ -11,7 +12,7 @@ import Testing
 
   @Test(arguments: [[], ["help"], ["--help"]])
   func helpNamesEveryCommandAndTheExitStatus(arguments: [String]) throws {
-    let workspace = try Workspace()
+    let workspace = try TemporaryDirectory("cli")
     let result = try arguments.first.map { try workspace.run($0) } ?? workspace.run()
     #expect(result.status == 0)
     #expect(result.errors == "")
@@ -34,7 +35,7 @@ import Testing
       (["status", "--watc", "-i", "b.yml"], "error: unknown option '--watc'. Did you mean '--watch'? [usage]"),
     ])
   func mistakesAreOneLineAndAHint(arguments: [String], line: String) throws {
-    let result = try Workspace().run(arguments)
+    let result = try TemporaryDirectory("cli").run(arguments)
     #expect(result.status == 2)
     #expect(result.output == "")
     #expect(result.errorLines == [line, "hint: see 'pgconvoy help' or 'pgconvoy help COMMAND'"])
@@ -42,7 +43,7 @@ import Testing
 
   @Test(arguments: [["status"], ["check"], ["inventory", "list"], ["sync"], ["report"], ["play", "p.yml"]])
   func anInventoryThatIsMissingIsNamed(command: [String]) throws {
-    let result = try Workspace().run(command + ["-i", "nowhere.yml"])
+    let result = try TemporaryDirectory("cli").run(command + ["-i", "nowhere.yml"])
     #expect(result.status == 2)
     #expect(result.output == "")
     #expect(
@@ -52,7 +53,7 @@ import Testing
 
   @Test(arguments: [["status"], ["check"], ["inventory", "list"], ["sync"], ["report"], ["play", "p.yml"]])
   func badYAMLIsPlacedByLineAndColumn(command: [String]) throws {
-    let workspace = try Workspace()
+    let workspace = try TemporaryDirectory("cli")
     try workspace.write("hosts:\n  a: { address: [\n", to: "bad.yml")
     let result = try workspace.run(command + ["-i", "bad.yml"])
     #expect(result.status == 2)
@@ -64,7 +65,7 @@ import Testing
   }
 
   @Test func everyMistakeOfAnInventoryIsShownAtOnce() throws {
-    let workspace = try Workspace()
+    let workspace = try TemporaryDirectory("cli")
     try workspace.write(
       """
       hosts:

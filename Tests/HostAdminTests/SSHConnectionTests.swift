@@ -2,6 +2,7 @@ import Foundation
 import Inventory
 import ReplicationModel
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import HostAdmin
@@ -9,9 +10,8 @@ import Testing
 /// ssh_config asked by the real ssh program, and password files for tunnels.
 @Suite struct SSHConnectionTests {
   private func resolved(_ config: String, _ hosts: String) async throws -> FleetInventory {
-    let path = FileManager.default.temporaryDirectory.path + "/pgconvoy-ssh-\(HandOffNames.random().nonce)"
-    try config.write(toFile: path, atomically: false, encoding: .utf8)
-    defer { try? FileManager.default.removeItem(atPath: path) }
+    let directory = try TemporaryDirectory("ssh")
+    let path = try directory.write(config, to: "config")
     return try await FleetInventory.parse(
       "defaults: { ssh: { config: \(path) } }\nhosts:\n\(hosts)migrations: { m: { source: old, target: new } }\n",
       path: "/inventory.yml"

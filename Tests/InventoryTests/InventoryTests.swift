@@ -2,6 +2,7 @@ import Foundation
 import Inventory
 import LogicalDecoding
 import ReplicationModel
+import TestSupport
 import Testing
 
 @Suite struct InventoryTests {
@@ -116,10 +117,8 @@ import Testing
   }
 
   @Test func passfilesThatLibpqWouldPassOver() throws {
-    let directory = FileManager.default.temporaryDirectory.appending(path: "pgconvoy-\(UUID())").path()
-    try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(atPath: directory) }
-    let path = directory + "/pgpass"
+    let directory = try TemporaryDirectory("inventory")
+    let path = directory.path + "/pgpass"
     let text = good + "\ndefaults: { postgres: { passfile: \(path) } }\n"
     #expect(
       try parse(text).warnings.map(\.message) == ["cannot read the passfile \(path): no such file or directory"])
@@ -148,7 +147,7 @@ import Testing
   }
 
   @Test func theExampleIsValid() throws {
-    let inventory = try FleetInventory.load(path: repository + "inventory/example.yml", user: someone)
+    let inventory = try FleetInventory.load(path: repositoryRoot + "/inventory/example.yml", user: someone)
     let migration = try #require(inventory.migration(named: "chef-eu"))
     #expect(migration.source.name == "chef-old" && migration.target.postgres.address == "10.0.1.20")
     #expect(migration.services.map(\.name) == ["opscode-erchef", "nginx"])
@@ -158,7 +157,7 @@ import Testing
   }
 
   @Test func theReferenceNamesEveryKey() throws {
-    let text = try String(contentsOfFile: repository + "docs/reference/inventory.md", encoding: .utf8)
+    let text = try String(contentsOfFile: repositoryRoot + "/docs/reference/inventory.md", encoding: .utf8)
     for (section, keys) in InventoryKeys.all {
       let part = try #require(
         text.components(separatedBy: "\n## ").first { $0.hasPrefix("`\(section)`") }, "no section `\(section)`")

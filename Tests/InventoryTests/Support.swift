@@ -1,4 +1,3 @@
-import Foundation
 import Inventory
 import ReplicationModel
 import Testing
@@ -28,7 +27,3 @@ func errors(in text: String) -> String {
     return error.description
   }
 }
-
-/// The repository's root, for the files that are shipped.
-let repository = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-  .deletingLastPathComponent().path()

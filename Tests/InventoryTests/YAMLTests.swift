@@ -1,6 +1,7 @@
 import Foundation
 import Inventory
 import ReplicationModel
+import TestSupport
 import Testing
 
 @Suite struct YAMLDocumentTests {
@@ -94,8 +95,8 @@ import Testing
       throws: InputErrors(
         ConvoyError("yaml.unreadable", "cannot read the file: is a directory", at: .path("/tmp"), kind: .usage))
     ) { try YAMLDocument.read(path: "/tmp") }
-    let path = FileManager.default.temporaryDirectory.appending(path: "pgconvoy-\(UUID()).yml")
-    defer { try? FileManager.default.removeItem(at: path) }
+    let directory = try TemporaryDirectory("inventory")
+    let path = URL(filePath: directory.path + "/latin1.yml")
     try Data([0x61, 0x3A, 0x20, 0xFF]).write(to: path)
     #expect(
       throws: InputErrors(

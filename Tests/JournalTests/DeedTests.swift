@@ -6,7 +6,7 @@ import Testing
 
 @Suite struct Deeds {
   @Test func aDeedIsKeptWithoutPasswords() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     let run = try journal.beginRun(command: "pgconvoy play")
     let deed = try journal.beginDeed(
@@ -23,7 +23,7 @@ import Testing
   }
 
   @Test func aDeedThatIsOverIsOneInsert() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     var row = DeedRow(
       run: nil, migration: "eu", step: "fence", isUndo: true, kind: "wait", text: "until nobody is left",
@@ -39,7 +39,7 @@ import Testing
   }
 
   @Test func noDeedOfAnEndedRunIsOpen() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     func begin() throws -> RunID {
       let run = try journal.beginRun(command: "pgconvoy play")
@@ -57,7 +57,7 @@ import Testing
   }
 
   @Test func onlyTheNewestRunsOfAMigrationKeepTheirDeeds() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     func write(_ migration: String, _ run: RunID?, _ count: Int = 1) throws {
       for number in 0..<count {
@@ -87,7 +87,7 @@ import Testing
 
   /// A deed does not wait for the disk; what follows it does again.
   @Test func whatIsNotADeedIsStillForced() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     #expect(try journal.synchronous() == 2)
     let row = DeedRow(run: nil, migration: "eu", step: "s", kind: "note", text: "x")
@@ -100,7 +100,7 @@ import Testing
   }
 
   @Test func anUnknownOutcomeIsDamage() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     try journal.recordDeed(DeedRow(run: nil, migration: "eu", step: "s", kind: "note", text: "x"))
     try journal.execute("UPDATE deeds SET outcome = 'flying'")

@@ -8,7 +8,7 @@ import Testing
 
 @Suite struct RunsAndSteps {
   @Test func aRunAndItsStepsAreKeptWithoutPasswords() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     let run = try journal.beginRun(command: "pgconvoy play x --uri postgres://u:geheim@h/d")
     let first = try journal.beginStep(run: run, migration: "eu", name: "stop_services", host: "chef-old")
@@ -33,7 +33,7 @@ import Testing
   }
 
   @Test func aRunWhoseProcessIsGoneIsClosedByTheNextOne() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     let dead = try journal.beginRun(command: "pgconvoy play")
     _ = try journal.beginStep(run: dead, migration: "eu", name: "base_backup")
@@ -47,7 +47,7 @@ import Testing
   }
 
   @Test func rowsThatAnEarlierVersionLeftOpenAreClosed() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     do {
       let journal = try state.open()
       for outcome in [RunOutcome.done, nil] {
@@ -91,7 +91,7 @@ import Testing
 
 @Suite struct Migrations {
   @Test func aHandOffIsKeptAsItWas() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     try journal.registerMigration("eu", source: "chef-old", target: "chef-new")
     #expect(try journal.migration("eu")?.state == MigrationState.none)
@@ -119,7 +119,7 @@ import Testing
   }
 
   @Test func aNewHandOffReplacesTheOldOneAndItsTracesStay() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     try journal.registerMigration("eu", source: "a", target: "b")
     for nonce in ["000000000001", "000000000002"] {
@@ -137,7 +137,7 @@ import Testing
   }
 
   @Test func hostsCannotChangeUnderAHandOff() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     try journal.registerMigration("eu", source: "a", target: "b")
     try journal.registerMigration("eu", source: "a", target: "c")
@@ -150,7 +150,7 @@ import Testing
   }
 
   @Test func aStateMovesOnlyFromTheExpectedOnes() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     try journal.registerMigration("eu", source: "a", target: "b")
     try journal.setState(.fenced, of: "eu")
@@ -167,7 +167,7 @@ import Testing
       var path: String
       var lines: [Int]
     }
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     let kept = Kept(path: "/var/lib/old", lines: [1, 2])
     try journal.setFact(kept, forKey: "old_data", migration: "eu")
@@ -185,7 +185,7 @@ import Testing
 
 @Suite struct Services {
   @Test func onlyWhatWasRunningIsStartedAgainInTheReverseOrder() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     for (name, running) in [("erchef", true), ("old-job", false), ("nginx", true)] {
       try journal.serviceStopping(migration: "eu", host: "old", name: name, manager: "systemd", wasRunning: running)
@@ -199,7 +199,7 @@ import Testing
   }
 
   @Test func aSecondRunThatFindsItStoppedDoesNotForgetThatItRan() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     try journal.serviceStopping(migration: "eu", host: "old", name: "nginx", manager: "runit", wasRunning: true)
     // The workstation died here; the next run finds the service stopped.
@@ -218,7 +218,7 @@ import Testing
 
 @Suite struct Sync {
   @Test func theGenerationRisesWithWhatShouldRunAndOnlyThen() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     try journal.registerMigration("eu", source: "a", target: "b")
     let names = HandOffNames.random()
@@ -255,7 +255,7 @@ import Testing
   }
 
   @Test func skipsAreDueUntilTheyAreDone() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     try journal.registerMigration("eu", source: "a", target: "b")
     try journal.requestSkip(migration: "eu", database: "d", lsn: LSN(0x16_B374_D848), requestedBy: "admin@ws1")
@@ -270,7 +270,7 @@ import Testing
   }
 
   @Test func statusesAreKeptForOthersToShow() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     var status = DatabaseStatus(migration: "eu", database: "b", phase: .streaming)
     status.lagBytes = .max
     status.appliedLSN = LSN(7)
@@ -285,7 +285,7 @@ import Testing
   }
 
   @Test func severalProcessesWriteAtOnce() async throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let directory = state.directory
     try await withThrowingTaskGroup(of: Void.self) { group in
       for writer in 0..<4 {
@@ -304,7 +304,7 @@ import Testing
   }
 
   @Test func aCancelledTasksLastWordIsKept() async throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try await Journal.open(stateDirectory: state.directory)
     let run = try await journal.perform { file throws(ConvoyError) in try file.beginRun(command: "play") }
     let task = Task {

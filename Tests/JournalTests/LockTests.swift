@@ -1,13 +1,14 @@
 import Foundation
 import Glibc
 import ReplicationModel
+import TestSupport
 import Testing
 
 @testable import Journal
 
 @Suite struct Locks {
   @Test func aSecondRunIsRefusedAndToldWhoHoldsIt() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     let other = try state.open()
     let run = try journal.beginRun(command: "pgconvoy play migrate.yml")
@@ -35,7 +36,7 @@ import Testing
   }
 
   @Test func aLockWhoseHolderVanishedIsTakenOver() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     let run = try journal.beginRun(command: "play")
     // The object goes without a release, as it does with a crash: the file is free, the row stays.
@@ -49,7 +50,7 @@ import Testing
   }
 
   @Test func aLockFromBeforeARebootIsTakenOver() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     let run = try journal.beginRun(command: "play")
     do { _ = try journal.acquireLock(migration: "eu", run: run) }
@@ -58,7 +59,7 @@ import Testing
   }
 
   @Test func aLockFromAnotherMachineIsNotTakenOverUntilSomebodySaysSo() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     let run = try journal.beginRun(command: "pgconvoy play")
     do { _ = try journal.acquireLock(migration: "eu", run: run) }
@@ -77,7 +78,7 @@ import Testing
   }
 
   @Test func removingTheFileOfALivingHolderDoesNotGiveItAway() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     let run = try journal.beginRun(command: "play")
     let lock = try journal.acquireLock(migration: "eu", run: run)
@@ -92,7 +93,7 @@ import Testing
   }
 
   @Test func aLivingProcessThatGaveTheFileUpWithoutAWordIsNotInTheWay() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     let run = try journal.beginRun(command: "play")
     do { _ = try journal.acquireLock(migration: "eu", run: run) }
@@ -102,7 +103,7 @@ import Testing
   }
 
   @Test func theSyncLockSaysWhoHoldsIt() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     #expect(try SyncProcessLock.status(stateDirectory: state.directory) == .init(running: false))
     let lock = try SyncProcessLock(stateDirectory: state.directory)
     #expect(try SyncProcessLock.status(stateDirectory: state.directory) == .init(running: true, pid: getpid()))
@@ -119,14 +120,11 @@ import Testing
 
   /// Another process holds the lock and is killed: nothing stays locked.
   @Test(.enabled(if: FileManager.default.isExecutableFile(atPath: "/usr/bin/python3")))
-  func aKilledHoldersLockIsFree() throws {
-    let state = TemporaryState()
+  func aKilledHoldersLockIsFree() async throws {
+    let state = try TemporaryState()
     try state.directory.prepare()
-    let holder = Process()
-    let output = Pipe()
-    holder.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
-    holder.arguments = [
-      "-c",
+    let holder = try Program([
+      "/usr/bin/python3", "-c",
       """
       import fcntl, os, struct, sys, signal
       fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
@@ -135,18 +133,15 @@ import Testing
       os.write(1, b"locked")
       signal.pause()
       """, state.directory.syncLockPath,
-    ]
-    holder.standardOutput = output
-    try holder.run()
-    defer { if holder.isRunning { kill(holder.processIdentifier, SIGKILL) } }
-    #expect(output.fileHandleForReading.availableData == Data("locked".utf8))
+    ])
+    #expect(try await holder.says("locked"))
     #expect(
       try SyncProcessLock.status(stateDirectory: state.directory)
-        == .init(running: true, pid: holder.processIdentifier))
+        == .init(running: true, pid: holder.pid))
     #expect(
       convoyError { _ = try SyncProcessLock(stateDirectory: state.directory) }?.code == "journal.sync-running")
-    kill(holder.processIdentifier, SIGKILL)
-    holder.waitUntilExit()
+    holder.signal(SIGKILL)
+    _ = try await holder.result()
     #expect(try SyncProcessLock.status(stateDirectory: state.directory) == .init(running: false))
     _ = try SyncProcessLock(stateDirectory: state.directory)
   }
@@ -170,12 +165,9 @@ import Testing
 
   /// The pid of a process that has ended and been waited for.
   private func deadPID() throws -> Int32 {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/bin/sh")
-    process.arguments = ["-c", ":"]
-    try process.run()
-    process.waitUntilExit()
-    return process.processIdentifier
+    let program = try Program(["true"])
+    _ = program.wait()
+    return program.pid
   }
 
   private func startTicks(of pid: Int32) -> String? {

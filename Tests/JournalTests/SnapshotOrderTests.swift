@@ -5,7 +5,7 @@ import Testing
 
 @Suite struct SnapshotOrders {
   @Test func anOrderIsAnsweredAndEnds() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     try journal.registerMigration("eu", source: "a", target: "b")
     let before = try #require(try journal.generations()["eu"])
@@ -29,7 +29,7 @@ import Testing
   }
 
   @Test func anOrderOfAProcessThatIsGoneEnds() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     try journal.registerMigration("eu", source: "a", target: "b")
     _ = try journal.orderSnapshot(migration: "eu", database: "chef")

@@ -1,21 +1,17 @@
-import Foundation
 import Glibc
 import ReplicationModel
+import TestSupport
 
 @testable import Journal
 
 /// A state directory of its own for one test, removed afterwards.
 final class TemporaryState {
   let directory: StateDirectory
-  private let base: String
+  private let base: TemporaryDirectory
 
-  init() {
-    base = FileManager.default.temporaryDirectory.path + "/pgconvoy-journal-\(UUID().uuidString)"
-    directory = StateDirectory(path: base + "/state")
-  }
-
-  deinit {
-    try? FileManager.default.removeItem(atPath: base)
+  init() throws {
+    base = try TemporaryDirectory("journal")
+    directory = StateDirectory(path: base.path + "/state")
   }
 
   func open() throws -> JournalFile { try JournalFile(stateDirectory: directory) }

@@ -7,7 +7,7 @@ import Testing
 
 @Suite struct Trouble {
   @Test func theFilesAreForTheirOwnerOnly() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     #expect(!state.directory.hasJournal)
     let journal = try state.open()
     _ = try journal.beginRun(command: "play")
@@ -21,7 +21,7 @@ import Testing
 
   @Test(arguments: [0, 4096, 5000, 100_000])
   func aDamagedJournalIsSaidToBeDamaged(size: Int) throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     try state.directory.prepare()
     let garbage = Data(repeating: 0x41, count: size)
     #expect(FileManager.default.createFile(atPath: state.directory.journalPath, contents: garbage))
@@ -39,7 +39,7 @@ import Testing
   }
 
   @Test func aPageThatWasOverwrittenIsFound() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     do {
       let journal = try state.open()
       for _ in 0..<50 { _ = try journal.beginRun(command: String(repeating: "x", count: 500)) }
@@ -56,7 +56,7 @@ import Testing
   }
 
   @Test func aValueThatNobodyWroteIsDamageNotACrash() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     try journal.registerMigration("eu", source: "a", target: "b")
     try journal.execute("UPDATE migrations SET state = 'flying'")
@@ -70,7 +70,7 @@ import Testing
     "ended = 'never'", "outcome = 'flying'", "pid = 'many'", "user = x'FF'", "started = 'once'",
   ])
   func aDamagedRunIsDamageNotACrash(change: String) throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     _ = try journal.beginRun(command: "play")
     try journal.execute("UPDATE runs SET \(change)")
@@ -84,7 +84,7 @@ import Testing
     "hand_offs SET source_timeline = 'x'", "hand_off_databases SET state = 'gone'", "hand_off_databases SET oid = -1",
   ])
   func aDamagedHandOffIsDamageNotACrash(change: String) throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     try journal.registerMigration("eu", source: "a", target: "b")
     let names = HandOffNames.random()
@@ -98,7 +98,7 @@ import Testing
   }
 
   @Test func aNewerVersionsJournalIsLeftAlone() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     try state.open().execute("INSERT INTO grdb_migrations VALUES ('v999')")
     let error = try #require(convoyError { _ = try state.open() })
     #expect(
@@ -109,13 +109,13 @@ import Testing
   }
 
   @Test func anotherProgramsDatabaseIsLeftAlone() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     try state.open().execute("PRAGMA application_id = 0")
     #expect(convoyError { _ = try state.open() }?.code == "journal.foreign")
   }
 
   @Test func aFullDiskIsSaidToBeFullAndNothingIsHalfWritten() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     try journal.execute("PRAGMA max_page_count = 1")
     let error = try #require(
@@ -130,7 +130,7 @@ import Testing
   }
 
   @Test func aStateDirectoryThatCannotBeOneIsSaidSo() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     try state.directory.prepare()
     let file = state.directory.path + "/file"
     #expect(FileManager.default.createFile(atPath: file, contents: Data()))
@@ -143,7 +143,7 @@ import Testing
 
   @Test(.enabled(if: geteuid() != 0, "root may write everywhere"))
   func aReadOnlyStateDirectoryIsSaidSo() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     try state.directory.prepare()
     chmod(state.directory.path, 0o500)
     defer { chmod(state.directory.path, 0o700) }
@@ -151,7 +151,7 @@ import Testing
   }
 
   @Test func aReadOnlyJournalIsSaidSo() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     let journal = try state.open()
     try journal.execute("PRAGMA query_only = 1")
     let error = convoyError { _ = try journal.beginRun(command: "play") }
@@ -160,7 +160,7 @@ import Testing
   }
 
   @Test func aDirectoryThatEverybodyMayWriteToIsRefused() throws {
-    let state = TemporaryState()
+    let state = try TemporaryState()
     try state.directory.prepare()
     chmod(state.directory.path, 0o777)
     #expect(convoyError { _ = try state.open() }?.code == "journal.unsafe-directory")

@@ -1,15 +1,15 @@
 import BlockingIO
 import Glibc
+import Lab
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
-
-@testable import Lab
 
 @Suite(.serialized)
 struct LabTests {
   @Test func aLabIsTwoHostsThatWorkAndLeavesNothingBehind() async throws {
-    try await withLab(nil) { lab in
+    try await withLabGoneAfterwards(nil) { lab in
       let source = try #require(lab.source)
       let target = try #require(lab.target)
       #expect(source.address != target.address)
@@ -49,10 +49,10 @@ struct LabTests {
   }
 
   private func expectFilesWork(_ lab: LabDescription) throws {
-    let shell = try ChildProcess.run(
-      "/bin/sh", ["-c", ". \(lab.environmentFile); echo \"$LAB_SOURCE_URI/bifrost\""]
+    let shell = try Program.run(
+      ["/bin/sh", "-c", ". \(lab.environmentFile); echo \"$LAB_SOURCE_URI/bifrost\""]
     ).output
-    #expect(shell == (try lab.environment()["LAB_SOURCE_URI"] ?? "") + "/bifrost")
+    #expect(shell == (try lab.environment()["LAB_SOURCE_URI"] ?? "") + "/bifrost\n")
     var info = stat()
     for path in [lab.environmentFile, lab.passfile, lab.identityFile] {
       #expect(stat(path, &info) == 0 && info.st_mode & 0o777 == 0o600)
@@ -70,7 +70,7 @@ struct LabTests {
   private func expectLoginWorks(_ lab: LabDescription) throws {
     for host in lab.hosts {
       #expect(
-        try lab.ssh(host, "cat \"$PGCONVOY_LAB_HOST/version-manifest.txt\" | head -1").output == "lab-server 1.0.0")
+        try lab.ssh(host, "cat \"$PGCONVOY_LAB_HOST/version-manifest.txt\" | head -1").output == "lab-server 1.0.0\n")
       // As a migration works there: as PostgreSQL's user, through the socket, beside the data directory.
       let sql = "SELECT current_user || current_setting('cluster_name')"
       let command = """
@@ -78,7 +78,7 @@ struct LabTests {
         \(lab.pgBin)/psql -h \(host.socketDirectory) -p \(host.postgresPort) -U postgres -Atc "\(sql)"
         """
       let asPostgres = geteuid() == 0 ? "runuser -u \(lab.osUser) -- sh -c \(shellQuoted(command))" : command
-      #expect(try lab.ssh(host, asPostgres).output == "postgres\(host.name)")
+      #expect(try lab.ssh(host, asPostgres).output == "postgres\(host.name)\n")
       #expect(
         try lab.ssh(host, "sv status \(host.serviceDirectory)/app").output.hasPrefix(
           host.name == LabDescription.sourceName ? "run: " : "down: "))
@@ -101,11 +101,11 @@ struct LabTests {
 
   private func expectLedgerMatchesAcknowledgedLog(_ lab: LabDescription) async throws {
     let source = try #require(lab.source)
-    let wrote = try waitUntil(.after(.seconds(10))) { try lab.acknowledgedTokens().count == lab.databases.count }
+    let wrote = try waitUntil(.after(.seconds(10))) { try lab.acknowledged().count == lab.databases.count }
     #expect(wrote)
     // The service gets SIGTERM, and finishes the transactions in hand.
-    try ChildProcess.check("/usr/bin/sv", ["-w", "15", "stop", source.serviceDirectory + "/app"])
-    let acknowledged = try lab.acknowledgedTokens()
+    try Program.check(["/usr/bin/sv", "-w", "15", "stop", source.serviceDirectory + "/app"])
+    let acknowledged = try lab.acknowledged()
     for database in lab.databases {
       #expect(try lab.ledger("LAB_SOURCE_URI", database: database) == acknowledged[database])
     }
@@ -115,11 +115,11 @@ struct LabTests {
   }
 
   @Test func labsRunSideBySideWithAnyDatabaseName() async throws {
-    try await withLab(["a b", "q\"x'\\y", "é%s"]) { first in
+    try await withLabGoneAfterwards(["a b", "q\"x'\\y", "é%s"]) { first in
       await #expect(throws: ConvoyError.self) {
-        try await Lab.up(LabOptions(directory: first.directory, program: labProgram))
+        try await Lab.up(LabOptions(directory: first.directory, program: builtProgram("LabProgram")))
       }
-      try await withLab { second in
+      try await withLabGoneAfterwards { second in
         #expect(Set(first.hosts.map(\.address)).isDisjoint(with: second.hosts.map(\.address)))
         let tokens = try second.ledger("LAB_SOURCE_APP_URI", database: "general")
         #expect(tokens.isDisjoint(with: try first.ledger("LAB_SOURCE_APP_URI", database: "a b")))
@@ -136,7 +136,7 @@ struct LabTests {
   /// What a migration and an accident leave: a data directory replaced by a copy, the old one moved aside, a server
   /// that somebody else restarted, another that was killed, services started on the target.
   @Test func downEndsALabThatWasChanged() async throws {
-    try await withLab { lab in
+    try await withLabGoneAfterwards { lab in
       let source = try #require(lab.source)
       let target = try #require(lab.target)
       let asPostgres = geteuid() == 0 ? "cd /; exec runuser -u postgres --" : "exec"
@@ -158,7 +158,7 @@ struct LabTests {
       }
       let file = try #require(PostmasterFile(dataDirectory: source.dataDirectory))
       kill(file.pid, SIGKILL)
-      let supervisor = try #require(try pid_t(readText(source.directory + "/runsvdir.pid").trimmingLineEnds()))
+      let supervisor = try #require(try pid_t(readText(source.directory + "/runsvdir.pid").dropLast()))
       kill(supervisor, SIGKILL)
       try await Lab.down(directory: lab.directory)
       #expect(!(try readText("/proc/sysvipc/shm")).contains(" \(file.pid) "))
@@ -167,24 +167,18 @@ struct LabTests {
 
   @Test(arguments: ["making keys", "starting sshd", "filling 1 database", "starting the services"])
   func aKilledStartIsRepeatedOrCleared(step: String) async throws {
-    let directory = try temporaryDirectory()
-    let log = directory + ".log"
-    let pidFile = directory + ".pid"
-    defer { for path in [log, pidFile] { unlink(path) } }
+    let directory = temporaryPath("lab")
     try await endingLab(in: directory) {
-      try ChildProcess.startDaemon(
-        labProgram, ["up", "--dir", directory, "--databases", "general"], environment: [:], pidFile: pidFile, log: log)
-      let pid = try #require(try pid_t(readText(pidFile).trimmingLineEnds()))
-      let reached = try waitUntil(.after(.seconds(30)), every: 2) { try readText(log).contains(step) }
-      #expect(reached)
-      kill(pid, SIGKILL)
-      let process = ProcessEntry(pid: pid)
-      #expect(waitUntil(.after(.seconds(5))) { process?.isAlive != true })
+      let up = try Program([builtProgram("LabProgram"), "up", "--dir", directory, "--databases", "general"])
+      #expect(try await up.says(step, within: .seconds(30)))
+      up.signal(SIGKILL)
+      #expect(try await up.result().status == 128 + SIGKILL)
       let killed = try Lab.describe(directory: directory)
       #expect(killed.phase == .starting)
 
       if step != "starting sshd" {
-        let lab = try await Lab.up(LabOptions(directory: directory, databases: ["general"], program: labProgram))
+        let lab = try await Lab.up(
+          LabOptions(directory: directory, databases: ["general"], program: builtProgram("LabProgram")))
         #expect(lab.id != killed.id && lab.phase == .up)
         let status = try await Lab.status(directory: directory)
         #expect(status.hosts.flatMap(\.components).filter { $0.pid == nil }.count == 2)
@@ -200,15 +194,13 @@ struct LabTests {
   @Test(.enabled(if: geteuid() == 0 && Account.named("postgres") != nil))
   func anOrdinaryUserHasLabsToo() async throws {
     let user = try #require(Account.named("postgres"))
-    let parent = try temporaryDirectory()
-    defer { try? removeTree(parent) }
-    chown(parent, user.uid, user.gid)
+    let parent = try TemporaryDirectory("lab-tests", owner: user)
     // The build directory may be closed to that user.
-    let program = parent + "/LabProgram"
-    try ChildProcess.check("/bin/cp", [labProgram, program])
-    let directory = parent + "/lab"
+    let program = parent.path + "/LabProgram"
+    try Program.check(["/bin/cp", builtProgram("LabProgram"), program])
+    let directory = parent.path + "/lab"
     try await endingLab(in: directory) {
-      try ChildProcess.check(program, ["up", "--dir", directory, "--databases", "general"], as: user)
+      try Program.check([program, "up", "--dir", directory, "--databases", "general"], as: user)
       let lab = try Lab.describe(directory: directory)
       #expect(lab.osUser == "postgres" && lab.sshUser == "postgres")
       let owners = Set(
@@ -218,27 +210,26 @@ struct LabTests {
         })
       // (sshd and its kind hide their owner behind root.)
       #expect(owners.isSubset(of: [0, user.uid]))
-      let login = try ChildProcess.run(
-        "/usr/bin/ssh",
+      let login = try Program.run(
         [
-          "-F", "none", "-i", lab.identityFile, "-o", "UserKnownHostsFile=\(lab.knownHosts)", "-o", "BatchMode=yes",
-          "-p",
-          "10022", "postgres@\(try #require(lab.target).address)", "id -un",
+          "/usr/bin/ssh", "-F", "none", "-i", lab.identityFile, "-o", "UserKnownHostsFile=\(lab.knownHosts)", "-o",
+          "BatchMode=yes",
+          "-p", "10022", "postgres@\(try #require(lab.target).address)", "id -un",
         ], as: user)
-      #expect(login.output == "postgres")
+      #expect(login.output == "postgres\n")
       #expect(waitUntil(.after(.seconds(10))) { fileExists(lab.acknowledgedLog(host: "lab-source")) })
-      try ChildProcess.check(program, ["down", "--dir", directory], as: user)
+      try Program.check([program, "down", "--dir", directory], as: user)
       expectNothingLeft(of: lab)
     }
   }
 
   @Test func storageMovesWhereThePathCannotHoldIt() async throws {
-    let parent = try temporaryDirectory()
-    defer { try? removeTree(parent) }
+    let parent = try TemporaryDirectory("lab-tests")
     // Closed to PostgreSQL's user when root runs this, and too long for a socket in any case.
-    let directory = parent + "/it's \"long\" " + String(repeating: "x", count: 60)
+    let directory = parent.path + "/it's \"long\" " + String(repeating: "x", count: 60)
     try await endingLab(in: directory) {
-      let lab = try await Lab.up(LabOptions(directory: directory, databases: ["general"], program: labProgram))
+      let lab = try await Lab.up(
+        LabOptions(directory: directory, databases: ["general"], program: builtProgram("LabProgram")))
       #expect(lab.storage == "/var/tmp/pgconvoy-lab-\(lab.id)")
       #expect(waitUntil(.after(.seconds(10))) { fileExists(lab.acknowledgedLog(host: "lab-source")) })
       try await Lab.down(directory: directory)

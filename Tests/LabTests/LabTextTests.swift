@@ -1,5 +1,6 @@
 import Glibc
 import ReplicationModel
+import TestSupport
 import Testing
 
 @testable import Lab
@@ -44,16 +45,16 @@ struct LabTextTests {
 
   @Test(arguments: [["postgres"], ["a", "a"], [""], [], [String(repeating: "é", count: 32)], ["template1"]])
   func databaseNamesThatCannotBe(names: [String]) async {
-    let options = LabOptions(directory: "/nowhere/lab", databases: names, program: labProgram)
+    let options = LabOptions(directory: "/nowhere/lab", databases: names, program: builtProgram("LabProgram"))
     let error = await #expect(throws: ConvoyError.self) { try await Lab.up(options) }
     #expect(error?.code == "lab.database-name" && error?.exitStatus == 2)
   }
 
   @Test func aDirectoryThatIsNoLabIsLeftAlone() async throws {
-    let directory = try temporaryDirectory()
-    defer { try? removeTree(directory) }
+    let own = try TemporaryDirectory("lab-tests")
+    let directory = own.path
     try writeFile(directory + "/precious", "")
-    let options = LabOptions(directory: directory, program: labProgram)
+    let options = LabOptions(directory: directory, program: builtProgram("LabProgram"))
     let up = await #expect(throws: ConvoyError.self) { try await Lab.up(options) }
     #expect(
       up.map { "\($0)" } == """
@@ -81,8 +82,8 @@ struct LabTextTests {
     """,
   ])
   func aMarkerThatIsNotThisLabsIsNotBelieved(marker: String) async throws {
-    let directory = try temporaryDirectory()
-    defer { try? removeTree(directory) }
+    let own = try TemporaryDirectory("lab-tests")
+    let directory = own.path
     var text = marker
     while let place = text.firstRange(of: "HERE") { text.replaceSubrange(place, with: directory) }
     try writeFile("\(directory)/\(LabDirectory.markerName)", text)
@@ -109,8 +110,7 @@ struct LabInventoryTests {
           name: name, address: address, sshPort: 10022, postgresPort: 15432, directory: "/tmp/lab/hosts/\(name)"))
     }
     let files = LabFiles(lab: lab, passwords: LabPasswords(pgconvoy: "p", app: "a"))
-    let root = #filePath.dropLastComponent().dropLastComponent().dropLastComponent()
-    let sample = try readText(root + "/inventory/lab-sample.yml").split(separator: "\n").dropFirst()
+    let sample = try readText(repositoryRoot + "/inventory/lab-sample.yml").split(separator: "\n").dropFirst()
     #expect(files.inventory.split(separator: "\n").dropFirst() == sample)
     #expect(
       files.passfile == """

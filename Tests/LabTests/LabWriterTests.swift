@@ -1,16 +1,16 @@
 import BlockingIO
 import Glibc
+import Lab
 import PostgresClient
 import ReplicationModel
 import Synchronization
+import TestSupport
 import Testing
-
-@testable import Lab
 
 struct LabWriterTests {
   /// The application keeps its promise through a crash of the server: what was acknowledged is there.
   @Test func writerSurvivesACrashOfTheServer() async throws {
-    try await withLab(["opscode_chef", "bifrost", "oc_id", "bookshelf", "general"], appRate: 1) { lab in
+    try await withLabGoneAfterwards(["opscode_chef", "bifrost", "oc_id", "bookshelf", "general"], rate: 1) { lab in
       let source = try #require(lab.source)
       let log = lab.directory + "/writer.tsv"
       let options = LabWriterOptions(
@@ -24,10 +24,11 @@ struct LabWriterTests {
       func acknowledged() -> Int { (readBytes(log) ?? []).count { $0 == UInt8(ascii: "\n") } }
       #expect(waitUntil(.after(.seconds(20))) { acknowledged() > 1500 })
       let account = try Prerequisites.postgresAccount()
-      try ChildProcess.check(
-        lab.pgBin + "/pg_ctl",
-        ["restart", "-s", "-m", "immediate", "-D", source.dataDirectory, "-l", source.postgresLog],
-        as: account)
+      try Program.check(
+        [
+          lab.pgBin + "/pg_ctl", "restart", "-s", "-m", "immediate", "-D", source.dataDirectory, "-l",
+          source.postgresLog,
+        ], as: account)
       let before = acknowledged()
       #expect(waitUntil(.after(.seconds(20))) { acknowledged() > before + 500 })
       stop.signal()
@@ -37,11 +38,7 @@ struct LabWriterTests {
       #expect(lines.withLock { $0.contains("general: connected again") })
 
       var missing: [String: Set<String>] = [:]
-      var tokens: [String: Set<String>] = [:]
-      for line in try readText(log).split(separator: "\n") {
-        let fields = line.split(separator: "\t")
-        tokens[String(fields[0]), default: []].insert(String(fields[1]))
-      }
+      let tokens = try acknowledgedTokens(log)
       for database in lab.databases {
         let lost = try tokens[database, default: []].subtracting(lab.ledger("LAB_SOURCE_URI", database: database))
         if !lost.isEmpty { missing[database] = lost }

@@ -1,5 +1,6 @@
 import Glibc
 import ReplicationModel
+import TestSupport
 import Testing
 
 @testable import LogicalDecoding
@@ -90,13 +91,13 @@ private enum Message: Equatable {
 /// One case: a stream as a server would send it, with relations that are described and described anew, and then the
 /// same stream with some of its messages spoilt.
 private struct PgoutputCase {
-  private var random: Random
+  private var random: SeededRandom
   private var sent: [[UInt8]] = []
   private var meant: [Message] = []
   private var relations: [UInt32: (name: [UInt8], columns: [(name: [UInt8], isKey: Bool)], identity: UInt8)] = [:]
 
   init(seed: UInt64) {
-    random = Random(seed: seed)
+    random = SeededRandom(seed: seed)
     for _ in 0..<Int.random(in: 1...20, using: &random) { add() }
   }
 
@@ -149,7 +150,7 @@ private struct PgoutputCase {
     return problems
   }
 
-  private func spoil(_ bytes: inout [UInt8], _ random: inout Random) {
+  private func spoil(_ bytes: inout [UInt8], _ random: inout SeededRandom) {
     mutate(&bytes, &random)
     guard bytes.count > 4, Bool.random(using: &random) else { return }
     // Lengths and counts.

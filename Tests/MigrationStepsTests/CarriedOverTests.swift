@@ -1,5 +1,6 @@
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 @testable import MigrationCore
@@ -23,10 +24,10 @@ struct CarriedOverTests {
 
   @Test func sequencesStandWhereTheSourcesDo() async throws {
     let place = ConvoyError.Place.database(migration: "m", name: "postgres")
-    try await TwoServers.with { servers in
-      try await servers.run("source", "postgres", Self.sequences)
+    try await TwoServers.with { source in
+      try await source.run("postgres", Self.sequences)
       let many = (1...250).map { "CREATE SEQUENCE many_\($0);" }.joined()
-      try await servers.run("source", "postgres", many)
+      try await source.run("postgres", many)
     } _: { servers in
       try await servers.run(
         "source", "postgres",
@@ -86,8 +87,8 @@ struct CarriedOverTests {
     """
 
   @Test func viewsThatDifferAreRefreshedInTheirOrder() async throws {
-    try await TwoServers.with { servers in
-      try await servers.run("source", "postgres", Self.views)
+    try await TwoServers.with { source in
+      try await source.run("postgres", Self.views)
     } _: { servers in
       try await servers.run(
         "source", "postgres",

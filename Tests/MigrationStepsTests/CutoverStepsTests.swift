@@ -4,6 +4,7 @@ import Logging
 import Playbook
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 @testable import ClosingReports
@@ -14,20 +15,22 @@ import Testing
 
 @Suite("Steps between the drain and the report", .serialized)
 struct CutoverStepsTests {
+  private func state(of servers: TwoServers) -> String { servers.source.directory + "/state" }
+
   /// A migration that was handed off and drained, as far as its journal knows.
   private func context(_ servers: TwoServers, databases: [String]) async throws -> MigrationContext {
     let inventory = try FleetInventory.parse(
       """
       hosts:
         old: { address: 127.0.0.1, transport: local, postgres: { user: postgres } }
-        new: { address: 127.0.0.1, transport: local, postgres: { user: postgres, port: 5433 } }
+        new: { address: 127.0.0.1, transport: local, postgres: { user: postgres, port: 2 } }
       migrations:
         "a.b": { source: old, target: new }
       """, path: "/inventory.yml", user: LocalUser(name: "ada", home: "/home/ada"))
     var migration = try #require(inventory.migrations.first)
-    migration.source.postgres.address = servers.directory
-    migration.target.postgres.address = servers.directory
-    let state = StateDirectory(path: servers.directory + "-state")
+    migration.source.postgres.port = servers.source.port
+    migration.target.postgres.port = servers.target.port
+    let state = StateDirectory(path: state(of: servers))
     let journal = try await Journal.open(stateDirectory: state)
     let names = HandOffNames(nonce: "0123456789ab")
     let record = HandOffRecord(
@@ -52,12 +55,12 @@ struct CutoverStepsTests {
   }
 
   @Test func aDrainedMigrationIsCarriedOverVerifiedAndReported() async throws {
-    try await TwoServers.with { servers in
-      try await servers.run("source", "postgres", "CREATE DATABASE \"o'ne\"")
-      try await servers.run(
-        "source", "postgres", "CREATE TABLE plain AS SELECT 1 AS a; CREATE UNLOGGED TABLE u (a int)")
-      try await servers.run(
-        "source", "o'ne",
+    try await TwoServers.with { source in
+      try await source.run("postgres", "CREATE DATABASE \"o'ne\"")
+      try await source.run(
+        "postgres", "CREATE TABLE plain AS SELECT 1 AS a; CREATE UNLOGGED TABLE u (a int)")
+      try await source.run(
+        "o'ne",
         """
         CREATE SEQUENCE s; CREATE MATERIALIZED VIEW v AS SELECT 1 AS a; CREATE TABLE t AS TABLE v;
         CREATE TABLE busy AS SELECT generate_series(1, 1000) AS n; CREATE ROLE reader; CREATE ROLE "Own er";
@@ -65,14 +68,11 @@ struct CutoverStepsTests {
         SELECT lo_from_bytea(4710, '\\x05'), lo_from_bytea(4709, decode(repeat('00ff', 4000), 'hex'))
         """)
     } _: { servers in
-      defer { try? FileManager.default.removeItem(atPath: servers.directory + "-state") }
       let context = try await context(servers, databases: ["o'ne", "postgres"])
-      do {
+      try await doing {
         try await run(context, servers)
+      } finally: {
         await context.close()
-      } catch {
-        await context.close()
-        throw error
       }
     }
   }
@@ -146,12 +146,12 @@ struct CutoverStepsTests {
       try await VerifyStep().isDone(context),
     ] { #expect(isDone) }
     let summary = try await ReportStep().run(context).summary
-    let path = servers.directory + "-state/reports/a.b-0123456789ab-2.json"
+    let path = state(of: servers) + "/reports/a.b-0123456789ab-2.json"
     #expect(summary.hasPrefix("wrote \(path), SHA-256 "))
     #expect(try await ReportStep().isDone(context))
     let attributes = try FileManager.default.attributesOfItem(atPath: path)
     #expect(attributes[.posixPermissions] as? Int == 0o600)
-    #expect(try FileManager.default.contentsOfDirectory(atPath: servers.directory + "-state/reports").count == 6)
+    #expect(try FileManager.default.contentsOfDirectory(atPath: state(of: servers) + "/reports").count == 6)
 
     let report = try #require(try await ClosingReport.latest(context)).report
     #expect(report.outcome == .cutOver)

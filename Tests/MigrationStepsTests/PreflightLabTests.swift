@@ -1,4 +1,3 @@
-import Glibc
 import Inventory
 import Journal
 import Lab
@@ -7,6 +6,7 @@ import Playbook
 import PostgresClient
 import RemoteHost
 import ReplicationModel
+import TestSupport
 import Testing
 
 @testable import HostAdmin
@@ -161,9 +161,7 @@ struct PreflightLabTests {
       "BEGIN; CREATE TABLE planted.later (id int PRIMARY KEY); PREPARE TRANSACTION 'planted'")
     // The counts of a session reach the statistics when it is idle for a while, or when it ends.
     await context.closeSessions(.source)
-    try await waitUntil(
-      within: .seconds(10), orThrow: { ConvoyError("test.statistics", "the statistics never came") }
-    ) {
+    try await eventually("the statistics", within: .seconds(10)) {
       let session = try await context.newSession(.source, database: "a")
       let updates = try await session.query(
         """
@@ -175,7 +173,7 @@ struct PreflightLabTests {
       return updates == "3"
     }
     let target = try #require(lab.target)
-    try write(target.versionManifest, "lab-server 1.1.0\n")
+    try writeFile(target.versionManifest, "lab-server 1.1.0\n")
     try await setReplicationRecord(context, lab, to: "# host replication")
   }
 
@@ -183,7 +181,7 @@ struct PreflightLabTests {
     let session = try await context.session(.source, database: "a")
     try await session.script("ROLLBACK PREPARED 'planted'")
     try await session.script("DROP SCHEMA planted CASCADE")
-    try write(try #require(lab.target).versionManifest, "lab-server 1.0.0\n")
+    try writeFile(try #require(lab.target).versionManifest, "lab-server 1.0.0\n")
     try await setReplicationRecord(context, lab, to: "host replication")
   }
 
@@ -196,7 +194,7 @@ struct PreflightLabTests {
       .shell("sed -i -E \"s/^(# )?host +replication/$2/\" \"$1\"", arguments: [path, words], user: lab.osUser))
     let session = try await context.session(.source)
     let asked = try await session.query("SELECT pg_catalog.clock_timestamp(), pg_catalog.pg_reload_conf()").first
-    try await waitUntil(within: .seconds(10), orThrow: { ConvoyError("test.reload", "no reload") }) {
+    try await eventually("the reload", within: .seconds(10)) {
       let probe = try await context.newSession(.source)
       let loaded = try await probe.query("SELECT pg_catalog.pg_conf_load_time() >= $1::timestamptz", [asked]).first
       await probe.close()
@@ -251,25 +249,10 @@ struct PreflightLabTests {
 private func withPreflightLab(
   _ body: (LabDescription, Migration) async throws -> Void
 ) async throws {
-  let directory = "/tmp/pgconvoy-preflight-\(HandOffNames.random().nonce)"
-  let program = directory + ".sh"
-  try write(program, "#!/bin/sh\nexec sleep 86400\n")
-  chmod(program, 0o755)
-  defer { unlink(program) }
-  let lab = try await Lab.up(LabOptions(directory: directory, databases: ["a"], program: program))
-  do {
+  let directory = try TemporaryDirectory("preflight", mode: 0o755)
+  let program = try directory.write("#!/bin/sh\nexec sleep 86400\n", to: "program", mode: 0o755)
+  try await withLab(["a"], program: program) { lab in
     let inventory = try FleetInventory.load(path: lab.inventoryFile)
     try await body(lab, try #require(inventory.migrations.first))
-  } catch {
-    try? await Lab.down(directory: directory)
-    throw error
   }
-  try await Lab.down(directory: directory)
-}
-
-private func write(_ path: String, _ text: String) throws {
-  let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-  try #require(file >= 0)
-  defer { close(file) }
-  try #require(Glibc.write(file, text, text.utf8.count) == text.utf8.count)
 }

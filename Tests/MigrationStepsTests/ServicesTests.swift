@@ -1,11 +1,13 @@
-import Foundation
+import BlockingIO
 import Glibc
 import Inventory
 import Journal
+import Lab
 import Logging
 import Playbook
 import RemoteHost
 import ReplicationModel
+import TestSupport
 import Testing
 
 @testable import HostAdmin
@@ -16,56 +18,48 @@ import Testing
 @Suite(.serialized) struct ServicesTests {
   /// A directory with a runit of its own; its supervisors end with it.
   private final class Supervised {
-    let directory: String
-    private var supervisors: [Process] = []
+    private let files: TemporaryDirectory
+    private var supervisors: [Program] = []
+
+    var directory: String { files.path }
 
     init() throws {
-      directory = "/tmp/pgconvoy-services-\(HandOffNames.random().nonce)"
-      try FileManager.default.createDirectory(atPath: directory + "/state", withIntermediateDirectories: true)
-      chmod(directory, 0o755)
+      files = try TemporaryDirectory("services", mode: 0o755)
+      try makeDirectory(directory + "/state", mode: 0o755)
+      try makeDirectory(directory + "/service", mode: 0o755)
     }
 
     /// A service that says in `log` when it starts and when it ends.
     func add(_ name: String, isDown: Bool = false, run: String? = nil) throws {
-      let service = "\(directory)/service/\(name)"
-      try FileManager.default.createDirectory(atPath: service, withIntermediateDirectories: true)
+      let service = "service/\(name)"
+      try makeDirectory("\(directory)/\(service)", mode: 0o755)
       let log = "\(directory)/log"
       try write("#!/bin/sh\n" + (run ?? "echo 'up \(name)' >>\(log)\nexec sleep 1000") + "\n", "\(service)/run")
       if run == nil { try write("#!/bin/sh\necho 'down \(name)' >>\(log)\n", "\(service)/finish") }
       if isDown { try write("", "\(service)/down") }
-      let process = Process()
-      process.executableURL = URL(filePath: "/usr/bin/runsv")
-      process.arguments = [service]
-      try process.run()
-      supervisors.append(process)
+      supervisors.append(try Program(["/usr/bin/runsv", "\(directory)/\(service)"]))
     }
 
-    func write(_ text: String, _ path: String) throws {
-      try text.write(toFile: path, atomically: false, encoding: .utf8)
-      chmod(path, 0o755)
-    }
+    func write(_ text: String, _ name: String) throws { try files.write(text, to: name, mode: 0o755) }
 
-    var log: [String] {
-      ((try? String(contentsOfFile: directory + "/log", encoding: .utf8)) ?? "").split(separator: "\n").map(String.init)
-    }
+    var log: [String] { ((try? files.read("log")) ?? "").split(separator: "\n").map(String.init) }
 
     /// Waits until runit says so of a service; it takes a moment to begin.
     func reaches(_ name: String, _ state: String) async throws -> Bool {
-      for _ in 0..<250 {
-        let result = try await LocalHost().run(RemoteCommand(["sv", "status", "\(directory)/service/\(name)"]))
-        if result.text.hasPrefix(state + ":") { return true }
-        try await Task.sleep(for: .milliseconds(20))
+      do {
+        try await eventually("\(name) \(state)", within: .seconds(5), every: .milliseconds(20)) {
+          try await LocalHost().run(RemoteCommand(["sv", "status", "\(directory)/service/\(name)"])).text
+            .hasPrefix(state + ":")
+        }
+        return true
+      } catch is TestFailure {
+        return false
       }
-      return false
     }
 
+    /// A supervisor that is told to end ends its service, then itself.
     func end() {
-      for supervisor in supervisors {
-        // TERM: the supervisor ends its service, then itself.
-        supervisor.terminate()
-        supervisor.waitUntilExit()
-      }
-      try? FileManager.default.removeItem(atPath: directory)
+      while let supervisor = supervisors.popLast() { supervisor.end(within: .seconds(30)) }
     }
   }
 
@@ -164,14 +158,14 @@ import Testing
   @Test func commandsOfOnesOwn() async throws {
     try await withServices { supervised in
       let file = supervised.directory + "/running"
-      try supervised.write("", file)
+      try supervised.write("", "running")
       func service(_ start: String, _ stop: String) -> String {
         "[{ name: chef, manager: command, start: \"\(start)\", stop: \"\(stop)\", status: \"test -e \(file)\" }]"
       }
       let good = try await context(supervised, service("touch \(file)", "rm \(file)"))
       #expect(try await commands(StopServicesStep(side: .source), good) == ["rm \(file)"])
       _ = try await StopServicesStep(side: .source).run(good)
-      #expect(!FileManager.default.fileExists(atPath: file))
+      #expect(!fileExists(file))
 
       let pretending = try await context(supervised, service("true", "true"))
       let started = await #expect(throws: ConvoyError.self) {
@@ -183,7 +177,7 @@ import Testing
           hint: start it by hand, then run the playbook again
           """)
       _ = try await StartServicesStep(side: .source).run(good)
-      #expect(FileManager.default.fileExists(atPath: file))
+      #expect(fileExists(file))
 
       let stuck = try await context(supervised, service("true", "echo busy >&2; exit 1"))
       let stopped = await #expect(throws: ConvoyError.self) {
@@ -222,20 +216,11 @@ import Testing
 
   @Test func aPostgreSQLThatRunitRunsIsStoppedAndStartedByRunit() async throws {
     try await withServices { supervised in
-      let user = geteuid() == 0 ? "postgres" : String(cString: getpwuid(geteuid()).pointee.pw_name)
-      let data = supervised.directory + "/pg/data"
-      try FileManager.default.createDirectory(atPath: supervised.directory + "/pg", withIntermediateDirectories: false)
-      if geteuid() == 0 {
-        try await LocalHost().runChecked(RemoteCommand(["chown", user, supervised.directory + "/pg"]))
-      }
-      try await LocalHost().runChecked(
-        .shell(
-          """
-          "$1/initdb" -D "$2" -A trust --no-sync --no-instructions >/dev/null
-          printf "%s\\n" "listen_addresses = ''" "unix_socket_directories = '$3'" "fsync = off" >>"$2/postgresql.conf"
-          """, arguments: [TwoServers.programs, data, supervised.directory + "/pg"], user: user))
+      let cluster = try await onDedicatedThread("initdb") { try Cluster() }
+      let user = try Prerequisites.postgresAccount().name
+      let (data, bin) = (cluster.dataDirectory, cluster.options.binDirectory)
       let become = geteuid() == 0 ? "setpriv --reuid=postgres --regid=postgres --clear-groups " : ""
-      try supervised.add("postgresql", run: "exec 2>&1\nexec \(become)\(TwoServers.programs)/postgres -D \(data)")
+      try supervised.add("postgresql", run: "exec 2>&1\nexec \(become)\(bin)/postgres -D \(data)")
       let inventory = try FleetInventory.parse(
         """
         hosts:
@@ -250,7 +235,7 @@ import Testing
         """, path: "/inventory.yml", user: LocalUser(name: "u", home: "/"))
       let host = try #require(inventory.migration(named: "one")).target
       let server = ServerControl(
-        host: host, remote: LocalHost(), dataDirectory: data, binDirectory: TwoServers.programs, configFile: nil)
+        host: host, remote: LocalHost(), dataDirectory: data, binDirectory: bin, configFile: nil)
       try await server.start()
       #expect(try await supervised.reaches("postgresql", "run"))
       #expect(server.stopCommand().text == "sv -w 30 stop \(supervised.directory)/service/postgresql")

@@ -1,6 +1,7 @@
 import Inventory
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 @testable import MigrationCore
@@ -117,14 +118,14 @@ struct VerificationTests {
     """
 
   @Test func everyPlantedDifferenceIsFoundAndNothingElse() async throws {
-    try await TwoServers.with { servers in
-      try await servers.run("source", "postgres", "CREATE DATABASE one")
-      try await servers.run("source", "postgres", "CREATE DATABASE two ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
-      try await servers.run("source", "one", Self.odd + Self.planted)
+    try await TwoServers.with { source in
+      try await source.run("postgres", "CREATE DATABASE one")
+      try await source.run("postgres", "CREATE DATABASE two ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+      try await source.run("one", Self.odd + Self.planted)
       // More tables than one round trip takes.
       let many = (1...120).map { "CREATE TABLE many_\($0) AS SELECT \($0) AS n;" }.joined()
-      try await servers.run(
-        "source", "two", "SET client_encoding = 'UTF8'; CREATE TABLE \"é\" AS SELECT 'ü'::text;" + many)
+      try await source.run(
+        "two", "SET client_encoding = 'UTF8'; CREATE TABLE \"é\" AS SELECT 'ü'::text;" + many)
     } _: { servers in
       // The same content in another physical form, and settings that change how it would be shown.
       try await servers.run(

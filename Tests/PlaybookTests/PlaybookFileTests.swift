@@ -2,6 +2,7 @@ import Foundation
 import Inventory
 import Playbook
 import ReplicationModel
+import TestSupport
 import Testing
 
 @Suite struct PlaybookFileTests {
@@ -314,14 +315,14 @@ import Testing
     ("prepare", ["prepare_source", "set_replica_identity"], .stop),
   ])
   func shippedPlaybooksParse(_ name: String, _ steps: [String], _ policy: FailurePolicy) throws {
-    let playbook = try Playbook.load(path: repository + "playbooks/\(name).yml")
+    let playbook = try Playbook.load(path: repositoryRoot + "/playbooks/\(name).yml")
     if !steps.isEmpty { #expect(playbook.plays.flatMap(\.steps).map(\.name) == steps) }
     #expect(playbook.plays.first?.onFailure == policy)
     #expect(playbook.plays.allSatisfy { $0.pattern == "all" })
   }
 
   @Test func theReferenceNamesEveryKey() throws {
-    let text = try String(contentsOfFile: repository + "docs/reference/playbook.md", encoding: .utf8)
+    let text = try String(contentsOfFile: repositoryRoot + "/docs/reference/playbook.md", encoding: .utf8)
     for key in PlaybookKeys.play + PlaybookKeys.step { #expect(text.contains("| `\(key)` |"), "`\(key)` is missing") }
   }
 }

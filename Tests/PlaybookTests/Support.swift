@@ -5,10 +5,6 @@ import ReplicationModel
 import Synchronization
 import Testing
 
-/// The repository's root, for the files that are shipped.
-let repository = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-  .deletingLastPathComponent().path()
-
 /// Migrations m1, m2, … with hosts of their own.
 func fleet(_ count: Int) throws -> FleetInventory {
   let hosts = (1...count).map { "  s\($0):\n  t\($0):\n" }.joined()

@@ -1,6 +1,6 @@
-import Glibc
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 extension WithServer {
@@ -12,7 +12,7 @@ extension WithServer {
 
     @Test func aWrongPassword() throws {
       let server = try TestServer.running()
-      var parameters = server.parameters("clerk")
+      var parameters = server.parameters(user: "clerk")
       parameters.password = "wrong"
       let error = failure(parameters)
       #expect(error?.reason == .connect)
@@ -29,15 +29,9 @@ extension WithServer {
     /// libpq says below the server's words where the password came from.
     @Test func aWrongPasswordFromAPassfile() throws {
       let server = try TestServer.running()
-      let path = "/tmp/pgconvoy-passfile-\(HandOffNames.random().nonce)"
-      let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-      try #require(descriptor >= 0)
-      defer { unlink(path) }
-      let line = "*:*:*:clerk:wrong\n"
-      #expect(write(descriptor, line, line.utf8.count) == line.utf8.count)
-      close(descriptor)
-      var parameters = server.parameters("clerk")
-      parameters.passfile = path
+      let directory = try TemporaryDirectory()
+      var parameters = server.parameters(user: "clerk")
+      parameters.passfile = try directory.write("*:*:*:clerk:wrong\n", to: "passfile", mode: 0o600)
       let error = failure(parameters)
       #expect(error?.sqlState == .invalidPassword)
       #expect(error?.convoyError().code == "postgres.wrong-password")
@@ -45,7 +39,7 @@ extension WithServer {
 
     @Test func noPassword() throws {
       let server = try TestServer.running()
-      let error = failure(server.parameters("clerk"))
+      let error = failure(server.parameters(user: "clerk"))
       #expect(error?.isTransient == false)
       #expect(
         error?.convoyError().description == """
@@ -56,7 +50,7 @@ extension WithServer {
 
     @Test func noEntryInTheHBAFile() throws {
       let server = try TestServer.running()
-      let error = failure(server.parameters("stranger"))
+      let error = failure(server.parameters(user: "stranger"))
       #expect(error?.sqlState == .invalidAuthorization)
       #expect(error?.isTransient == false)
       #expect(
@@ -70,7 +64,7 @@ extension WithServer {
     @Test func aRejectingEntry() throws {
       let server = try TestServer.running()
       #expect(
-        failure(server.parameters("outcast"))?.convoyError().description == """
+        failure(server.parameters(user: "outcast"))?.convoyError().description == """
           error: \(server.place): pg_hba.conf rejects connection for host "127.0.0.1", user "outcast", database \
           "postgres", no encryption (SQLSTATE 28000) [postgres.hba-rejects]
           hint: a reject line in pg_hba.conf keeps this user out; is the host fenced?
@@ -101,7 +95,7 @@ extension WithServer {
 
     @Test func anUnknownDatabase() throws {
       let server = try TestServer.running()
-      let error = failure(server.parameters("admin", "no such \"thing\""))
+      let error = failure(server.parameters("no such \"thing\""))
       #expect(error?.sqlState == .invalidCatalogName)
       #expect(error?.isTransient == false)
       #expect(
@@ -115,7 +109,7 @@ extension WithServer {
     @Test func anUnknownRole() throws {
       let server = try TestServer.running()
       // Without an entry for it, a role that does not exist looks like one that does.
-      #expect(failure(server.parameters("nobody"))?.convoyError().code == "postgres.no-hba-entry")
+      #expect(failure(server.parameters(user: "nobody"))?.convoyError().code == "postgres.no-hba-entry")
     }
 
     @Test func aServerThatDoesNotAnswer() throws {
@@ -134,7 +128,7 @@ extension WithServer {
 
     @Test func aPasswordNeverShows() throws {
       let server = try TestServer.running()
-      var parameters = server.parameters("clerk")
+      var parameters = server.parameters(user: "clerk")
       parameters.password = "s3cret-word"
       let error = failure(parameters)
       #expect(error.map { "\($0)\($0.convoyError())\($0.server)".contains("s3cret") } == false)

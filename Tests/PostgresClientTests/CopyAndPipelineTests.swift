@@ -1,6 +1,7 @@
 import BlockingIO
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 extension WithServer {

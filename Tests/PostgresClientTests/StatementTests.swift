@@ -1,6 +1,7 @@
 import BlockingIO
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 extension WithServer {
@@ -128,12 +129,10 @@ extension WithServer {
     }
 
     private func waitForState(of pid: String, _ state: String, _ watcher: PostgresSession) async throws {
-      let deadline = Deadline.after(.seconds(10))
-      while try await watcher.query(
-        "SELECT 1 FROM pg_stat_activity WHERE pid = $1::integer AND state = $2", [pid, state]
-      ).rowCount == 0 {
-        try #require(!deadline.hasPassed, "pid \(pid) is not \(state)")
-        try await Task.sleep(for: .milliseconds(10))
+      try await eventually("pid \(pid) \(state)", within: .seconds(10), every: .milliseconds(10)) {
+        try await watcher.query(
+          "SELECT 1 FROM pg_stat_activity WHERE pid = $1::integer AND state = $2", [pid, state]
+        ).rowCount > 0
       }
     }
   }

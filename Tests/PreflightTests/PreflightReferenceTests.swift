@@ -1,12 +1,12 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Preflight
 
 /// docs/reference/preflight.md names every check and every code of the program, and no other.
 @Suite struct PreflightReferenceTests {
-  private static let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-    .deletingLastPathComponent()
+  private static let root = URL(filePath: repositoryRoot)
 
   /// The rows of the tables of checks, cells without blanks.
   private func rows() throws -> [[String]] {

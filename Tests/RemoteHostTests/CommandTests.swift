@@ -1,7 +1,9 @@
 import Glibc
+import Lab
 import RemoteHost
 import ReplicationModel
 import Synchronization
+import TestSupport
 import Testing
 
 /// Both transports promise the same: every test here runs on both.
@@ -196,10 +198,7 @@ struct CommandTests {
   }
 
   private static func processes(_ marker: String) -> Int {
-    let list = runProgram([
-      "sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -c '^600.\(marker)$'",
-    ])
-    return list.output.split(separator: "\n").first.flatMap { Int($0) } ?? -1
+    ProcessTable.snapshot().entries.reduce(0) { $0 + $1.arguments.count { $0 == "600.\(marker)" } }
   }
 
   @Test(arguments: Transport.allCases, [nil, "postgres"])
@@ -212,7 +211,7 @@ struct CommandTests {
       command.onOutput = { _, _ in teller.yield() }
       let task = Task { [command] in try await host.run(command) }
       for await _ in ready { break }
-      for _ in 0..<500 where Self.processes(marker) < 3 { usleep(10_000) }
+      try await eventually("the tree", within: .seconds(5)) { Self.processes(marker) >= 3 }
       #expect(Self.processes(marker) >= 3)
       task.cancel()
       await #expect(throws: CancellationError.self) { try await task.value }
@@ -278,7 +277,7 @@ struct CommandTests {
   /// Where postgres may use sudo to become nobody without a password: `postgres ALL=(nobody) NOPASSWD: ALL`.
   private static let mayUseSudo =
     geteuid() == 0
-    && runProgram(["runuser", "-u", "postgres", "--", "sudo", "-n", "-u", "nobody", "--", "true"]).status == 0
+    && (try? Program.run(["runuser", "-u", "postgres", "--", "sudo", "-n", "-u", "nobody", "--", "true"]).status) == 0
 
   @Test(.enabled(if: mayUseSudo))
   func asAnotherUserThroughSudo() async throws {

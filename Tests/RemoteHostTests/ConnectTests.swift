@@ -1,6 +1,7 @@
 import Glibc
 import RemoteHost
 import ReplicationModel
+import TestSupport
 import Testing
 
 /// What a person reads when a connection cannot be made, to the letter.
@@ -43,7 +44,7 @@ struct ConnectTests {
       hint: compare the fingerprint with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host, then add the \
       key: ssh-keyscan -p \(server.port) -t ed25519,ecdsa 127.0.0.31 >> \(server.directory.path)/none
       """)
-    let line = server.directory.read("known_hosts").split(separator: "\n")[0]
+    let line = try server.directory.read("known_hosts").split(separator: "\n")[0]
     try server.directory.write("@cert-authority \(line)\n", to: "only")
     parameters.knownHostsFile = "\(server.directory.path)/only"
     let error = await connectionError(parameters)
@@ -59,7 +60,7 @@ struct ConnectTests {
     let server = try SSHServer()
     let path = server.directory.path
     try SSHServer.makeKey("\(path)/other", "ed25519")
-    let key = server.directory.read("other.pub").split(separator: " ")
+    let key = try server.directory.read("other.pub").split(separator: " ")
     try server.directory.write("# ours\n[127.0.0.31]:\(server.port) \(key[0]) \(key[1])\n", to: "changed")
     var parameters = server.parameters()
     parameters.knownHostsFile = "\(path)/changed"
@@ -77,7 +78,7 @@ struct ConnectTests {
   @Test func aKeyOfAnotherTypeIsAChangedKey() async throws {
     let server = try SSHServer(hostKeys: ["ecdsa"])
     try SSHServer.makeKey("\(server.directory.path)/other", "ed25519")
-    let key = server.directory.read("other.pub").split(separator: " ")
+    let key = try server.directory.read("other.pub").split(separator: " ")
     try server.directory.write("[127.0.0.31]:\(server.port) \(key[0]) \(key[1])\n", to: "known_hosts")
     let error = await connectionError(server.parameters())
     #expect(error?.code == "ssh.host-key-changed")
@@ -90,7 +91,7 @@ struct ConnectTests {
 
   @Test func aRevokedKey() async throws {
     let server = try SSHServer()
-    let line = server.directory.read("known_hosts").split(separator: "\n")[0]
+    let line = try server.directory.read("known_hosts").split(separator: "\n")[0]
     try server.directory.write(
       server.directory.read("known_hosts")
         + "@revoked * \(line.split(separator: " ").dropFirst().joined(separator: " "))\n",
@@ -107,13 +108,13 @@ struct ConnectTests {
   @Test func hashedNamesAndEntriesOfOneTypeOnly() async throws {
     let server = try SSHServer()
     let path = server.directory.path
-    let lines = server.directory.read("known_hosts").split(separator: "\n")
+    let lines = try server.directory.read("known_hosts").split(separator: "\n")
     // The server prefers its Ed25519 key; asked for ECDSA, it must present that.
     try server.directory.write("\(lines[1])\n", to: "known_hosts")
     try await withHost(server) { _ = try await $0.run(RemoteCommand(["true"])) }
     try server.directory.write(lines.joined(separator: "\n") + "\n", to: "known_hosts")
-    runProgram(["ssh-keygen", "-H", "-f", "\(path)/known_hosts"])
-    #expect(server.directory.read("known_hosts").hasPrefix("|1|"))
+    try Program.check(["ssh-keygen", "-H", "-f", "\(path)/known_hosts"])
+    #expect(try server.directory.read("known_hosts").hasPrefix("|1|"))
     try await withHost(server) { _ = try await $0.run(RemoteCommand(["true"])) }
   }
 
@@ -140,7 +141,7 @@ struct ConnectTests {
   // MARK: reaching
 
   @Test func unreachable() async throws {
-    let port = try freePort()
+    let port = UInt16(try freePort(on: SSHServer.address))
     var parameters = SSHParameters(name: "db1", host: SSHServer.address, port: port, user: "root", useAgent: false)
     await expectError(
       parameters,
@@ -157,9 +158,9 @@ struct ConnectTests {
 
   /// A listener that never says a word: the kernel accepts for it.
   @Test func aSilentServerTimesOut() async throws {
-    let silent = try SilentListener()
+    let silent = try SilentListener(on: SSHServer.address)
     var parameters = SSHParameters(
-      name: "db1", host: SSHServer.address, port: silent.port, user: "root", useAgent: false)
+      name: "db1", host: SSHServer.address, port: UInt16(silent.port), user: "root", useAgent: false)
     parameters.connectTimeout = .milliseconds(300)
     await expectError(
       parameters,
@@ -243,20 +244,19 @@ struct ConnectTests {
   @Test func theAgent() async throws {
     let server = try SSHServer()
     let path = server.directory.path
-    let agent = try BackgroundProgram(
-      ["/usr/bin/ssh-agent", "-D", "-a", "\(path)/agent"], log: "\(path)/agent.log")
-    while access("\(path)/agent", F_OK) != 0 { usleep(10_000) }
+    let agent = try Program(["/usr/bin/ssh-agent", "-D", "-a", "\(path)/agent"])
+    defer { agent.end() }
+    try await eventually("the agent's socket", every: .milliseconds(10)) { server.directory.exists("agent") }
     var parameters = server.parameters()
     parameters.identityFile = nil
     parameters.useAgent = true
     parameters.agentSocket = "\(path)/agent"
     let error = await connectionError(parameters)
     #expect(error?.message.contains("(tried agent: it has no keys; the server accepts publickey)") == true)
-    runProgram(["env", "SSH_AUTH_SOCK=\(path)/agent", "ssh-add", "-q", "\(path)/user_ed25519"])
+    try Program.check(["ssh-add", "-q", "\(path)/user_ed25519"], environment: ["SSH_AUTH_SOCK": "\(path)/agent"])
     let host = try await connectSSH(parameters)
     #expect(try await host.run(RemoteCommand(["echo", "by agent"])).text == "by agent")
     await host.close()
-    withExtendedLifetime(agent) {}
   }
 
   @Test(.enabled(if: geteuid() == 0))
@@ -290,26 +290,4 @@ struct ConnectTests {
         hint: the account needs a POSIX shell, and its start-up files must not end a shell that is not interactive
         """)
   }
-}
-
-final class SilentListener: Sendable {
-  let port: UInt16
-  private let file: Int32
-
-  init() throws {
-    port = try freePort()
-    file = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_addr.s_addr = inet_addr(SSHServer.address)
-    address.sin_port = port.bigEndian
-    let done = withUnsafePointer(to: &address) { pointer in
-      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        bind(file, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0 && listen(file, 4) == 0
-      }
-    }
-    guard done else { throw TestFailure("cannot listen: \(errno)") }
-  }
-
-  deinit { close(file) }
 }

@@ -1,6 +1,8 @@
 import Glibc
+import Lab
 import RemoteHost
 import ReplicationModel
+import TestSupport
 import Testing
 
 @Suite(.serialized)
@@ -109,14 +111,14 @@ struct FileTransferTests {
     try await host.upload(Array("old".utf8), to: path, mode: 0o600)
     let content = [UInt8](repeating: 1, count: 200 << 20)
     let task = Task { try await host.upload(content, to: path, mode: 0o600) }
-    func files() -> [Substring] { runProgram(["ls", "-A", directory.path]).output.split(separator: "\n") }
+    func files() -> [String] { directoryEntries(directory.path) }
     // No suspension until the server is dead: the upload must not get the time to finish.
     while files().count < 2 { usleep(2000) }
     for process in server.connectionProcesses { kill(process, SIGKILL) }
     let result = await task.result
     #expect(throws: ConvoyError.self) { try result.get() }
     // The shell on the host sees the end of its input, and clears up.
-    for _ in 0..<500 where files().count > 1 { try await Task.sleep(for: .milliseconds(20)) }
+    try await eventually("the old file alone", within: .seconds(10)) { files().count == 1 }
     #expect(files() == ["file"])
     #expect(try await LocalHost().download(path).content == Array("old".utf8))
     await host.close()

@@ -2,6 +2,7 @@ import Glibc
 import RemoteHost
 import ReplicationModel
 import Synchronization
+import TestSupport
 import Testing
 
 /// Through another host, and with keys that a person opens.
@@ -64,7 +65,7 @@ struct JumpTests {
     let gate = try SSHServer()
     let jump = try await connectSSH(gate.parameters())
     var parameters = gate.parameters()
-    parameters.port = try freePort()
+    parameters.port = UInt16(try freePort(on: SSHServer.address))
     parameters.jump = jump
     let error = await #expect(throws: ConvoyError.self) { _ = try await connectSSH(parameters) }
     #expect(
@@ -85,7 +86,7 @@ struct JumpTests {
     #expect(
       try await second.openTunnel(toHost: SSHServer.address, port: server.port, localPort: port).localPort == port)
     // Through it the same server is reached.
-    let keys = server.directory.read("known_hosts").replacing(
+    let keys = try server.directory.read("known_hosts").replacing(
       "[127.0.0.31]:\(server.port)", with: "[127.0.0.1]:\(port)")
     try server.directory.write(keys, to: "known_tunnel")
     var through = server.parameters()

@@ -1,6 +1,8 @@
 import Glibc
+import Lab
 import RemoteHost
 import ReplicationModel
+import TestSupport
 import Testing
 
 /// One connection with much to do at once.
@@ -72,10 +74,9 @@ struct SessionTests {
     #expect(later?.code == "ssh.connection-lost")
     await host.close()
     // What sshd left behind.
-    runProgram([
-      "sh", "-c",
-      "for f in /proc/[0-9]*/cmdline; do if tr '\\0' ' ' <$f | grep -q 'sleep \(marker)'; then p=${f%/cmdline}; kill ${p#/proc/}; fi; done 2>/dev/null",
-    ])
+    for entry in ProcessTable.snapshot().entries where entry.arguments == ["sleep", marker] {
+      kill(entry.pid, SIGTERM)
+    }
   }
 
   @Test func anIdleConnectionAnswersTheServersKeepAlives() async throws {

@@ -2,10 +2,11 @@ import BlockingIO
 import LogicalDecoding
 import PostgresClient
 import ReplicationModel
+import TestSupport
 
 /// Runs cases on the suite's server.
 struct CaseRun {
-  let server: RoundTripServer.Running
+  let server: Cluster
   var isVerbose = false
 
   /// What went wrong, by the way of applying. A definition that the source refuses throws.

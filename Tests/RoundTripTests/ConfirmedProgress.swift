@@ -4,6 +4,7 @@ import Glibc
 import LogicalDecoding
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 @testable import DatabaseSync

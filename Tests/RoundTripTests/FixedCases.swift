@@ -1,6 +1,7 @@
 import BlockingIO
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 /// A small schema with a few transactions, replayed both ways.
@@ -19,7 +20,7 @@ struct FixedCase: Sendable, CustomTestStringConvertible {
 
   /// What went wrong, by mode.
   func run(
-    _ server: RoundTripServer.Running, modes: [ReplayMode] = [.single, .batches]
+    _ server: Cluster, modes: [ReplayMode] = [.single, .batches]
   ) throws -> [String] {
     var pair = try Pair(server, named: "fixed_\(HandOffNames.random().nonce)", options: options)
     var problems: [String] = []
@@ -42,7 +43,7 @@ struct FixedCase: Sendable, CustomTestStringConvertible {
     return problems
   }
 
-  private func execute(_ statements: [String], on server: RoundTripServer.Running, _ database: String) throws {
+  private func execute(_ statements: [String], on server: Cluster, _ database: String) throws {
     let connection = try server.connect(database)
     try connection.script("SET client_encoding = \(options.contains("SQL_ASCII") ? "SQL_ASCII" : "UTF8")")
     for statement in statements {

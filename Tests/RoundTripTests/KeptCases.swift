@@ -1,12 +1,12 @@
 import BlockingIO
 import Foundation
 import ReplicationModel
+import TestSupport
 import Testing
 
 /// Cases that once failed, as small as they could be made: `Tests/RoundTripCases` has one file for each.
 enum KeptCases {
-  private static let directory = URL(filePath: #filePath).deletingLastPathComponent()
-    .deletingLastPathComponent().appending(path: "RoundTripCases")
+  private static let directory = URL(filePath: repositoryRoot + "/Tests/RoundTripCases")
 
   static let names: [String] =
     ((try? FileManager.default.contentsOfDirectory(atPath: directory.path)) ?? [])

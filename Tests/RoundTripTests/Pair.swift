@@ -4,17 +4,18 @@ import DatabaseSync
 import LogicalDecoding
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 /// A source database, copies of it as targets, and a slot and an origin for each target.
 struct Pair {
-  let server: RoundTripServer.Running
+  let server: Cluster
   let source: String
   private(set) var targets: [String] = []
   private(set) var start = LSN.invalid
 
   /// - Parameter template: `CREATE DATABASE`'s options.
-  init(_ server: RoundTripServer.Running, named source: String, options: String = "TEMPLATE common") throws {
+  init(_ server: Cluster, named source: String, options: String = "TEMPLATE common") throws {
     self.server = server
     self.source = source
     try server.connect().script("CREATE DATABASE \(quotedIdentifier(source)) \(options)")
@@ -48,27 +49,15 @@ struct Pair {
   func drop() throws {
     let admin = try server.connect()
     for target in targets {
-      try whenFree {
+      _ = try whenFree {
         try admin.query(
           "SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin WHERE roname IN ($1, $2)",
           [target, HandOffNames.secondOrigin(beside: target)])
       }
-      try whenFree { try admin.query("SELECT pg_drop_replication_slot($1)", [target]) }
+      _ = try whenFree { try admin.query("SELECT pg_drop_replication_slot($1)", [target]) }
       try admin.script("DROP DATABASE \(quotedIdentifier(target)) WITH (FORCE)")
     }
     try admin.script("DROP DATABASE \(quotedIdentifier(source)) WITH (FORCE)")
-  }
-
-  /// As soon as the sessions that have just been left are gone.
-  private func whenFree(_ body: () throws -> Void) throws {
-    let deadline = Deadline.after(.seconds(20))
-    while true {
-      do {
-        return try body()
-      } catch let error as PostgresError where error.sqlState == .objectInUse && !deadline.hasPassed {
-        continue
-      }
-    }
   }
 
   func position(_ connection: PostgresConnection) throws -> LSN {
@@ -88,17 +77,13 @@ struct Pair {
     let connection = try server.connect(source)
     let options = plugin.options(publication: Self.publication).flatMap { [$0.name, $0.value] }
     let list = options.map { quotedLiteral($0) }.joined(separator: ", ")
-    while true {
-      do throws(PostgresError) {
-        return try connection.query(
-          """
-          SELECT lsn, encode(data, 'hex') FROM pg_logical_slot_peek_binary_changes(
-            $1, NULL, NULL, VARIADIC ARRAY[\(list)])
-          """, [targets[0]]
-        ).rows.map { StreamEntry(lsn: LSN($0.string(0)) ?? .invalid, hexadecimal: $0.string(1)) }
-      } catch {
-        if error.sqlState != .objectInUse || deadline.hasPassed { throw error }
-      }
+    return try whenFree(until: deadline) {
+      try connection.query(
+        """
+        SELECT lsn, encode(data, 'hex') FROM pg_logical_slot_peek_binary_changes(
+          $1, NULL, NULL, VARIADIC ARRAY[\(list)])
+        """, [targets[0]]
+      ).rows.map { StreamEntry(lsn: LSN($0.string(0)) ?? .invalid, hexadecimal: $0.string(1)) }
     }
   }
 

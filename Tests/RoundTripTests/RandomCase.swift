@@ -1,6 +1,7 @@
 import Foundation
 import LogicalDecoding
 import ReplicationModel
+import TestSupport
 
 /// One run of the round trip as a value: made from a seed, cut smaller, written down and read again.
 struct RandomCase: Codable, Equatable {
@@ -28,7 +29,7 @@ struct RandomCase: Codable, Equatable {
     definitions = encoding.commonObjects + schema.statements
     var generator = TransactionGenerator(seed: seed, tables: schema.tables, materializedView: schema.materializedView)
     units = generator.units(transactions: transactions)
-    var random = SeededRandom(seed ^ 0x5E77_1265)
+    var random = SeededRandom(mixing: seed ^ 0x5E77_1265)
     if random.one(in: 2) { sourceSettings = random.some(of: Self.printedSettings) }
     if random.one(in: 2) { targetSettings = random.some(of: Self.printedSettings + Self.executedSettings) }
     definitions = definitions.map { encoding.narrowed($0) }

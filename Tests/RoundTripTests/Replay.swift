@@ -4,6 +4,7 @@ import LogicalDecoding
 import PostgresClient
 import ReplicationModel
 import ReplicationStream
+import TestSupport
 import Testing
 
 @testable import DatabaseSync
@@ -34,7 +35,7 @@ struct ReplayOutcome {
 
 /// Applies a slot's stream to a target as `DatabaseWorker` does, but with a hand on the way of applying.
 struct Replay {
-  let server: RoundTripServer.Running
+  let server: Cluster
   let source: String
   let target: String
   let end: LSN
@@ -51,7 +52,7 @@ struct Replay {
     self.target = target
     self.end = end
     self.mode = mode
-    random = SeededRandom(seed &+ 77)
+    random = SeededRandom(mixing: seed &+ 77)
   }
 
   mutating func run() throws -> ReplayOutcome {
@@ -206,12 +207,6 @@ struct Replay {
 
   /// The session before may not be gone yet.
   private func open(until deadline: Deadline) throws -> ApplySession {
-    while true {
-      do throws(PostgresError) {
-        return try ApplySession.open(server.parameters(target), origin: target)
-      } catch {
-        if error.sqlState != .objectInUse || deadline.hasPassed { throw error }
-      }
-    }
+    try whenFree(until: deadline) { try ApplySession.open(server.parameters(target), origin: target) }
   }
 }

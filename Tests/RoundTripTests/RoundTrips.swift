@@ -2,6 +2,7 @@ import BlockingIO
 import Glibc
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 /// Suites that share the server, one test after the other.
@@ -33,7 +34,7 @@ extension RoundTripSuites {
 }
 
 /// One seed's run; what went wrong. A failing one is cut down, and kept.
-private func roundTrip(_ server: RoundTripServer.Running, _ random: RandomCase) throws -> [String] {
+private func roundTrip(_ server: Cluster, _ random: RandomCase) throws -> [String] {
   let run = CaseRun(server: server, isVerbose: getenv("PGCONVOY_ROUNDTRIP_VERBOSE") != nil)
   var texts: [String] = []
   for (mode, problems) in try run.problems(of: random) {

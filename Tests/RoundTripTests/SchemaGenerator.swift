@@ -1,4 +1,5 @@
 import ReplicationModel
+import TestSupport
 
 /// A column as the generator of transactions needs to know it.
 struct Column {
@@ -101,7 +102,7 @@ struct SchemaGenerator {
   ]
 
   init(seed: UInt64) {
-    random = SeededRandom(seed)
+    random = SeededRandom(mixing: seed)
     for _ in 0..<2 {
       let name = freshName()
       schemas.append(name)

@@ -3,6 +3,7 @@ import Glibc
 import LogicalDecoding
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 @testable import DatabaseSync
@@ -174,12 +175,12 @@ struct SlotReading {
     return feed
   }
 
-  private func walEnd(_ server: RoundTripServer.Running) throws -> LSN {
+  private func walEnd(_ server: Cluster) throws -> LSN {
     try #require(try server.connect().query("SELECT pg_current_wal_flush_lsn()").first.flatMap { LSN($0) })
   }
 
   private func slot(
-    on server: RoundTripServer.Running, _ plugin: OutputPlugin, _ statements: [String]
+    on server: Cluster, _ plugin: OutputPlugin, _ statements: [String]
   ) throws -> Pair {
     var pair = try Pair(server, named: "reading_\(HandOffNames.random().nonce)")
     let source = try server.connect(pair.source)

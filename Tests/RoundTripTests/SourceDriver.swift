@@ -1,6 +1,7 @@
 import BlockingIO
 import PostgresClient
 import ReplicationModel
+import TestSupport
 
 /// Runs generated transactions on a source, one at a time or two side by side.
 struct SourceDriver {
@@ -11,7 +12,7 @@ struct SourceDriver {
   /// Statements that the source refused, by SQLSTATE, and one of each.
   private(set) var refused: [String: (count: Int, example: String)] = [:]
 
-  init(_ server: RoundTripServer.Running, _ database: String, encoding: String = "UTF8") throws {
+  init(_ server: Cluster, _ database: String, encoding: String = "UTF8") throws {
     sessions = [
       try server.connect(database, encoding: encoding), try server.connect(database, encoding: encoding),
     ]
@@ -19,7 +20,7 @@ struct SourceDriver {
 
   mutating func run(_ units: [SourceUnit]) throws {
     for unit in units {
-      var order = SeededRandom(unit.order)
+      var order = SeededRandom(mixing: unit.order)
       var running = zip(unit.transactions, sessions).map { Running(transaction: $0, session: $1) }
       while let last = running.indices.last {
         let index = order.int(0...last)

@@ -1,4 +1,5 @@
 import ReplicationModel
+import TestSupport
 
 /// One thing that a source session does inside a transaction.
 enum SourceStep: Codable, Equatable {
@@ -37,7 +38,7 @@ struct TransactionGenerator {
   private var salt = 0
 
   init(seed: UInt64, tables: [Table], materializedView: String?) {
-    random = SeededRandom(seed ^ 0xABCD_EF01)
+    random = SeededRandom(mixing: seed ^ 0xABCD_EF01)
     self.tables = tables
     self.materializedView = materializedView
   }

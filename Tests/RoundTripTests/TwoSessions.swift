@@ -5,6 +5,7 @@ import LogicalDecoding
 import PostgresClient
 import ReplicationModel
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import DatabaseSync
@@ -31,7 +32,7 @@ struct TwoSessions {
   private static let seedsWithTwo = Mutex(0)
 
   private struct Run {
-    let server: RoundTripServer.Running
+    let server: Cluster
     var random: SeededRandom
     var pair: Pair
     var target: String { pair.targets[0] }
@@ -44,9 +45,9 @@ struct TwoSessions {
     var failures: [String: Int] = [:]
     var hadSecond = false
 
-    init(_ server: RoundTripServer.Running, _ seed: UInt64) throws {
+    init(_ server: Cluster, _ seed: UInt64) throws {
       self.server = server
-      random = SeededRandom(seed)
+      random = SeededRandom(mixing: seed)
       pair = try Pair(server, named: "two_\(HandOffNames.random().nonce)")
       let source = try server.connect(pair.source)
       try source.script(
@@ -216,7 +217,7 @@ struct TwoSessions {
   private struct Trouble {
     let end = ThreadEnd()
 
-    init(_ server: RoundTripServer.Running, _ target: String, _ random: inout SeededRandom) {
+    init(_ server: Cluster, _ target: String, _ random: inout SeededRandom) {
       let end = self.end
       let kind = random.int(0...9)
       let delay = UInt32(random.int(0...120_000))
@@ -226,7 +227,7 @@ struct TwoSessions {
         usleep(delay)
         if kind == 0 { return }
         if kind == 1 {
-          try? RoundTripServer.crash(server)
+          try? server.crash()
           return
         }
         _ = try? server.connect().query(

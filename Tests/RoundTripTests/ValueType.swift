@@ -1,3 +1,5 @@
+import TestSupport
+
 /// A column type with a source of values for it, as the type's input function reads them.
 struct ValueType: Sendable {
   /// As a column definition spells it.

@@ -1,8 +1,8 @@
 import FoundationEssentials
+import Lab
 import ReplicationModel
+import TestSupport
 import Testing
-
-@testable import Lab
 
 extension Scenarios {
   /// What `--check` announces is what a run does then: the same commands and files on each host in the same order, the

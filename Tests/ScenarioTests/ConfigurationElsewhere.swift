@@ -1,8 +1,8 @@
 import Glibc
+import Lab
 import ReplicationModel
+import TestSupport
 import Testing
-
-@testable import Lab
 
 extension Scenarios {
   /// A target whose configuration lies outside its data directory, as Debian has it: the copy and the old server share it.

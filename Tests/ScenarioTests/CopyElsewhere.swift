@@ -1,8 +1,8 @@
 import Glibc
+import Lab
 import ReplicationModel
+import TestSupport
 import Testing
-
-@testable import Lab
 
 extension Scenarios {
   /// A copy that is not in one piece: tablespaces and WAL go to places of their own on the target, slowly and compressed,

@@ -1,10 +1,10 @@
 import BlockingIO
 import Glibc
+import Lab
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
-
-@testable import Lab
 
 extension Scenarios {
   /// Whatever takes part is killed under load, at moments that a seed picks, with fsync on.
@@ -70,13 +70,13 @@ private struct CrashRun {
   private static let patience = Duration.seconds(120)
 
   private let scenario: Scenario
-  private var random: SeededGenerator
+  private var random: SeededRandom
   private var sync: Program
   private var killed: [Kind: Int] = [:]
 
   init(_ scenario: Scenario, seed: UInt64) throws {
     self.scenario = scenario
-    random = SeededGenerator(seed: seed)
+    random = SeededRandom(seed: seed)
     sync = try scenario.start("sync")
   }
 

@@ -1,5 +1,6 @@
 import Glibc
 import ReplicationModel
+import TestSupport
 import Testing
 
 extension Scenarios {

@@ -1,8 +1,8 @@
 import Glibc
+import Lab
 import ReplicationModel
+import TestSupport
 import Testing
-
-@testable import Lab
 
 extension Scenarios {
   /// Something breaks in each phase of a cutover and of a rollback. Whatever it was, one side serves, complete, or a
@@ -90,7 +90,7 @@ private struct Ordeal {
   let scenario: Scenario
   /// Which way changes travel: the side that serves is its beginning.
   var direction = StreamDirection.forward
-  private var random = SeededGenerator(seed: 20_261_127)
+  private var random = SeededRandom(seed: 20_261_127)
 
   init(scenario: Scenario) { self.scenario = scenario }
 
@@ -153,7 +153,7 @@ private struct Ordeal {
     try await scenario.play(try scenario.withoutServices(playbook))
     try await scenario.expectIdentical(sequences: true)
     for role in [Scenario.Role.source, .target] {
-      try await scenario.expectAcknowledged(hosts, on: role)
+      try await scenario.expectAcknowledged(try hosts, on: role)
     }
   }
 
@@ -210,7 +210,7 @@ private struct Ordeal {
   }
 
   private var hosts: [LabHost] {
-    [scenario.source, scenario.target].filter { scenario.acknowledgedCount($0) > 0 }
+    get throws { try [scenario.source, scenario.target].filter { try scenario.acknowledgedCount($0) > 0 } }
   }
 
   private func expectServing(_ host: LabHost, not other: LabHost, _ name: String) async throws {
@@ -220,7 +220,7 @@ private struct Ordeal {
       #expect(try scenario.service(service, on: other) == "down", "\(name)")
     }
     try await scenario.applicationGoesOn(by: 5, on: host)
-    try await scenario.expectAcknowledged(hosts, on: role)
+    try await scenario.expectAcknowledged(try hosts, on: role)
   }
 }
 

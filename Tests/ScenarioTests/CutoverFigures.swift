@@ -1,9 +1,9 @@
 import FoundationEssentials
 import Glibc
+import Lab
 import ReplicationModel
+import TestSupport
 import Testing
-
-@testable import Lab
 
 extension Scenarios {
   /// `PGCONVOY_CUTOVERS=20`: so many cutovers, and a rollback after each but the last, under load. No commit that an
@@ -27,7 +27,7 @@ extension Scenarios {
             let closed = direction == .forward ? scenario.source : scenario.target
             try await scenario.applicationGoesOn(by: 100, on: closed)
             try await scenario.play(try scenario.withoutServices(direction == .forward ? "cutover" : "rollback"))
-            let hosts = [scenario.source, scenario.target].filter { scenario.acknowledgedCount($0) > 0 }
+            let hosts = try [scenario.source, scenario.target].filter { try scenario.acknowledgedCount($0) > 0 }
             try await scenario.expectAcknowledged(hosts, on: direction == .forward ? .target : .source)
             figures.add(try await scenario.report(), direction)
             try await scenario.application("start", on: opened)

@@ -1,4 +1,5 @@
 import ReplicationModel
+import TestSupport
 import Testing
 
 extension Scenarios.Streaming {

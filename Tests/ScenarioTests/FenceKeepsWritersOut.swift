@@ -3,6 +3,7 @@ import Glibc
 import Lab
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 extension Scenarios.Streaming {
@@ -47,7 +48,7 @@ extension Scenarios.Streaming {
       let rows = "SELECT who, count(*) FROM fenced_rows GROUP BY who ORDER BY who"
       let before = try await scenario.sql(.source, rows, in: "beta")
       let (acknowledged, refused, committed) = (
-        scenario.acknowledgedCount(scenario.source), loop.refused, loop.committed
+        try scenario.acknowledgedCount(scenario.source), loop.refused, loop.committed
       )
 
       await expectDead(superuser, "INSERT INTO fenced_rows VALUES ('superuser', 1)")
@@ -58,7 +59,7 @@ extension Scenarios.Streaming {
       #expect(try await refusal(of: try ownerParameters(scenario)) == "postgres.hba-rejects")
       try await eventually("more refused attempts") { loop.refused > refused + 20 }
       #expect(loop.committed == committed)
-      #expect(scenario.acknowledgedCount(scenario.source) == acknowledged)
+      #expect(try scenario.acknowledgedCount(scenario.source) == acknowledged)
       #expect(try await scenario.sql(.source, rows, in: "beta") == before)
       #expect(!before.contains { $0[0] == "open" || $0[0] == "superuser" })
       #expect(before.contains { $0 == ["owner", "1"] })

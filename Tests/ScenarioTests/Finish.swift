@@ -1,10 +1,10 @@
 import Glibc
+import Lab
 import LogicalDecoding
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
-
-@testable import Lab
 
 extension Scenarios {
   /// When a migration is over, nothing on either server says that it ever was.

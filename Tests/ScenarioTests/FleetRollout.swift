@@ -1,8 +1,8 @@
 import Glibc
+import Lab
 import ReplicationModel
+import TestSupport
 import Testing
-
-@testable import Lab
 
 extension Scenarios {
   /// One inventory, twelve migrations in batches of three, and a host that dies on the way.
@@ -28,8 +28,7 @@ extension Scenarios {
           """)
         // The labs know nothing of the process that serves all of them.
         defer { endSync(inventory) }
-        let play = try Program(
-          Scenario.program, ["play", playbook, "-i", inventory, "--yes", "--forks", "3"], directory: work)
+        let play = try Program([Scenario.program, "play", playbook, "-i", inventory, "--yes", "--forks", "3"])
         #expect(try await play.says("[m2] base_backup (", within: .seconds(300)))
         for pid in scenarios[1].sshdListeners(scenarios[1].target) {
           let children = scenarios[1].children(of: pid)
@@ -56,17 +55,17 @@ extension Scenarios {
           if index != 1 { try await scenario.drained() }
         }
         // Run again for the others only: nothing is left to do.
-        let again = try await Program(
-          Scenario.program, ["play", playbook, "-i", inventory, "--yes", "--limit", "fleet,!m2"], directory: work
-        ).result()
+        let again = try await Program([
+          Scenario.program, "play", playbook, "-i", inventory, "--yes", "--limit", "fleet,!m2",
+        ]).result()
         #expect(again.status == 0 && !again.output.contains("changed in"), "\(again.text)")
       }
     }
 
     private func endSync(_ inventory: String) {
-      for pid in directoryEntries("/proc").compactMap({ pid_t($0) }) {
-        let words = readBytes("/proc/\(pid)/cmdline").map { String(decoding: $0, as: UTF8.self).split(separator: "\0") }
-        if words?.contains("sync") == true, words?.contains(Substring(inventory)) == true { kill(pid, SIGKILL) }
+      for entry in ProcessTable.snapshot().entries
+      where entry.arguments.contains("sync") && entry.arguments.contains(inventory) {
+        kill(entry.pid, SIGKILL)
       }
     }
 

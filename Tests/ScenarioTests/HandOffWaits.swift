@@ -1,8 +1,8 @@
+import Lab
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
-
-@testable import Lab
 
 extension Scenarios {
   /// An open transaction holds the logical slots up; the hand-off says who it is, and gives up in good order.

@@ -1,8 +1,8 @@
+import Lab
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
-
-@testable import Lab
 
 extension Scenarios {
   /// What a physical copy brings along and must not keep: another stream's progress, transactions that are prepared, an
@@ -92,7 +92,7 @@ extension Scenarios {
       try await scenario.script(.source, "\(table); CREATE PUBLICATION feed FOR TABLE feed_rows", in: "postgres")
       try await scenario.sql(.source, "SELECT pg_create_logical_replication_slot('inherited', 'pgoutput')")
       try await scenario.sql(.source, table, in: "alpha")
-      let uri = try #require(scenario.uris[Scenario.Role.source.rawValue])
+      let uri = try #require(scenario.lab.environment()[Scenario.Role.source.rawValue])
       try await scenario.sql(
         .source,
         """

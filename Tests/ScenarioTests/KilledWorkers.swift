@@ -2,6 +2,7 @@ import BlockingIO
 import Glibc
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 extension Scenarios.Streaming {
@@ -16,7 +17,7 @@ extension Scenarios.Streaming {
 
     @Test(arguments: [20_240_611]) func loseNothingAndRepeatNothing(seed: UInt64) async throws {
       let scenario = try Scenarios.Streaming.scenario()
-      var random = SeededGenerator(seed: seed)
+      var random = SeededRandom(seed: seed)
       let stop = Flag()
       let load = Task {
         try await withThrowingTaskGroup(of: Int.self) { group in

@@ -1,10 +1,10 @@
 import Glibc
+import Lab
 import LogicalDecoding
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
-
-@testable import Lab
 
 extension Scenarios {
   /// A whole migration with the application writing before, during and after it: through `test_decoding`, through
@@ -33,10 +33,10 @@ extension Scenarios {
 
         let cutOver = try await scenario.play(try scenario.cutoverWithoutServices())
         #expect(cutOver.output.contains(/\n    bifrost +[0-9.]+s +[0-9.]+ k?B/), "\(cutOver.output)")
-        let acknowledged = scenario.acknowledgedCount(scenario.source)
+        let acknowledged = try scenario.acknowledgedCount(scenario.source)
         try await scenario.expectIdentical(sequences: true)
         try await scenario.expectAcknowledgedOnTarget()
-        #expect(scenario.acknowledgedCount(scenario.source) == acknowledged)
+        #expect(try scenario.acknowledgedCount(scenario.source) == acknowledged)
         let fenced = try #require(try await scenario.refusal(.sourceApp))
         #expect(fenced.code == "postgres.hba-rejects")
         #expect(try await scenario.refusal(.targetApp) == nil)
@@ -51,7 +51,7 @@ extension Scenarios {
         #expect(try scenario.service("app", on: scenario.source) == "down")
         try await scenario.applicationGoesOn(on: scenario.target)
         try await scenario.expectAcknowledgedOnTarget()
-        #expect(scenario.acknowledgedCount(scenario.source) == acknowledged)
+        #expect(try scenario.acknowledgedCount(scenario.source) == acknowledged)
         let status = try await scenario.status()
         #expect(status.migrations.map(\.state) == [.cutOver])
       }

@@ -1,8 +1,8 @@
 import Glibc
+import Lab
 import ReplicationModel
+import TestSupport
 import Testing
-
-@testable import Lab
 
 extension Scenarios {
   /// Ctrl-C in the middle of a base backup, and a second run beside the first.
@@ -16,7 +16,7 @@ extension Scenarios {
           inventory.replacing("    databases: all\n", with: "    databases: all\n    base_backup: { max_rate: 1MB }\n"))
         let ran = try await scenario.value(.target, "SELECT pg_postmaster_start_time()")
         let play = try scenario.start("play", Scenario.shipped("migrate"), "--yes")
-        try await eventually("pg_basebackup runs") { !backups(scenario).isEmpty }
+        try await eventually("pg_basebackup runs") { !scenario.baseBackups(to: scenario.target).isEmpty }
 
         let second = try await scenario.start("play", Scenario.shipped("migrate"), "--yes").result()
         #expect(second.status == 1)
@@ -32,20 +32,12 @@ extension Scenarios {
         let result = try await play.result()
         #expect(result.status == 3, "\(result.text)")
         #expect(result.output.contains("[lab] base_backup: interrupted after"))
-        #expect(backups(scenario).isEmpty)
+        #expect(scenario.baseBackups(to: scenario.target).isEmpty)
         #expect(try await scenario.sql(.source, "SELECT slot_name FROM pg_replication_slots").isEmpty)
         let beside = directoryEntries(scenario.target.postgresDirectory)
         #expect(beside.filter { $0.contains("pgconvoy") } == [])
         // The target's old server has not noticed.
         #expect(try await scenario.value(.target, "SELECT pg_postmaster_start_time()") == ran)
-      }
-    }
-
-    private func backups(_ scenario: Scenario) -> [pid_t] {
-      directoryEntries("/proc").compactMap { pid_t($0) }.filter { pid in
-        let words = readBytes("/proc/\(pid)/cmdline").map { String(decoding: $0, as: UTF8.self).split(separator: "\0") }
-        return words?.first?.hasSuffix("/pg_basebackup") == true
-          && words?.contains { $0.hasPrefix(scenario.target.postgresDirectory) } == true
       }
     }
   }

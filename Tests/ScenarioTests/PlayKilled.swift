@@ -1,9 +1,9 @@
 import Glibc
 import Journal
+import Lab
 import ReplicationModel
+import TestSupport
 import Testing
-
-@testable import Lab
 
 extension Scenarios {
   /// A play is killed behind each of its steps and in the middle of the long ones; the same command again goes on.
@@ -53,7 +53,7 @@ extension Scenarios {
     }
 
     @Test(.enabled(if: kills > 0), arguments: [20_240_612]) func atRandomMoments(seed: UInt64) async throws {
-      var random = SeededGenerator(seed: seed)
+      var random = SeededRandom(seed: seed)
       try await Scenario.run(databases: ["alpha", "bifrost"]) { scenario in
         let steps = [
           ("base_backup", 0...600), ("base_backup", 300...1500), ("start_standby", 0...400),
@@ -73,7 +73,7 @@ extension Scenarios {
     /// A migration is ended behind its cutover, or given up before it. Killed at its steps and at random moments, the end
     /// goes on where it was, and what is left on both servers is what an undisturbed one leaves.
     @Test(.enabled(if: kills > 0), arguments: [true, false]) func finishes(cutOver: Bool) async throws {
-      var random = SeededGenerator(seed: 20_261_127)
+      var random = SeededRandom(seed: 20_261_127)
       try await Scenario.run(databases: ["alpha"]) { scenario in
         let source = try await Catalogs(scenario, .source, scenario.source)
         let target = try await Catalogs(scenario, .target, scenario.target)
@@ -171,14 +171,7 @@ extension Scenarios {
       let play = try scenario.start("play", Scenario.shipped("migrate"), "--yes")
       let inUse = "SELECT count(*) FROM pg_replication_slots WHERE slot_type = 'physical' AND active"
       try await eventually("the copy's WAL is streamed") { try await scenario.value(.source, inUse) == "1" }
-      let processes = directoryEntries("/proc").compactMap { pid_t($0) }.filter { pid in
-        guard let command = readBytes("/proc/\(pid)/cmdline").map({ String(decoding: $0, as: UTF8.self) }) else {
-          return false
-        }
-        let words = command.split(separator: "\0")
-        return words.first?.hasSuffix("/pg_basebackup") == true
-          && words.contains { $0.hasPrefix(scenario.target.postgresDirectory) }
-      }
+      let processes = scenario.baseBackups(to: scenario.target)
       play.signal(SIGKILL)
       #expect(processes.count == 2, "pg_basebackup ended before its turn")
       if let first = processes.min() { Glibc.kill(first, SIGKILL) }

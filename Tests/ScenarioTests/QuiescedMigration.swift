@@ -1,9 +1,9 @@
 import Glibc
+import Lab
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
-
-@testable import Lab
 
 extension Scenarios {
   /// `quiesced-migrate.yml`: services whose transactions would never let a slot be made stand still while slots are made.
@@ -46,7 +46,7 @@ extension Scenarios {
         // The pause for the slots is no part of the cutover's, which finds nothing to stop.
         for service in ["app", "web"] {
           let path = "\(scenario.source.serviceDirectory)/\(service)"
-          let stop = try ChildProcess.run("/usr/bin/sv", ["-w", "30", "stop", path])
+          let stop = try Program.run(["sv", "-w", "30", "stop", path])
           #expect(stop.status == 0, "\(stop.output)")
         }
         unlink(service + ".started")

@@ -1,9 +1,9 @@
 import Glibc
+import Lab
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
-
-@testable import Lab
 
 extension Scenarios {
   /// A source that nobody has prepared: `prepare_source` and `set_replica_identity` do it, and take it back.
@@ -65,7 +65,7 @@ extension Scenarios {
     /// Killed at its steps and at random moments, one of them the restart, preparing goes on, and the end of a migration
     /// takes back what it found at the very beginning.
     @Test(.enabled(if: PlayKilled.kills > 0)) func goesOnWhereItWasKilled() async throws {
-      var random = SeededGenerator(seed: 20_261_127)
+      var random = SeededRandom(seed: 20_261_127)
       try await Scenario.run(databases: ["alpha"]) { scenario in
         try await makeUnprepared(scenario)
         let hba = "\(scenario.source.dataDirectory)/pg_hba.conf"

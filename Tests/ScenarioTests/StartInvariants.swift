@@ -3,6 +3,7 @@ import DatabaseSync
 import Glibc
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 extension Scenarios {

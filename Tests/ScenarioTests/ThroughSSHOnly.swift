@@ -1,8 +1,7 @@
 import Glibc
+import Lab
 import ReplicationModel
 import Testing
-
-@testable import Lab
 
 extension Scenarios {
   /// Neither PostgreSQL is reached directly, and the source's host only through another one: statements and workers go

@@ -1,7 +1,7 @@
+import Lab
 import ReplicationModel
+import TestSupport
 import Testing
-
-@testable import Lab
 
 extension Scenarios {
   /// What is in no WAL: unlogged tables arrive empty, and their rows with the cutover where that is wished, and go back

@@ -2,6 +2,7 @@ import FoundationEssentials
 import Glibc
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 extension Scenarios.Streaming {

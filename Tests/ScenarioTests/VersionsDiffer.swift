@@ -1,7 +1,7 @@
+import Lab
 import ReplicationModel
+import TestSupport
 import Testing
-
-@testable import Lab
 
 extension Scenarios {
   /// Another version of the application on the target: refused before anything has changed on either host.

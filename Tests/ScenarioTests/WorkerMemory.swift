@@ -1,9 +1,9 @@
 import Glibc
+import Lab
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
-
-@testable import Lab
 
 extension Scenarios {
   /// The sync process's memory is that of its batches and queues, however large a transaction is and however many wait.

@@ -1,8 +1,8 @@
-import Foundation
 import Inventory
 import Journal
 import Logging
 import ReplicationModel
+import TestSupport
 import Testing
 
 @testable import HostAdmin
@@ -12,9 +12,8 @@ import Testing
 /// What a run decides that finds the journal of one that was killed.
 struct ResumeTests {
   private func withContext(_ body: (MigrationContext) async throws -> Void) async throws {
-    let path = FileManager.default.temporaryDirectory.path + "/pgconvoy-steps-\(HandOffNames.random().nonce)"
-    defer { try? FileManager.default.removeItem(atPath: path) }
-    let state = StateDirectory(path: path)
+    let directory = try TemporaryDirectory("steps")
+    let state = StateDirectory(path: directory.path)
     let journal = try await Journal.open(stateDirectory: state)
     let inventory = try FleetInventory.parse(
       """
@@ -36,8 +35,11 @@ struct ResumeTests {
       environment: RunEnvironment(
         inventoryPath: "/inventory.yml", stateDirectory: state, program: "/bin/false", variables: [:], version: "0"),
       logger: Logger(label: "test"), progress: { _ in })
-    try await body(context)
-    await context.close()
+    try await doing {
+      try await body(context)
+    } finally: {
+      await context.close()
+    }
   }
 
   /// Started without the end of its recovery, the standby would replay beyond the hand-off.

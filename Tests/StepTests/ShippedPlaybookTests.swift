@@ -1,5 +1,6 @@
 import Foundation
 import Playbook
+import TestSupport
 import Testing
 
 @testable import MigrationCore
@@ -7,8 +8,7 @@ import Testing
 
 /// Every playbook that is handed out names steps that exist, with parameters that they take.
 @Suite struct ShippedPlaybookTests {
-  private static let directory = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-    .deletingLastPathComponent().appending(path: "playbooks").path
+  private static let directory = repositoryRoot + "/playbooks"
 
   private static var playbooks: [String] {
     ((try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []).filter { $0.hasSuffix(".yml") }.sorted()

@@ -1,5 +1,6 @@
 import Foundation
 import Playbook
+import TestSupport
 import Testing
 
 @testable import MigrationCore
@@ -8,8 +9,7 @@ import Testing
 /// docs/reference/steps.md is written from the step library: `PGCONVOY_WRITE_REFERENCE=1 swift test --filter
 /// StepReferenceTests` writes it anew, any other run compares.
 @Suite struct StepReferenceTests {
-  private static let path = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-    .deletingLastPathComponent().appending(path: "docs/reference/steps.md").path
+  private static let path = repositoryRoot + "/docs/reference/steps.md"
 
   @Test func theReferenceIsWhatTheLibrarySays() throws {
     let text = reference(StepLibrary<MigrationContext>.migration)

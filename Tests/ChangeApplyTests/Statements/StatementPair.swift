@@ -1,6 +1,7 @@
 import ChangeApply
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 /// A pair of databases whose source writes its statements down, and roles to run them.

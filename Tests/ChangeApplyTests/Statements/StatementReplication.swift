@@ -2,6 +2,7 @@ import BlockingIO
 import ChangeApply
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 /// `ddl: replicate` between two databases: statements in their place among the rows.

@@ -1,6 +1,7 @@
 import ChangeApply
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 /// A role with a schema of its own and no other rights tries to have something done on the target.

@@ -4,6 +4,7 @@ import LogicalDecoding
 import PostgresClient
 import ReplicationModel
 import StatementReplication
+import TestSupport
 import Testing
 
 /// A source database with a logical slot and a target database that began as its copy, on the suite's server.
@@ -85,15 +86,7 @@ final class DatabasePair {
 
   /// A session that has just been left may hold the origin for a moment.
   private func openSession() throws -> ApplySession {
-    let deadline = Deadline.after(.seconds(10))
-    while true {
-      do throws(PostgresError) {
-        return try ApplySession.open(cluster.parameters(name + "_target"), origin: origin)
-      } catch {
-        guard error.sqlState == .objectInUse, !deadline.hasPassed else { throw error }
-        try target.query("SELECT pg_sleep(0.01)")
-      }
-    }
+    try whenFree { try ApplySession.open(cluster.parameters(name + "_target"), origin: origin) }
   }
 
   /// Applies as a worker does that has a backlog: in batches, and strictly where a batch has failed.

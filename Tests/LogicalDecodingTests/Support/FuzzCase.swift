@@ -1,6 +1,7 @@
 import Foundation
 import LogicalDecoding
 import ReplicationModel
+import TestSupport
 
 /// One case of the fuzz driver: records of a real server or a generated one, cut, joined and spoilt by a seed, and all
 /// that must hold of whatever comes out.
@@ -12,11 +13,11 @@ struct FuzzCase {
 
   var records: [[UInt8]]
   var endsInLineFeed: Bool
-  private var random: Random
+  private var random: SeededRandom
 
   /// The same seed is the same case, whatever was run before it.
   init(seed: UInt64) {
-    var random = Random(seed: seed)
+    var random = SeededRandom(seed: seed)
     records = (0..<Int.random(in: 1...4, using: &random)).map { _ in Self.record(&random) }
     endsInLineFeed = Int.random(in: 0..<4, using: &random) > 0
     self.random = random
@@ -32,7 +33,7 @@ struct FuzzCase {
 
   // MARK: making
 
-  private static func record(_ random: inout Random) -> [UInt8] {
+  private static func record(_ random: inout SeededRandom) -> [UInt8] {
     var bytes = seedRecord(&random)
     if Int.random(in: 0..<6, using: &random) == 0 {
       let other = seedRecord(&random)
@@ -45,7 +46,7 @@ struct FuzzCase {
     return bytes
   }
 
-  private static func seedRecord(_ random: inout Random) -> [UInt8] {
+  private static func seedRecord(_ random: inout SeededRandom) -> [UInt8] {
     if Bool.random(using: &random), let record = corpus.randomElement(using: &random) { return record }
     var generator = RecordGenerator(seed: random.next())
     return Array(render(generator.record()).utf8)
@@ -227,7 +228,7 @@ struct FuzzCase {
 }
 
 /// Bytes to spoil records with.
-func mutate(_ bytes: inout [UInt8], _ random: inout Random) {
+func mutate(_ bytes: inout [UInt8], _ random: inout SeededRandom) {
   guard !bytes.isEmpty else { return }
   let special = Array("'\"[]: .,\\\nB0n(\r".utf8)
   let position = Int.random(in: 0..<bytes.count, using: &random)

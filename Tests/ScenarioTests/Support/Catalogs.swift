@@ -1,6 +1,5 @@
+import Lab
 import ReplicationModel
-
-@testable import Lab
 
 /// What a migration might leave behind on a server, by its own catalogs and files.
 struct Catalogs: Equatable {

@@ -1,9 +1,9 @@
 import BlockingIO
+import Lab
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
-
-@testable import Lab
 
 /// Rows and sequences of both servers, side by side, by nothing of the product but its connection.
 extension Scenario {
@@ -40,7 +40,7 @@ extension Scenario {
     _ hosts: [LabHost], on role: Role, sourceLocation: SourceLocation = #_sourceLocation
   ) async throws {
     for host in hosts {
-      for (database, tokens) in acknowledged(host) {
+      for (database, tokens) in try acknowledged(host) {
         let ledger = try await sql(role, "SELECT token FROM public.app_ledger", in: database).map { $0[0] }
         let lost = tokens.subtracting(ledger)
         #expect(
@@ -97,7 +97,7 @@ private func copyOut(_ command: String, from connection: PostgresConnection) thr
     case .end: return bytes
     case .wouldBlock:
       let ready = poll([(connection.fileDescriptor, 1)], until: .after(.seconds(30)))
-      guard ready[0] != 0 else { throw TimedOut(description: "no row within 30 s: \(command)") }
+      guard ready[0] != 0 else { throw TestFailure("no row within 30 s: \(command)") }
       try connection.consumeInput()
     }
   }

@@ -1,12 +1,12 @@
 import BlockingIO
 import FoundationEssentials
 import Glibc
+import Lab
 import LogicalDecoding
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
-
-@testable import Lab
 
 /// All scenarios, one after the other: each has servers of its own.
 @Suite(.serialized) enum Scenarios {}
@@ -14,7 +14,6 @@ import Testing
 /// A lab and the real program, as a person would use the two.
 struct Scenario: Sendable {
   let lab: LabDescription
-  let uris: [String: String]
 
   /// Where a connection goes and as whom.
   enum Role: String, Sendable {
@@ -26,9 +25,10 @@ struct Scenario: Sendable {
     case targetApp = "LAB_TARGET_APP_URI"
   }
 
-  /// The program beside the test runner.
-  static let program = (realPath("/proc/self/exe") ?? "").dropLastComponent() + "/pgconvoy"
-  private static let root = #filePath.split(separator: "/").dropLast(4).reduce("") { $0 + "/" + $1 }
+  /// That of the suite, where its tests share a lab.
+  @TaskLocal static var shared: Scenario?
+
+  static let program = builtProgram("pgconvoy")
 
   // MARK: the lab
 
@@ -37,31 +37,13 @@ struct Scenario: Sendable {
     databases: [String]? = nil, rate: Double = 60, plugin: OutputPlugin = .testDecoding, ddl: String? = nil,
     _ body: (Scenario) async throws -> Void
   ) async throws {
-    let directory = "/tmp/pgconvoy-scenario-\(HandOffNames.random().nonce)"
-    let output = "/tmp/pgconvoy-scenario-output-\(HandOffNames.random().nonce)"
-    try makeDirectory(output, mode: 0o700)
-    defer {
-      for name in directoryEntries(output) { unlink(output + "/" + name) }
-      rmdir(output)
-    }
-    var arguments = ["lab", "up", "--dir", directory, "--rate", String(rate)]
-    if let databases { arguments += ["--databases", databases.joined(separator: ",")] }
-    let up = try await Program(program, arguments, directory: output).result()
-    try #require(up.status == 0, "\(up.text)")
-    do {
-      let lab = try Lab.describe(directory: directory)
-      let scenario = Scenario(lab: lab, uris: try lab.environment())
+    try await withLab(databases, rate: rate, program: program, by: .program) { lab in
+      let scenario = Scenario(lab: lab)
       if plugin != .testDecoding { try scenario.addToMigration("plugin: \(plugin.rawValue)") }
       if let ddl { try scenario.addToMigration("ddl: \(ddl)") }
       try makeDirectory(scenario.workDirectory, mode: 0o700)
       try await body(scenario)
-    } catch {
-      _ = try? await Program(program, ["lab", "down", "--dir", directory], directory: output).result()
-      throw error
     }
-    let down = try await Program(program, ["lab", "down", "--dir", directory], directory: output).result()
-    #expect(down.status == 0, "\(down.text)")
-    #expect(!fileExists(directory))
   }
 
   var workDirectory: String { lab.directory + "/test" }
@@ -75,11 +57,11 @@ struct Scenario: Sendable {
   func start(_ arguments: String...) throws -> Program { try start(arguments) }
 
   func start(_ arguments: [String]) throws -> Program {
-    try Program(Self.program, arguments + ["-i", lab.inventoryFile], directory: workDirectory)
+    try Program([Self.program] + arguments + ["-i", lab.inventoryFile])
   }
 
   /// The path of a shipped playbook.
-  static func shipped(_ name: String) -> String { "\(root)/playbooks/\(name).yml" }
+  static func shipped(_ name: String) -> String { "\(repositoryRoot)/playbooks/\(name).yml" }
 
   /// A playbook of the test's own, from a shipped one.
   func playbook(_ name: String, _ change: (String) -> String) throws -> String {
@@ -178,8 +160,9 @@ struct Scenario: Sendable {
   // MARK: PostgreSQL
 
   func parameters(_ role: Role, _ database: String = "postgres") throws -> ConnectionParameters {
-    var parameters = try LabURI(try #require(uris[role.rawValue])).parameters(
-      database: database, applicationName: role == .source || role == .target ? "pgconvoy test" : "an application")
+    var parameters = try lab.parameters(
+      role.rawValue, database: database,
+      applicationName: role == .source || role == .target ? "pgconvoy test" : "an application")
     parameters.settings = canonicalTextSettings.merging(["search_path": "public"]) { _, own in own }
     return parameters
   }
@@ -193,24 +176,16 @@ struct Scenario: Sendable {
   func sql(
     _ role: Role, _ statement: String, _ values: [String?] = [], in database: String = "postgres"
   ) async throws -> [[String]] {
-    let session = try await session(role, database)
-    do {
+    try await withSession(try parameters(role, database)) { session in
       let result = try await session.query(statement, values, within: .seconds(60))
-      await session.close()
       return result.rows.map { row in (0..<result.columnCount).map { row.string($0) } }
-    } catch {
-      await session.close()
-      throw error
     }
   }
 
   func script(_ role: Role, _ statements: String, in database: String) async throws {
-    let session = try await session(role, database)
-    do { try await session.script(statements, within: .seconds(60)) } catch {
-      await session.close()
-      throw error
+    try await withSession(try parameters(role, database)) { session in
+      _ = try await session.script(statements, within: .seconds(60))
     }
-    await session.close()
   }
 
   func value(_ role: Role, _ statement: String, in database: String = "postgres") async throws -> String {
@@ -232,9 +207,9 @@ struct Scenario: Sendable {
   func control(_ host: LabHost, _ arguments: String...) async throws {
     let (lab, account) = (lab, try Prerequisites.postgresAccount())
     _ = try await onDedicatedThread("pg_ctl") {
-      try ChildProcess.check(
-        lab.pgBin + "/pg_ctl", arguments + ["-s", "-w", "-D", host.dataDirectory],
-        environment: [ProcessTable.marker: lab.id, "LC_ALL": "C"], as: account)
+      try Program.check(
+        [lab.pgBin + "/pg_ctl"] + arguments + ["-s", "-w", "-D", host.dataDirectory],
+        environment: [ProcessTable.marker: lab.id], as: account)
     }
   }
 
@@ -245,11 +220,7 @@ struct Scenario: Sendable {
   /// A command as the operating-system user that PostgreSQL runs as; its output.
   @discardableResult
   func asServer(_ command: [String]) throws -> String {
-    let become = geteuid() == 0 ? ["/usr/sbin/runuser", "-u", lab.osUser, "--"] : []
-    let words = become + command
-    let result = try ChildProcess.run(words[0], Array(words.dropFirst()))
-    try #require(result.status == 0, "\(result.output)")
-    return result.output
+    try Program.check(command, as: Account.named(lab.osUser))
   }
 
   /// Adds a line to the migration in the lab's inventory: `old_data: replace`.
@@ -264,36 +235,31 @@ struct Scenario: Sendable {
 
   /// What runit says of a service: `run`, `down`, …
   func service(_ name: String, on host: LabHost) throws -> String {
-    let state = try ChildProcess.run("/usr/bin/sv", ["status", "\(host.serviceDirectory)/\(name)"]).output
+    let state = try Program.run(["sv", "status", "\(host.serviceDirectory)/\(name)"]).output
     return String(state.prefix { $0 != ":" })
   }
 
   /// Stops or starts the source's application.
   func application(_ verb: String, on host: LabHost? = nil) async throws {
     let directory = "\((host ?? source).serviceDirectory)/app"
-    let result = try await onDedicatedThread("sv") {
-      try ChildProcess.run("/usr/bin/sv", ["-w", "30", verb, directory])
-    }
-    try #require(result.status == 0, "\(result.output)")
+    let result = try await Program(["sv", "-w", "30", verb, directory]).result()
+    try #require(result.status == 0, "\(result.text)")
   }
 
   /// The tokens of acknowledged commits, by database.
-  func acknowledged(_ host: LabHost) -> [String: Set<String>] {
-    var tokens: [String: Set<String>] = [:]
-    for line in ((try? readText(lab.acknowledgedLog(host: host.name))) ?? "").split(separator: "\n") {
-      let fields = line.split(separator: "\t")
-      if fields.count == 2 { tokens[String(fields[0]), default: []].insert(String(fields[1])) }
-    }
-    return tokens
+  func acknowledged(_ host: LabHost) throws -> [String: Set<String>] {
+    try acknowledgedTokens(lab.acknowledgedLog(host: host.name))
   }
 
-  func acknowledgedCount(_ host: LabHost) -> Int { acknowledged(host).values.reduce(0) { $0 + $1.count } }
+  func acknowledgedCount(_ host: LabHost) throws -> Int { try acknowledged(host).values.reduce(0) { $0 + $1.count } }
 
   /// Waits until the application has committed more.
   func applicationGoesOn(by count: Int = 20, on host: LabHost? = nil) async throws {
     let host = host ?? source
-    let before = acknowledgedCount(host)
-    try await eventually("\(count) more commits on \(host.name)") { acknowledgedCount(host) >= before + count }
+    let before = try acknowledgedCount(host)
+    try await eventually("\(count) more commits on \(host.name)") {
+      try acknowledgedCount(host) >= before + count
+    }
   }
 
   // MARK: the stream

@@ -1,38 +1,24 @@
+import TestSupport
 import Testing
 
-/// One lab for all tests of a suite, brought to a state before the first of them and ended after the last.
-struct SharedLab: SuiteTrait, TestScoping {
-  @TaskLocal static var current: Scenario?
-
-  var databases: [String]
-  var rate: Double
-  var prepare: @Sendable (Scenario) async throws -> Void
-
-  /// Once around the suite, not around each of its tests.
-  var isRecursive: Bool { false }
-
-  func provideScope(
-    for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
-  ) async throws {
-    try await Scenario.run(databases: databases, rate: rate) { scenario in
-      try await prepare(scenario)
-      try await Self.$current.withValue(scenario) { try await function() }
-    }
-  }
-}
-
-extension Trait where Self == SharedLab {
+extension Trait where Self == SharedFixture<Scenario> {
+  /// One lab for all tests of a suite, brought to a state before the first of them and ended after the last.
   static func lab(
     _ databases: [String], rate: Double = 40, prepare: @escaping @Sendable (Scenario) async throws -> Void
-  ) -> SharedLab {
-    SharedLab(databases: databases, rate: rate, prepare: prepare)
+  ) -> Self {
+    SharedFixture(Scenario.$shared) { body in
+      try await Scenario.run(databases: databases, rate: rate) { scenario in
+        try await prepare(scenario)
+        try await body(scenario)
+      }
+    }
   }
 }
 
 extension Scenarios {
   /// Tests that find a migrated lab whose workers stream, and leave it so.
   @Suite(.serialized, .lab(["alpha", "beta"], prepare: streamingLab)) enum Streaming {
-    static func scenario() throws -> Scenario { try #require(SharedLab.current) }
+    static func scenario() throws -> Scenario { try #require(Scenario.shared) }
   }
 }
 
