@@ -2,56 +2,6 @@ public import BlockingIO
 public import LogicalDecoding
 public import ReplicationModel
 
-/// What an applier has done since it was made.
-public struct ApplyCounters: Sendable, Equatable {
-  public var transactions: UInt64 = 0
-  /// Row changes, and one for each TRUNCATE.
-  public var changes: UInt64 = 0
-  /// Updates and deletes that found no row, and inserts that stored none.
-  public var missedRows: UInt64 = 0
-  /// Rows of materialized views, which are rebuilt and not applied.
-  public var skippedRows: UInt64 = 0
-
-  public init() {}
-}
-
-/// How many changes go into one target transaction.
-///
-/// A target that waits gets what there is; one that is busy gets the more at once, netted further, the longer it is.
-public struct BatchLimits: Sendable {
-  public var changes: Int
-  /// Bytes that the changes of one batch take here, with the records that they stand in.
-  public var bytes: Int
-  /// The same where changes have more than a kilobyte each: little of them is netted, and what does not fit into the
-  /// processor's caches costs the target more.
-  public var wideBytes: Int
-  /// Changes that are worth a batch while the target has nothing to do.
-  public var least: Int
-  /// Bytes that are.
-  public var leastBytes: Int
-
-  public init(
-    changes: Int = 100_000, bytes: Int = 12 << 20, wideBytes: Int = 3 << 20, least: Int = 5_000,
-    leastBytes: Int = 1 << 20
-  ) {
-    self.changes = changes
-    self.bytes = bytes
-    self.wideBytes = wideBytes
-    self.least = least
-    self.leastBytes = leastBytes
-  }
-
-  /// Whether so much is enough for a batch, however busy the target is.
-  @inline(__always)
-  func areReached(changes count: Int, bytes size: Int) -> Bool {
-    count >= changes || size >= bytes || size >= wideBytes && size >> 10 > count
-  }
-
-  /// Whether so much is worth a batch.
-  @inline(__always)
-  func areWorthwhile(changes count: Int, bytes size: Int) -> Bool { count >= least || size >= leastBytes }
-}
-
 /// Applies one database's stream to the target, exactly once and verbatim.
 ///
 /// Source transactions are grouped: while more of the stream is at hand they go into one target transaction; when the
@@ -72,37 +22,37 @@ public final class ChangeApplier<Parser: RecordParser> {
 
   public internal(set) var counters = ApplyCounters()
   /// Progress: the position that the origin has, or will have when the server's WAL is flushed.
-  public private(set) var recorded: LSN
+  public internal(set) var recorded: LSN
   /// The part of `recorded` that survives a crash of the target.
-  public private(set) var durable: LSN
+  public internal(set) var durable: LSN
 
   let pipeline: TargetPipeline
   let lanes: ApplyLanes
   var parser: Parser
   let limits: BatchLimits
   /// Tells the announcements of this applier from those of an earlier one, whose counts it does not know.
-  private let identity: String
+  let identity: String
   /// Everything committed before it is in the target, in the open group, or was empty.
   var position: LSN
   var layouts: [RelationLayout?] = []
 
   var sourceTransaction: UInt32?
   private var isInTransaction = false
-  private var commitTime = CommitClock()
-  private var isGroupOpen = false
+  var commitTime = CommitClock()
+  var isGroupOpen = false
   var groupChanges = 0
   var groupBytes = 0
-  private var groupTransactions: UInt64 = 0
-  private var groupMarkers: [(nonce: String, changes: UInt64)] = []
-  private var transactionMarkers: [(nonce: String, changes: UInt64)] = []
+  var groupTransactions: UInt64 = 0
+  var groupMarkers: [(nonce: String, changes: UInt64)] = []
+  var transactionMarkers: [(nonce: String, changes: UInt64)] = []
   var seenChanges: UInt64 = 0
   /// What it was when the source transaction in hand began.
   var changesBefore: UInt64 = 0
   /// The groups that the lanes commit, until they are known to be done.
-  private var committing: [(group: ClosedGroup, turn: CommitTurn)] = []
+  var committing: [(group: ClosedGroup, turn: CommitTurn)] = []
   /// Whether the group in hand has sent something that no job says, in the first session.
   var isGroupSending = false
-  private var nextFlush = Deadline.after(.seconds(1))
+  var nextFlush = Deadline.after(.seconds(1))
 
   /// Whether more of the stream is waiting: then the next group goes in by set-based statements.
   public var hasBacklog = false
@@ -110,8 +60,8 @@ public final class ChangeApplier<Parser: RecordParser> {
   /// that caused it: the stream has to be read again, with `strictUntil` beyond it.
   public var isBatching: Bool { hasFailedBatch || isGroupBatching || !committing.isEmpty }
   /// Whether the open group does.
-  private(set) var isGroupBatching = false
-  private var hasFailedBatch = false
+  var isGroupBatching = false
+  var hasFailedBatch = false
   /// The last record that came in.
   public private(set) var lastRecord = LSN.invalid
   /// Where a replay of the group in hand may send sets again: behind all that came in, and behind the transaction that
@@ -122,7 +72,7 @@ public final class ChangeApplier<Parser: RecordParser> {
   var isSteppingOver = false
   private var hasSeenNamedRecord = false
   /// Up to here every source transaction is applied on its own, change by change in the stream's order.
-  private let strictUntil: LSN
+  let strictUntil: LSN
   var gate: (any CommitGate)?
   /// Whether the gate has been told that nothing is open.
   var isGateAsked = false
@@ -335,134 +285,6 @@ public final class ChangeApplier<Parser: RecordParser> {
     guard durable < recorded else { return }
     try pipeline.flush(reaching: recorded)
     durable = pipeline.flushed
-  }
-
-  // MARK: groups
-
-  func openGroupIfNeeded() {
-    if !isGroupOpen { openGroup() }
-  }
-
-  private func openGroup() {
-    isGroupOpen = true
-    isGroupBatching = hasBacklog && gate == nil && position >= strictUntil && pipeline.session.encodingSwitch == nil
-  }
-
-  func endTransaction(lsn: LSN) throws(ApplyFailure) {
-    try askBefore(lsn)
-    position = max(position, lsn)
-    groupTransactions += 1
-    let hasMarker = !transactionMarkers.isEmpty
-    if hasMarker {
-      groupMarkers += transactionMarkers
-      transactionMarkers.removeAll()
-      openGroupIfNeeded()
-    }
-    let isFull =
-      limits.areReached(changes: groupChanges, bytes: groupBytes)
-      || isGroupBatching && limits.areWorthwhile(changes: groupChanges, bytes: groupBytes) && lanes.isIdle
-    if hasMarker || isFull || endsGroup || (position < strictUntil || gate != nil) && isGroupOpen { try closeGroup() }
-    endsGroup = false
-    if gate != nil {
-      try drainLanes()
-      askBetween()
-    }
-  }
-
-  /// Commits the group; its progress is `position`, the end of the last COMMIT in it or a keepalive behind that.
-  private func closeGroup() throws(ApplyFailure) {
-    var commit = GroupCommit(
-      progress: position, time: lastCommitTime, xid: sourceTransaction, announcements: groupMarkers.map(announcement))
-    let closing = ClosedGroup(progress: position, transactions: groupTransactions, changes: UInt64(groupChanges))
-    // Behind, nobody else may ask for a long time: `makeDurable` is for the moments between two transactions.
-    if isGroupBatching || hasBacklog, nextFlush.hasPassed {
-      commit.flushes = true
-      nextFlush = .after(.seconds(1))
-    }
-    if isGroupBatching {
-      committing.append((closing, try submit(commit)))
-    } else {
-      try useSession()
-      try pipeline.commit(commit)
-      lanes.noteFirst()
-      noteCommitted(closing, BatchOutcome(of: pipeline))
-    }
-    isGroupOpen = false
-    isGroupBatching = false
-    isGroupSending = false
-    groupChanges = 0
-    groupBytes = 0
-    groupTransactions = 0
-    groupMarkers.removeAll()
-  }
-
-  private struct ClosedGroup {
-    var progress: LSN
-    var transactions: UInt64
-    var changes: UInt64
-  }
-
-  private func noteCommitted(_ group: ClosedGroup, _ outcome: BatchOutcome) {
-    recorded = group.progress
-    counters.transactions += group.transactions
-    counters.changes += group.changes
-    counters.missedRows += outcome.missedRows
-    durable = max(durable, min(outcome.flushed, recorded))
-  }
-
-  /// Waits until the lanes have carried out all that they were given.
-  func drainLanes() throws(ApplyFailure) {
-    try watchingLanes { () throws(ApplyFailure) in try lanes.drain() }
-  }
-
-  /// Takes the session back from its lane, for statements of our own.
-  func useSession() throws(ApplyFailure) {
-    try drainLanes()
-    guard isGroupOpen else { return }
-    isGroupSending = true
-    try pipeline.beginIfNeeded()
-  }
-
-  /// Others look at the first session's origin alone, so it is left behind while batches go to both, and no longer.
-  private func moveFirstOrigin() throws(ApplyFailure) {
-    guard lanes.isLastOnSecond, !isGroupOpen else { return }
-    try pipeline.commit(GroupCommit(progress: recorded, time: lastCommitTime))
-    lanes.noteFirst()
-  }
-
-  /// What the lanes have done is known afterwards, whatever they do now. A batch that failed may be of a group before,
-  /// whatever the group in hand is.
-  func watchingLanes<Result>(_ body: () throws(ApplyFailure) -> Result) throws(ApplyFailure) -> Result {
-    defer {
-      while let first = committing.first, case .success(let outcome) = first.turn.outcome {
-        committing.removeFirst()
-        noteCommitted(first.group, outcome)
-      }
-    }
-    do throws(ApplyFailure) {
-      return try body()
-    } catch {
-      hasFailedBatch = true
-      throw error
-    }
-  }
-
-  /// `{"nonce":"…","lsn":"…","changes":12,"applier":"…"}`: the marker, the end of its transaction, how many changes
-  /// this applier had seen before it, and which applier counted.
-  private func announcement(_ marker: (nonce: String, changes: UInt64)) -> String {
-    "{\"nonce\":\"\(marker.nonce)\",\"lsn\":\"\(position)\",\"changes\":\(marker.changes),\"applier\":\"\(identity)\"}"
-  }
-
-  /// Any role may emit a message with any content, so only what could be a nonce of ours is taken for one.
-  private func markerNonce(_ prefix: Span, _ content: Span, _ record: UnsafeRawBufferPointer) -> String? {
-    guard prefix.count == Self.markerPrefix.utf8.count, (1...64).contains(content.count),
-      record[prefix.start..<prefix.end].elementsEqual(Self.markerPrefix.utf8)
-    else { return nil }
-    let nonce = record[content.start..<content.end]
-    let isHexadecimal = nonce.allSatisfy { byte in
-      (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains(byte)
-    }
-    return isHexadecimal ? String(decoding: nonce, as: UTF8.self) : nil
   }
 
   // MARK: words

@@ -1,0 +1,22 @@
+import LogicalDecoding
+
+/// Messages by which somebody finds a point in the stream.
+extension ChangeApplier {
+  /// `{"nonce":"…","lsn":"…","changes":12,"applier":"…"}`: the marker, the end of its transaction, how many changes
+  /// this applier had seen before it, and which applier counted.
+  func announcement(_ marker: (nonce: String, changes: UInt64)) -> String {
+    "{\"nonce\":\"\(marker.nonce)\",\"lsn\":\"\(position)\",\"changes\":\(marker.changes),\"applier\":\"\(identity)\"}"
+  }
+
+  /// Any role may emit a message with any content, so only what could be a nonce of ours is taken for one.
+  func markerNonce(_ prefix: Span, _ content: Span, _ record: UnsafeRawBufferPointer) -> String? {
+    guard prefix.count == Self.markerPrefix.utf8.count, (1...64).contains(content.count),
+      record[prefix.start..<prefix.end].elementsEqual(Self.markerPrefix.utf8)
+    else { return nil }
+    let nonce = record[content.start..<content.end]
+    let isHexadecimal = nonce.allSatisfy { byte in
+      (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains(byte)
+    }
+    return isHexadecimal ? String(decoding: nonce, as: UTF8.self) : nil
+  }
+}
