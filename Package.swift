@@ -78,7 +78,8 @@ let package = Package(
     tests("ReplicationStreamTests", ["ReplicationStream", "ReplicationModel", "BlockingIO", "PostgresClient"]),
     tests(
       "ChangeApplyTests", ["ChangeApply", "LogicalDecoding", "ReplicationModel", "PostgresClient", "BlockingIO"]),
-    tests("DatabaseSyncTests", ["DatabaseSync", "ReplicationModel"]),
+    tests("GroupMachineTests", ["ChangeApply", "BlockingIO", "PostgresClient", "ReplicationModel"]),
+    tests("DatabaseSyncTests", ["DatabaseSync", "ChangeApply", "BlockingIO", "ReplicationModel"]),
     tests("RemoteHostTests", ["RemoteHost", "ReplicationModel"]),
     tests("InventoryTests", ["Inventory", "ReplicationModel"]),
     tests("PlaybookTests", ["Playbook", "Inventory", "ReplicationModel"]),

@@ -1,10 +1,27 @@
 import LogicalDecoding
+import ReplicationModel
+
+/// The markers that have come in, each with how many changes had been seen before it.
+struct Markers {
+  typealias Marker = (nonce: String, changes: UInt64)
+
+  /// Of the transaction in hand.
+  var inTransaction: [Marker] = []
+  /// Of the open group: announced with its COMMIT.
+  var inGroup: [Marker] = []
+
+  mutating func endTransaction() {
+    guard !inTransaction.isEmpty else { return }
+    inGroup += inTransaction
+    inTransaction.removeAll()
+  }
+}
 
 /// Messages by which somebody finds a point in the stream.
 extension ChangeApplier {
   /// `{"nonce":"…","lsn":"…","changes":12,"applier":"…"}`: the marker, the end of its transaction, how many changes
   /// this applier had seen before it, and which applier counted.
-  func announcement(_ marker: (nonce: String, changes: UInt64)) -> String {
+  func announcement(_ marker: Markers.Marker, at position: LSN) -> String {
     "{\"nonce\":\"\(marker.nonce)\",\"lsn\":\"\(position)\",\"changes\":\(marker.changes),\"applier\":\"\(identity)\"}"
   }
 

@@ -253,7 +253,7 @@ public final class DatabaseWorker: Sendable {
       name: "recv-\(assignment.database)")
     defer { feed.stop() }
     let applier = try ChangeApplier(
-      session: session, parser: parser, start: start,
+      session: session, parser: parser, start: start, sourceEnd: beginning.sourceEnd,
       identity: HandOffNames.random().nonce, strictUntil: manner.strictUntil, steppingOver: steppingOver,
       statements: assignment.statements, leavingOut: orders.withLock { $0.due }, usesSecondSession: manner.secondSession
     )
@@ -267,7 +267,7 @@ public final class DatabaseWorker: Sendable {
       $0.parkedAt = nil
       $0.hasCaughtUp = false
     }
-    var loop = ApplyLoop(applier: applier, feed: feed, base: snapshot, sourceEnd: beginning.sourceEnd)
+    var loop = ApplyLoop(applier: applier, feed: feed, base: snapshot)
     let exports = SnapshotExport(desk: snapshots, target: assignment.target) { self.life.isStopRequested }
     while !life.isStopRequested {
       let more: Bool
@@ -320,9 +320,7 @@ public final class DatabaseWorker: Sendable {
       try exports.attend(applier)
       return try loop.turn()
     } catch {
-      if loop.isBatching && (!error.isTransient || error.isDeadlock) {
-        throw BatchFailure(failure: error, end: loop.replayEnd)
-      }
+      if let end = loop.replayEnd(after: error) { throw BatchFailure(failure: error, end: end) }
       throw error
     }
   }

@@ -1,4 +1,5 @@
 import BlockingIO
+import ChangeApply
 import ReplicationModel
 import ReplicationStream
 
@@ -7,16 +8,12 @@ struct BacklogSense {
   /// Bytes that wait.
   private static let waitingBytes = 64 << 10
 
-  /// Where the source's WAL ended when the stream was asked for. Far before it a stream is behind, however little of it
-  /// waits: a walsender that shares its core with the target may be slower than the target.
-  let sourceEnd: LSN
   var flow = FlowMeter()
 
-  init(sourceEnd: LSN) { self.sourceEnd = sourceEnd }
-
-  /// - Parameter reached: how far the stream has come.
-  func isThere(waiting bytes: Int, reached: LSN) -> Bool {
-    bytes >= Self.waitingBytes || flow.isDense || reached.isFarBefore(sourceEnd)
+  /// Far before the end that the source's WAL had when the stream was asked for, a stream is behind, however little of it
+  /// waits: a walsender that shares its core with the target may be slower than the target.
+  func isThere(waiting bytes: Int, at progress: Progress) -> Bool {
+    bytes >= Self.waitingBytes || flow.isDense || progress.received.isFarBefore(progress.sourceEnd)
   }
 }
 
