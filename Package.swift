@@ -128,8 +128,10 @@ let package = Package(
     tests(
       "ChangeApplyTests",
       ["ChangeApply", "StatementReplication", "LogicalDecoding", "ReplicationModel", "PostgresClient", "BlockingIO"]),
+    tests("GroupMachineTests", ["ChangeApply", "BlockingIO", "PostgresClient", "ReplicationModel"]),
     tests(
-      "DatabaseSyncTests", ["DatabaseSync", "ChangeApply", "ReplicationStream", "PostgresClient", "ReplicationModel"]),
+      "DatabaseSyncTests",
+      ["DatabaseSync", "ChangeApply", "ReplicationStream", "PostgresClient", "BlockingIO", "ReplicationModel"]),
     tests("RemoteHostTests", ["RemoteHost", "ReplicationModel"]),
     tests("InventoryTests", ["Inventory", "LogicalDecoding", "ReplicationModel"]),
     tests("PlaybookTests", ["Playbook", "Inventory", "ReplicationModel"]),

@@ -57,6 +57,10 @@ public struct ApplyFailure: Error, Sendable, Equatable {
     return false
   }
 
+  /// Whether a batch that failed with it is replayed one change at a time: nothing that passes by itself, and a deadlock,
+  /// into which batches would get again.
+  public var isReplayed: Bool { !isTransient || isDeadlock }
+
   /// Whether the same stream, read again from the origin's progress, may go through with nothing changed.
   public var isTransient: Bool {
     if case .postgres(let error) = reason { return error.isTransient }

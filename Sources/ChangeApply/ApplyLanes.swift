@@ -23,8 +23,6 @@ final class ApplyLanes {
   private var last: CommitTurn?
   /// The keys that it has of each table; nil where the next group may not start beside it.
   private var lastKeys: [RelationName: BatchKeys]?
-  /// Whether the last commit was the second session's: its origin is ahead of the first one's.
-  private(set) var isLastOnSecond = false
 
   /// - Parameter usesSecond: whether there may be a second session.
   init(_ pipeline: TargetPipeline, usesSecond: Bool) {
@@ -55,34 +53,30 @@ final class ApplyLanes {
   /// - Parameters:
   ///   - neighbour: the group that the job was made to go beside; nil for the first session.
   ///   - keys: of each table; nil where the group has changed more than the job says.
+  /// - Returns: what comes of it, and the session that has it.
   func submit(
-    _ job: BatchJob, beside neighbour: Neighbour?, keys: [RelationName: BatchKeys]?
-  ) throws(ApplyFailure) -> CommitTurn {
+    _ job: BatchJob, to place: GroupPlace, beside neighbour: Neighbour?, keys: [RelationName: BatchKeys]?
+  ) throws(ApplyFailure) -> (turn: CommitTurn, session: GroupMachine.Session) {
     var job = job
-    let isOnSecond: Bool
-    if isLastOnSecond {
-      isOnSecond = false
-      if let neighbour { job.before = neighbour.turn } else { try drain() }
-    } else if neighbour != nil, !job.free.isEmpty, try openSecond() {
-      isOnSecond = true
+    var (lane, pipeline, session) = (first, self.pipeline, GroupMachine.Session.first)
+    switch place {
+    case .first: break
+    case .firstAfterLanes: try drain()
+    case .firstBesideSecond: job.before = neighbour?.turn
+    case .second:
+      guard try openSecond(), let second else { break }
+      (lane, pipeline, session) = (second.lane, second.pipeline, .second)
       job.before = neighbour?.turn
-    } else {
-      // Behind the group before, in its session.
-      isOnSecond = false
     }
-    let (lane, pipeline) = isOnSecond ? second ?? (first, self.pipeline) : (first, self.pipeline)
     let turn = CommitTurn(backend: pipeline.session.backend.pid)
     job.turn = turn
     try lane.submit(job)
-    (last, lastKeys, isLastOnSecond) = (turn, keys, isOnSecond)
-    return turn
+    (last, lastKeys) = (turn, keys)
+    return (turn, session)
   }
 
   /// Hands over a piece of a group that goes on, to the first session.
-  func submit(piece: BatchJob) throws(ApplyFailure) {
-    if isLastOnSecond { try drain() }
-    try first.submit(piece)
-  }
+  func submit(piece: BatchJob) throws(ApplyFailure) { try first.submit(piece) }
 
   private func openSecond() throws(ApplyFailure) -> Bool {
     hasUsedSecond = true
@@ -106,9 +100,6 @@ final class ApplyLanes {
 
   /// Whether nothing is under way, so that what waits may be worth handing over.
   var isIdle: Bool { first.isIdle && second?.lane.isIdle ?? true }
-
-  /// Says that the first session has committed a group itself.
-  func noteFirst() { isLastOnSecond = false }
 
   /// Closes the second session if it has not been used since the last call; nothing may be under way. It comes back when
   /// it is needed.

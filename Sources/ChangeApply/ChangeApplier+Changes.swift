@@ -8,9 +8,7 @@ extension ChangeApplier {
   func applyChange(
     _ decoded: DecodedRecord, lsn: LSN, record: UnsafeRawBufferPointer
   ) throws(ApplyFailure) {
-    seenChanges += 1
-    openGroupIfNeeded()
-    if isGroupBatching, try takeIntoBatch(decoded, lsn: lsn, record: record) { return }
+    if machine.change() == .batch, try takeIntoBatch(decoded, lsn: lsn, record: record) { return }
     switch decoded {
     case .insert(let number):
       guard let layout = try layout(number) else { return }
@@ -74,8 +72,7 @@ extension ChangeApplier {
   }
 
   private func countChange(bytes: Int) throws(ApplyFailure) {
-    groupChanges += 1
-    groupBytes += bytes
+    machine.sentSingle(bytes: bytes)
     try pipeline.keepAnswersBounded()
   }
 
@@ -165,25 +162,18 @@ extension ChangeApplier {
       throw ApplyFailure(.batchMismatch, "changes of one row follow each other as no table allows")
     }
     if wasEmpty { pendingBatches.append(number) }
-    groupChanges += 1
-    let grown = layout.batch.byteCount - bytesBefore
-    groupBytes += grown
-    // A large source transaction is sent in pieces of bounded size, within one target transaction. Others go whole, with
-    // their COMMIT: then nothing has to wait for a piece before it.
-    waitingChanges += 1
-    waitingBytes += grown
-    let isPiece =
-      limits.areReached(changes: waitingChanges * 4 / 5, bytes: waitingBytes * 4 / 5)
-      || seenChanges - changesBefore >= limits.least
-        && limits.areWorthwhile(changes: waitingChanges / 4, bytes: waitingBytes / 4) && lanes.isIdle
-    if isPiece { try flushBatches() }
+    switch machine.batched(bytes: layout.batch.byteCount - bytesBefore) {
+    case .goesOn: break
+    case .goesIfIdle: if lanes.isIdle { try flushBatches() }
+    case .goes: try flushBatches()
+    }
     return true
   }
 
   /// Before a change goes into a batch, and only then: room that a table has taken comes back with its batch.
   @inline(__always)
   private func prepareBatch(_ layout: RelationLayout) {
-    keepRecord()
+    machine.keeps(bytes: records.keep())
     guard let room = spareRoom, layout.batch.isEmpty else { return }
     spareRoom = nil
     layout.batch.take(room)
@@ -197,7 +187,7 @@ extension ChangeApplier {
     var job = BatchJob(lsn: lsn)
     job.add(number, layout, behind: nil)
     layout.batch.removeAll(spare: &spareRoom)
-    if pendingBatches.isEmpty { forgetRecords() }
+    if pendingBatches.isEmpty { nothingWaits() }
     try useSession()
     try lanes.first.writer.carryOut(job)
   }
@@ -208,23 +198,28 @@ extension ChangeApplier {
   }
 
   private func flushBatches() throws(ApplyFailure) {
-    var job = BatchJob(lsn: position)
+    var job = BatchJob(lsn: machine.progress.position)
     _ = takePending(into: &job, keysBefore: nil, takesKeys: false)
-    isGroupSending = true
-    try watchingLanes { () throws(ApplyFailure) in try lanes.submit(piece: job) }
+    let awaitsLanes = machine.sendsPiece()
+    try watchingLanes { () throws(ApplyFailure) in
+      if awaitsLanes { try lanes.drain() }
+      try lanes.submit(piece: job)
+    }
+    machine.handedOverPiece()
   }
 
   /// Sends what waits, and the group's COMMIT behind it.
-  ///
-  /// What is told to somebody else (a marker's arrival to who waits for it, what is durable to the source) can be checked by
-  /// the first session's origin, so such a group is the first one's.
-  func submit(_ commit: GroupCommit) throws(ApplyFailure) -> CommitTurn {
-    let mustBeFirst = isGroupSending || commit.flushes || !commit.announcements.isEmpty
-    let neighbour = mustBeFirst ? nil : lanes.neighbour
-    var job = BatchJob(lsn: position, commit: commit)
+  func submit(
+    _ commit: GroupCommit, _ end: GroupEnd
+  ) throws(ApplyFailure) -> (turn: CommitTurn, session: GroupMachine.Session) {
+    let neighbour = end.isFirst ? nil : lanes.neighbour
+    var job = BatchJob(lsn: end.progress, commit: commit)
     let keys = takePending(
-      into: &job, keysBefore: neighbour?.keys, takesKeys: lanes.mayUseSecond && !isGroupSending)
-    return try watchingLanes { () throws(ApplyFailure) in try lanes.submit(job, beside: neighbour, keys: keys) }
+      into: &job, keysBefore: neighbour?.keys, takesKeys: lanes.mayUseSecond && end.leavesKeys)
+    let place = machine.place(end, hasNeighbour: neighbour != nil, hasFreeRows: !job.free.isEmpty)
+    return try watchingLanes { () throws(ApplyFailure) in
+      try lanes.submit(job, to: place, beside: neighbour, keys: keys)
+    }
   }
 
   /// Writes what waits as the target takes it, while the lanes are still busy with the jobs before. Of all copies of the
@@ -246,27 +241,12 @@ extension ChangeApplier {
       layout.batch.removeAll(spare: &spareRoom)
     }
     pendingBatches.removeAll(keepingCapacity: true)
-    forgetRecords()
+    nothingWaits()
     return keys
   }
 
-  /// Batches point into the records: what those stand in is kept as long as any batch waits, and counts in full. Only
-  /// for a change that goes into one: others may come by the million before anything is flushed.
-  @inline(__always)
-  private func keepRecord() {
-    guard let storage = recordStorage, storage !== keptStorage else { return }
-    keptStorage = storage
-    recordsKept.append(storage)
-    guard storage !== countedStorage else { return }
-    countedStorage = storage
-    groupBytes += storage.capacity
-    waitingBytes += storage.capacity
-  }
-
-  private func forgetRecords() {
-    recordsKept.removeAll(keepingCapacity: true)
-    keptStorage = nil
-    waitingChanges = 0
-    waitingBytes = 0
+  private func nothingWaits() {
+    records.forget()
+    machine.nothingWaits()
   }
 }

@@ -17,21 +17,12 @@ extension ChangeApplier {
   /// Puts a gate into the stream: at once between two transactions, else at the end of the one under way.
   public func setGate(_ gate: (any CommitGate)?) throws(ApplyFailure) {
     self.gate = gate
-    isGateAsked = false
-    guard gate != nil, !isMidTransaction else { return }
-    try commitGroup()
-    askBetween()
+    machine.setGate(gate != nil)
+    try obey()
   }
 
-  func askBetween() {
-    guard let gate else { return }
-    isGateAsked = true
-    if !gate.between(recorded) { self.gate = nil }
-  }
-
-  func askBefore(_ position: LSN) throws(ApplyFailure) {
-    guard let gate, isGateAsked else { return }
-    try drainLanes()
-    if !gate.before(position) { self.gate = nil }
+  func answer(stays: Bool) {
+    if !stays { gate = nil }
+    machine.gateAnswered(stays: stays)
   }
 }

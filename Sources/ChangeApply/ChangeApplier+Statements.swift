@@ -27,7 +27,7 @@ extension ChangeApplier {
   func takeStatement(_ decoded: DecodedRecord, lsn: LSN, record: UnsafeRawBufferPointer) throws(ApplyFailure) {
     // Whoever deletes from the table, a superuser, changes nothing that was said.
     guard case .insert = decoded else { return }
-    seenChanges += 1
+    machine.passOver()
     guard
       let statement = parser.newColumns.flatMap({ columns in
         RecordedStatement(columns, names: parser.tupleNames(of: record), of: record)
@@ -37,7 +37,7 @@ extension ChangeApplier {
       var left = SteppedOver(xid: xid, lsn: lsn)
       left.statement = statement.description
       leavingOut.append(left)
-      endsGroup = true
+      machine.leftOutStatement()
       // Its end is left out by an order of its own, or finds what was made by hand.
       if statement.event == .start { startedStatement = statement.command }
       return
@@ -73,7 +73,7 @@ extension ChangeApplier {
   private func runInTransaction(_ statement: RecordedStatement, _ command: [UInt8]) throws(ApplyFailure) {
     let runner = StatementRunner(statement: statement)
     try sendPending()
-    openGroupIfNeeded()
+    machine.openGroup()
     try useSession()
     let before = try pipeline.outsidePipeline { connection throws(PostgresError) in
       if try runner.areIndexesGone(connection) { return nil as [(key: String, words: String)]? }
@@ -87,8 +87,7 @@ extension ChangeApplier {
       if let addition = StatementRunner.addition(to: before, in: now) { throw refusal(addition) }
     }
     forgetRelations()
-    groupChanges += 1
-    endsGroup = true
+    machine.carriedOutStatement()
     try check(statement)
   }
 
@@ -120,11 +119,8 @@ extension ChangeApplier {
     return leftOut
   }
 
-  /// At the COMMIT of a transaction with statements that were left out: so that nothing else is said to be.
-  func endLeavingOut(lsn: LSN) throws(ApplyFailure) {
-    openGroupIfNeeded()
-    try endTransaction(lsn: lsn)
-    try commitGroup()
+  /// Progress is past the transaction whose statements were left out.
+  func noteLeftOut(lsn: LSN) {
     leftOut += leavingOut.map { left in
       var done = left
       done.commit = lsn

@@ -18,53 +18,36 @@ struct ApplyFigures {
 
 /// The turns of the apply thread: take a chunk, apply it, commit when the queue is dry, confirm what is durable.
 struct ApplyLoop<Parser: RecordParser> {
-  /// How long an applied position may wait for its flush; each costs the target one.
-  private static var durableInterval: Duration { .seconds(1) }
-  /// How long an idle database's progress may lag behind its neighbours' WAL.
-  private static var positionInterval: Duration { .seconds(10) }
   /// How old the answer to how far the stream is behind may be: turns are short, and a timestamp is read character by
   /// character.
   private static var behindInterval: Duration { .milliseconds(100) }
-  /// How long a turn waits for something to do.
-  private static var turnTime: Duration { .milliseconds(250) }
-  /// How long a set-based group waits for more of the backlog: behind, fewer and larger groups are worth more than an
-  /// early commit.
-  private static var lingerTime: Duration { .milliseconds(20) }
 
   private let applier: ChangeApplier<Parser>
   private let feed: Feed
   /// What earlier attempts and workers had counted.
   private let base: WorkerSnapshot
-  private var backlog: BacklogSense
-  private var nextDurable = Deadline.after(durableInterval)
-  private var nextPosition = Deadline.after(positionInterval)
+  private var backlog = BacklogSense()
+  private var schedule = ApplySchedule(now: .now())
   private var rate = RateMeter()
   private var behind: (seconds: Double?, until: Deadline) = (nil, .now())
-  private var isCaughtUp = false
-  private var isUrgent = false
-  private var keepalivePosition = LSN.invalid
-  private var confirmed = LSN.invalid
   private(set) var hasApplied = false
 
-  /// How far what a failed batch held has to be replayed strictly.
-  var replayEnd: LSN { applier.replayEnd }
-  var isBatching: Bool { applier.isBatching }
-
-  /// - Parameter sourceEnd: where the source's WAL ended when the stream was asked for.
-  init(applier: ChangeApplier<Parser>, feed: Feed, base: WorkerSnapshot, sourceEnd: LSN) {
-    backlog = BacklogSense(sourceEnd: sourceEnd)
+  init(applier: ChangeApplier<Parser>, feed: Feed, base: WorkerSnapshot) {
     self.applier = applier
     self.feed = feed
     self.base = base
   }
 
+  /// How far the stream has to be replayed strictly after a failure; nil where that would tell nothing.
+  func replayEnd(after failure: ApplyFailure) -> LSN? { applier.replayEnd(after: failure) }
+
   /// One turn; false when the stream has ended and all of it is applied.
   mutating func turn() throws(ApplyFailure) -> Bool {
-    let patience = applier.isBatching && !applier.isMidTransaction ? Self.lingerTime : Self.turnTime
+    let patience = schedule.patience(isBatching: applier.isBatching, isMidTransaction: applier.isMidTransaction)
     if let chunk = feed.queue.pop(until: .after(patience)) {
       feed.control.isIdle = false
       try apply(chunk)
-      if feed.queue.isEmpty && (!applier.isBatching || isCaughtUp) { try applier.commitGroup() }
+      if feed.queue.isEmpty, schedule.settles(isBatching: applier.isBatching) { try applier.commitGroup() }
     } else if feed.queue.isClosed {
       try finish()
       return false
@@ -82,30 +65,22 @@ struct ApplyLoop<Parser: RecordParser> {
 
   private mutating func apply(_ chunk: StreamChunk) throws(ApplyFailure) {
     let applier = self.applier
-    var caughtUp = isCaughtUp
-    var urgent = isUrgent
-    var position = keepalivePosition
+    var schedule = self.schedule
     backlog.flow.record(bytes: chunk.byteCount)
-    applier.hasBacklog = backlog.isThere(
-      waiting: chunk.byteCount + feed.queue.byteCount,
-      reached: max(applier.lastRecord, applier.recorded, keepalivePosition))
+    applier.hasBacklog = backlog.isThere(waiting: chunk.byteCount + feed.queue.byteCount, at: applier.progress)
     let storage = chunk.storage
     try chunk.forEach { item throws(ApplyFailure) in
       switch item {
       case .record(let lsn, let bytes):
-        caughtUp = false
+        schedule.receivedRecord()
         try applier.apply(lsn: lsn, record: bytes, in: storage)
       case .keepalive(let walEnd, let isUrgent):
+        schedule.receivedKeepalive(isUrgent: isUrgent)
         try applier.keepalive(walEnd, record: false)
-        position = max(position, walEnd)
-        caughtUp = true
-        urgent = urgent || isUrgent
       }
     }
     applier.endChunk()
-    isCaughtUp = caughtUp
-    isUrgent = urgent
-    keepalivePosition = position
+    self.schedule = schedule
     hasApplied = true
   }
 
@@ -113,28 +88,24 @@ struct ApplyLoop<Parser: RecordParser> {
     // Chunks end anywhere: with large transactions hardly ever between two of them.
     confirm()
     guard !applier.isMidTransaction else { return }
-    if isUrgent && feed.queue.isEmpty || nextPosition.hasPassed {
-      try applier.recordPosition()
-      if nextPosition.hasPassed, isCaughtUp { try applier.rest() }
-      nextPosition = .after(Self.positionInterval)
-    }
-    if isUrgent && feed.queue.isEmpty || nextDurable.hasPassed {
-      isUrgent = false
+    let due = schedule.due(isQueueEmpty: feed.queue.isEmpty, now: .now())
+    guard !due.isEmpty else { return }
+    if due.contains(.record) { try applier.recordPosition() }
+    if due.contains(.rest) { try applier.rest() }
+    if due.contains(.flush) {
       try applier.makeDurable()
       confirm()
-      nextDurable = .after(Self.durableInterval)
     }
+    schedule.did(due, now: .now())
   }
 
   /// Tells the source what is known to be durable.
-  private mutating func confirm() {
-    guard applier.durable > confirmed else { return }
-    confirmed = applier.durable
-    feed.control.confirm(confirmed)
+  private func confirm() {
+    if let position = applier.confirm() { feed.control.confirm(position) }
   }
 
   /// Commits what is whole, and confirms it.
-  mutating func finish() throws(ApplyFailure) {
+  func finish() throws(ApplyFailure) {
     try applier.commitGroup()
     guard !applier.isMidTransaction else { return }
     try applier.makeDurable()
@@ -142,71 +113,15 @@ struct ApplyLoop<Parser: RecordParser> {
   }
 
   var figures: ApplyFigures {
+    let progress = applier.progress
     // The end of a pull is a keepalive too.
-    let position = max(applier.recorded, keepalivePosition)
-    let caughtUp = isCaughtUp && !applier.hasOpenGroup && position >= backlog.sourceEnd
+    let position = max(progress.recorded, progress.keepalive)
+    let caughtUp = schedule.isCaughtUp && !applier.hasOpenGroup && position >= progress.sourceEnd
     return ApplyFigures(
-      position: caughtUp ? position : applier.recorded, durable: applier.durable,
+      position: caughtUp ? position : progress.recorded, durable: progress.durable,
       transactions: base.transactions + applier.counters.transactions,
       changes: base.changes + applier.counters.changes, missedRows: base.missedRows + applier.counters.missedRows,
       changesPerSecond: rate.perSecond, isCaughtUp: caughtUp,
       secondsBehind: caughtUp ? 0 : behind.seconds)
-  }
-}
-
-/// Whether changes go in by set-based statements.
-struct BacklogSense {
-  /// Bytes that wait.
-  private static let waitingBytes = 64 << 10
-
-  /// Where the source's WAL ended when the stream was asked for. Far before it a stream is behind, however little of it
-  /// waits: a walsender that shares its core with the target may be slower than the target.
-  let sourceEnd: LSN
-  var flow = FlowMeter()
-
-  init(sourceEnd: LSN) { self.sourceEnd = sourceEnd }
-
-  /// - Parameter reached: how far the stream has come.
-  func isThere(waiting bytes: Int, reached: LSN) -> Bool {
-    bytes >= Self.waitingBytes || flow.isDense || reached.isFarBefore(sourceEnd)
-  }
-}
-
-/// Whether a stream comes so densely that it is better applied in sets, even where little of it waits at any moment.
-struct FlowMeter {
-  /// 13 MB a second.
-  private static let denseBytes = 128 << 10
-  private static let window: UInt64 = 10_000_000
-  private var begin: UInt64 = 0
-  private var bytes = 0
-  private(set) var isDense = false
-
-  mutating func record(bytes count: Int, at now: UInt64 = Deadline.now().nanoseconds) {
-    if now - begin >= Self.window {
-      // A window in which nothing came to its end tells nothing about now.
-      isDense = bytes >= Self.denseBytes && now - begin < 2 * Self.window
-      begin = now
-      bytes = 0
-    }
-    bytes += count
-    if bytes >= Self.denseBytes { isDense = true }
-  }
-}
-
-/// A rate over the last few seconds.
-struct RateMeter {
-  private static let window: UInt64 = 5_000_000_000
-  private var samples: [(time: UInt64, total: UInt64)] = []
-
-  mutating func record(total: UInt64) {
-    let now = Deadline.now().nanoseconds
-    if let last = samples.last, now - last.time < 200_000_000 { return }
-    samples.append((now, total))
-    while samples.count > 2 && now - samples[1].time > Self.window { samples.removeFirst() }
-  }
-
-  var perSecond: Double {
-    guard let first = samples.first, let last = samples.last, last.time > first.time else { return 0 }
-    return Double(last.total - first.total) / (Double(last.time - first.time) / 1e9)
   }
 }

@@ -40,8 +40,8 @@ extension DatabaseWorker {
       name: "recv-\(assignment.database)")
     defer { feed.stop() }
     let applier = try ChangeApplier(
-      session: session, parser: parser, start: start.position, identity: HandOffNames.random().nonce,
-      strictUntil: options.strictUntil, steppingOver: policy.steppingOver, statements: assignment.statements,
+      session: session, parser: parser, start: start.position, sourceEnd: start.sourceEnd,
+      identity: HandOffNames.random().nonce, strictUntil: options.strictUntil, steppingOver: policy.steppingOver, statements: assignment.statements,
       leavingOut: orders.withLock { $0.due }, usesSecondSession: options.secondSession)
     defer { applier.end() }
     logger.info("streaming", metadata: ["from": "\(start.position)"])
@@ -53,7 +53,7 @@ extension DatabaseWorker {
       $0.parkedAt = nil
       $0.hasCaughtUp = false
     }
-    var loop = ApplyLoop(applier: applier, feed: feed, base: snapshot, sourceEnd: start.sourceEnd)
+    var loop = ApplyLoop(applier: applier, feed: feed, base: snapshot)
     let exports = SnapshotExport(mailbox: snapshots, target: assignment.target) { self.lifecycle.isStopRequested }
     while !lifecycle.isStopRequested {
       let more: Bool
@@ -106,7 +106,7 @@ extension DatabaseWorker {
       try exports.attend(applier)
       return try loop.turn()
     } catch {
-      throw .apply(error, replayEnd: loop.isBatching ? loop.replayEnd : nil)
+      throw .apply(error, replayEnd: loop.replayEnd(after: error))
     }
   }
 

@@ -104,7 +104,7 @@ struct RetryPolicy {
     after failure: AttemptFailure, isStopRequested: Bool, orders: Set<LSN>
   ) -> RetryDecision {
     switch failure {
-    case .apply(let error, let replayEnd?) where !error.isTransient || error.isDeadlock:
+    case .apply(let error, let replayEnd?) where error.isReplayed:
       // A batch's failure names no change: the same changes once more, one at a time. In batches it would get into the same
       // deadlock again.
       options.strictUntil = replayEnd

@@ -6,7 +6,7 @@ extension LSN {
   private static let farBehind: UInt64 = 8 << 20
 
   /// Whether a stream that has come so far is a backlog, whatever of it is at hand, and its latency of no interest.
-  public func isFarBefore(_ sourceEnd: LSN) -> Bool { self + Self.farBehind < sourceEnd }
+  public func isFarBefore(_ sourceEnd: LSN) -> Bool { sourceEnd.bytes(since: self) > Self.farBehind }
 }
 
 /// Whether a walsender is better left alone for a moment than waited for.

@@ -74,9 +74,9 @@ struct ExactlyOnceTests {
     applier.hasBacklog = true
     let first = try #require(records.firstIndex { $0.text.hasPrefix("COMMIT") })
     try applier.apply(Array(records[..<first]))
-    #expect(applier.recordsKept.count == 50)
+    #expect(applier.records.kept.count == 50)
     try applier.apply(Array(records[first...].dropLast()))
-    #expect(applier.recordsKept.count == 0)
+    #expect(applier.records.kept.count == 0)
     try applier.apply(records[records.count - 1])
     try applier.commitGroup()
     try pair.expectEqual()

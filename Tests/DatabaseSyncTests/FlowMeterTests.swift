@@ -1,3 +1,4 @@
+import ChangeApply
 import ReplicationModel
 import Testing
 
@@ -36,18 +37,20 @@ struct FlowMeterTests {
   }
 
   @Test func aStreamFarBehindIsABacklogHoweverLittleOfItWaits() {
-    let backlog = BacklogSense(sourceEnd: LSN(100 << 20))
-    #expect(backlog.isThere(waiting: 100, reached: .invalid))
-    #expect(backlog.isThere(waiting: 100, reached: LSN(91 << 20)))
-    #expect(!backlog.isThere(waiting: 100, reached: LSN(92 << 20)))
-    #expect(!backlog.isThere(waiting: 100, reached: LSN(200 << 20)))
-    #expect(backlog.isThere(waiting: 1 << 20, reached: LSN(200 << 20)))
+    let backlog = BacklogSense()
+    func reached(_ lsn: LSN) -> Progress { Progress(start: lsn, sourceEnd: LSN(100 << 20)) }
+    #expect(backlog.isThere(waiting: 100, at: reached(.invalid)))
+    #expect(backlog.isThere(waiting: 100, at: reached(LSN(91 << 20))))
+    #expect(!backlog.isThere(waiting: 100, at: reached(LSN(92 << 20))))
+    #expect(!backlog.isThere(waiting: 100, at: reached(LSN(200 << 20))))
+    #expect(backlog.isThere(waiting: 1 << 20, at: reached(LSN(200 << 20))))
   }
 
   @Test func aDenseStreamIsABacklogNearTheEndToo() {
-    var backlog = BacklogSense(sourceEnd: .invalid)
-    #expect(!backlog.isThere(waiting: 100, reached: LSN(1 << 20)))
+    var backlog = BacklogSense()
+    let progress = Progress(start: LSN(1 << 20))
+    #expect(!backlog.isThere(waiting: 100, at: progress))
     backlog.flow.record(bytes: 1 << 20, at: 1_000_000_000)
-    #expect(backlog.isThere(waiting: 100, reached: LSN(1 << 20)))
+    #expect(backlog.isThere(waiting: 100, at: progress))
   }
 }

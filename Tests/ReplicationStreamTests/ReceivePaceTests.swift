@@ -56,6 +56,13 @@ import Testing
   }
 
   /// They are worth a wake-up each, and would fill the socket meanwhile.
+  /// A record may name any place.
+  @Test func theEndOfAllPositionsIsNotFarBeforeAnything() {
+    #expect(!LSN(UInt64.max).isFarBefore(LSN(UInt64.max)))
+    #expect(!LSN(UInt64.max - 1).isFarBefore(LSN(100 << 20)))
+    #expect(LSN(1).isFarBefore(LSN(UInt64.max)))
+  }
+
   @Test func largeRecordsAreTakenAtOnce() {
     let pace = pace(sourceEnd: LSN(1 << 30))
     pace.record(bytes: 8 << 10, lsn: LSN(1 << 20))

@@ -35,11 +35,10 @@ struct ConfirmedProgress {
       // Far behind an end that is never reached: in sets, or change by change as after a batch that has failed.
       let feed = Feed(startingAt: pair.start)
       let applier = try ChangeApplier(
-        session: session, parser: TestDecodingParser(), start: pair.start, identity: "test",
-        strictUntil: batches ? .invalid : LSN(UInt64.max))
+        session: session, parser: TestDecodingParser(), start: pair.start, sourceEnd: LSN(UInt64.max / 2),
+        identity: "test", strictUntil: batches ? .invalid : LSN(UInt64.max))
       var loop = ApplyLoop(
-        applier: applier, feed: feed, base: WorkerSnapshot(migration: "m", database: "d"),
-        sourceEnd: LSN(UInt64.max / 2))
+        applier: applier, feed: feed, base: WorkerSnapshot(migration: "m", database: "d"))
       var next = 0
       while feed.control.durable == pair.start, next + 1002 < records.count, !deadline.hasPassed {
         // To the middle of the next transaction.
