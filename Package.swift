@@ -52,13 +52,17 @@ let package = Package(
     room("LogicalDecoding", ["ReplicationModel", "Presentation"]),
     room("ReplicationStream", ["ReplicationModel", "BlockingIO", "PostgresClient"]),
     room("StatementReplication", ["ReplicationModel", "PostgresClient", "LogicalDecoding"]),
+    room("OriginSession", ["ReplicationModel", "BlockingIO", "PostgresClient"]),
     room(
-      "ChangeApply", ["ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding", "StatementReplication"]),
+      "ChangeApply",
+      [
+        "ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding", "StatementReplication", "OriginSession",
+      ]),
     room(
       "DatabaseSync",
       [
-        "ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding", "ReplicationStream", "ChangeApply",
-        logging,
+        "ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding", "ReplicationStream", "OriginSession",
+        "ChangeApply", logging,
       ]),
     room("RemoteHost", ["CLibSSH2", "ReplicationModel", "BlockingIO", crypto]),
     room("Inventory", ["ReplicationModel", "Presentation", "LogicalDecoding", yams]),
@@ -127,7 +131,10 @@ let package = Package(
     tests("StatementReplicationTests", ["StatementReplication", "LogicalDecoding"]),
     tests(
       "ChangeApplyTests",
-      ["ChangeApply", "StatementReplication", "LogicalDecoding", "ReplicationModel", "PostgresClient", "BlockingIO"]),
+      [
+        "ChangeApply", "OriginSession", "StatementReplication", "LogicalDecoding", "ReplicationModel", "PostgresClient",
+        "BlockingIO",
+      ]),
     tests("GroupMachineTests", ["ChangeApply", "BlockingIO", "PostgresClient", "ReplicationModel"]),
     tests(
       "DatabaseSyncTests",
@@ -163,7 +170,8 @@ let package = Package(
     tests(
       "RoundTripTests",
       [
-        "ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding", "ReplicationStream", "ChangeApply",
+        "ReplicationModel", "BlockingIO", "PostgresClient", "LogicalDecoding", "ReplicationStream", "OriginSession",
+        "ChangeApply",
         "DatabaseSync", "Lab",
       ]),
     tests(

@@ -1,5 +1,6 @@
 import BlockingIO
 import LogicalDecoding
+import OriginSession
 import PostgresClient
 import ReplicationModel
 

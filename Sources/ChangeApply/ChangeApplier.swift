@@ -1,5 +1,6 @@
 public import BlockingIO
 public import LogicalDecoding
+public import OriginSession
 public import ReplicationModel
 
 /// Applies one database's stream to the target, exactly once and verbatim.

@@ -1,5 +1,6 @@
 import BlockingIO
 import LogicalDecoding
+import OriginSession
 import PostgresClient
 import ReplicationModel
 import StatementReplication
@@ -31,7 +32,7 @@ final class TargetPipeline {
   private func prepareOwn() throws(ApplyFailure) {
     for (name, sql) in [
       ("begin", "BEGIN"), ("commit", "COMMIT"),
-      ("origin", GroupCommit.originStatement(serverVersion: session.connection.serverVersion)),
+      ("origin", ApplySession.originStatement(serverVersion: session.connection.serverVersion)),
       ("durable", "SELECT pg_catalog.pg_replication_origin_session_progress(true)"),
       ("announce", "SELECT pg_catalog.pg_notify($1, $2)"),
       ("shape", TargetRelation.shapeQuery),
@@ -284,16 +285,6 @@ final class TargetPipeline {
 
 /// The end of a group: what its COMMIT says.
 struct GroupCommit: Sendable {
-  /// Moves the session's origin with the transaction: to a position, with a commit time or that of now.
-  ///
-  /// Without a transaction id a commit (of updates that hit no row, say) writes no WAL and moves no progress.
-  static func originStatement(serverVersion: Int) -> String {
-    """
-    SELECT pg_catalog.\(serverVersion >= 130000 ? "pg_current_xact_id()" : "txid_current()"),
-           pg_catalog.pg_replication_origin_xact_setup($1::pg_lsn, coalesce($2::timestamptz, now()))
-    """
-  }
-
   /// Where the origin stands then: the end of the last COMMIT in the group, or a keepalive behind that.
   var progress: LSN
   /// The commit time on the source.

@@ -2,6 +2,7 @@ import BlockingIO
 import ChangeApply
 import Logging
 import LogicalDecoding
+import OriginSession
 import PostgresClient
 import ReplicationModel
 import ReplicationStream
@@ -41,8 +42,9 @@ extension DatabaseWorker {
     defer { feed.stop() }
     let applier = try ChangeApplier(
       session: session, parser: parser, start: start.position, sourceEnd: start.sourceEnd,
-      identity: HandOffNames.random().nonce, strictUntil: options.strictUntil, steppingOver: policy.steppingOver, statements: assignment.statements,
-      leavingOut: orders.withLock { $0.due }, usesSecondSession: options.secondSession)
+      identity: HandOffNames.random().nonce, strictUntil: options.strictUntil, steppingOver: policy.steppingOver,
+      statements: assignment.statements, leavingOut: orders.withLock { $0.due },
+      usesSecondSession: options.secondSession)
     defer { applier.end() }
     logger.info("streaming", metadata: ["from": "\(start.position)"])
     policy.noteStart()

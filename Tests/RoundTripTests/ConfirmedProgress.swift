@@ -2,6 +2,7 @@ import BlockingIO
 import ChangeApply
 import Glibc
 import LogicalDecoding
+import OriginSession
 import PostgresClient
 import ReplicationModel
 import TestSupport
