@@ -49,7 +49,8 @@ struct TestSupportTests {
     // (timeout gives itself a process group.)
     let child = try #require(pid_t(program.output.dropLast()))
     let entry = try #require(ProcessEntry(pid: child))
-    #expect(getsid(child) == program.pid && getpgid(child) != program.pid)
+    try await eventually("the child's process group") { getpgid(child) != program.pid }
+    #expect(getsid(child) == program.pid)
     try await onDedicatedThread("end") { program.end(within: .milliseconds(50)) }
     #expect(!entry.isAlive && program.hasEnded)
     #expect(program.wait().status == 128 + SIGKILL)

@@ -89,10 +89,10 @@ struct StandbyStep: DeedStep {
       let isInPlace = try await context.state() == .standby
       if !isInPlace {
         try await DeedPerformer(context, step: name, isUndo: true)
-          .perform(puttingBack(context, target, names))
+          .perform(DirectorySwap(context, target, names).takingBack())
       } else if try await !target.isRunning(), try await !oldData.isRemoved(names) {
         try await DeedPerformer(context, step: name, isUndo: true)
-          .perform(puttingBack(context, target, names))
+          .perform(DirectorySwap(context, target, names).takingBack())
       }
       return await oldData.explained(error)
     } catch let second {
@@ -110,7 +110,7 @@ struct StandbyStep: DeedStep {
       context.progress("the copy stays: the target's old data is removed")
       return nil
     }
-    return Undoing("put the old data directory back", try await puttingBack(context, target, names))
+    return Undoing("put the old data directory back", try await DirectorySwap(context, target, names).takingBack())
   }
 
   // MARK: the swap
@@ -238,49 +238,6 @@ struct StandbyStep: DeedStep {
     if try await target.exists(path) { return (path, try await target.download(path)) }
     let theirs = try await context.session(.source).query("SHOW hba_file").first ?? "pg_hba.conf"
     return (path, try await context.server(.source).download(theirs))
-  }
-
-  private static func swapBack(_ target: ServerControl, _ old: String) -> RemoteCommand {
-    target.command(
-      """
-      if [ -e "$1" ]; then mv -T -- "$1" "$2"; fi
-      if rmdir -- "$3" 2>/dev/null; then :; else mv -T -- "$3" "$1"; fi
-      """, [target.dataDirectory, target.copyDirectory, old], label: "putting the old data directory back")
-  }
-
-  /// Puts the old data directory into its place again. Safe to repeat: killed anywhere in it, the next one goes on.
-  func puttingBack(
-    _ context: MigrationContext, _ target: ServerControl, _ names: HandOffNames
-  ) async throws -> [Deed] {
-    let old = target.oldDirectory(names)
-    let oldData = OldCluster(context: context, target: target)
-    var deeds: [Deed] = []
-    if try await target.exists(old) {
-      deeds.append(.say("putting the old data directory back"))
-      if try await target.isRunning() { deeds.append(.server(.target, .stop)) }
-      deeds += [
-        .aside { _ in try await context.setState(.copying) },
-        .command(.target, Self.swapBack(target, old)),
-      ]
-    }
-    // Of the old data, or of the copy that has run in its place: which one lies there is known by now.
-    deeds += try await liftingOutsideFence(target)
-    if try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false {
-      let isComingBack = try await oldData.isWhole(old)
-      deeds.append(
-        .later(announced: { isComingBack ? [.server(.target, .start)] : [] }) { _ in
-          try await oldData.isWhole(target.dataDirectory) ? [.server(.target, .start)] : []
-        })
-    }
-    return deeds
-  }
-
-  /// A pg_hba.conf outside the data directory is fenced before the directories are swapped, and is the old server's too.
-  func liftingOutsideFence(_ target: ServerControl) async throws -> [Deed] {
-    guard let files = try await ConfigurationFiles.find(target), files.hba.hasPrefix("/"),
-      try await HBAFile(server: target, path: files.hba).read().isFenced
-    else { return [] }
-    return [.edit(.target, files.hba) { HostBasedAuthentication($0).unfenced.text }]
   }
 
   /// Waits until the standby has what the source had when this was called.

@@ -5,6 +5,7 @@ import MigrationCore
 import Playbook
 import PostgresClient
 import ReplicationModel
+import SyncService
 
 /// `fence`: every writer is kept out of one side until the fence is lifted.
 struct FenceStep: DeedStep {
@@ -48,7 +49,7 @@ struct FenceStep: DeedStep {
     guard try await !context.isOver(direction) else { return nil }
     let isHeldUp = try await context.isHeldUp(direction)
     var deeds: [Deed] = []
-    if isHeldUp { deeds += OpenWayStep(direction: direction).takingAway(context) }
+    if isHeldUp { deeds.append(LaidWay(context, of: direction).takingAway(at: context.place(name, side))) }
     deeds.append(lifting(context))
     deeds.append(
       .aside { _ in
@@ -89,7 +90,7 @@ struct UnfenceStep: DeedStep {
     let side = try await side.resolved(context)
     let direction = StreamDirection(closing: side)
     let isHeldUp = try await context.isHeldUp(direction)
-    return (isHeldUp ? OpenWayStep(direction: direction).takingAway(context) : [])
+    return (isHeldUp ? [LaidWay(context, of: direction).takingAway(at: context.place(name, side))] : [])
       + (try await Fence(context: context, side: side).lifting()) + [
         .aside { _ in
           if isHeldUp { try await context.setState(context.handOff().restState(direction)) }

@@ -78,34 +78,12 @@ struct StopServicesStep: DeedStep {
     }
   }
 
-  /// Starts again what was running, the last one stopped first.
   func undoing(_ context: MigrationContext) async throws -> Undoing? {
-    let host = context.migration.host(side).name
-    let name = context.migrationName
-    let records = try await context.journal.perform { file throws(ConvoyError) in
-      try file.servicesToStart(migration: name, host: host)
-    }
-    var deeds: [Deed] = []
-    for record in records {
-      guard context.migration.services(on: side).contains(where: { $0.name == record.name }) else {
-        throw ConvoyError(
-          "service.unknown", "service \(record.name), which was stopped, is not in the inventory any more",
-          at: .host(host), hint: "put it back, or start it by hand and mark it: it was running")
-      }
-      deeds += [
-        .service(side, record.name, .start),
-        .aside { _ in
-          try await context.journal.perform { file throws(ConvoyError) in
-            try file.serviceStarted(migration: name, host: host, name: record.name, manager: record.manager)
-          }
-        },
-      ]
-    }
+    var undoing = try await context.startingAgain(side)
     if try await isServing(context) {
-      deeds.append(.aside { _ in try await context.removeFact(FactKey.downtimeBegan) })
+      undoing.deeds.append(.aside { _ in try await context.removeFact(FactKey.downtimeBegan) })
     }
-    return Undoing(
-      records.isEmpty ? nil : "started " + records.map(\.name).joined(separator: ", ") + " again", deeds)
+    return undoing
   }
 }
 

@@ -119,55 +119,6 @@ struct OpenWayStep: DeedStep {
   }
 
   func undoing(_ context: MigrationContext) async throws -> Undoing? {
-    guard try await !context.isOver(direction), let record = try await context.record()?.handOff else { return nil }
-    let way = Way(context: context, record: record, direction: direction.opposite)
-    let deeds: [Deed] = [
-      // The side that was to be opened may be what broke. Its slots are not read then, and that nobody holds the origins on
-      // the side that goes on serving says that nothing more will be applied there.
-      .act(nil, "stop the sync workers of migration \(context.migrationName)") { _ in
-        try await stopWorkers(context, record, way.direction, at: context.place(name), mayBeDown: true)
-      },
-      .holdingOn("taking the way away") { try await way.droppingOrigins() },
-      // The slots for the way back were there before, and are kept advanced; those for the way forward were not.
-      droppingSlots(way),
-      .aside { _ in
-        try await context.updateHandOff { record in if way.direction == .reverse { record.reverseLSN = nil } }
-      },
-    ]
-    return Undoing("took the way \(way.direction == .reverse ? "back" : "forward") away again", deeds)
-  }
-
-  /// Before the first writer comes in again: what a run that was killed has left of the way, and the workers that it had
-  /// turned round already.
-  func takingAway(_ context: MigrationContext) -> [Deed] {
-    [
-      .later(announced: { [] }) { _ in
-        guard let record = try await context.record(), let handOff = record.handOff else { return [] }
-        if record.desiredSync != DesiredSync(direction) {
-          return (try await undoing(context)?.deeds ?? []) + [
-            .act(nil, "let the sync workers of migration \(context.migrationName) run") { _ in
-              try await runWorkers(context, direction)
-            }
-          ]
-        }
-        guard direction == .reverse else { return [] }
-        let way = Way(context: context, record: handOff, direction: .forward)
-        return [droppingSlots(way)]
-      }
-    ]
-  }
-
-  /// Those of the way forward. Unless their server is out of reach: the next rollback uses them again, and `finish` would
-  /// remove them.
-  private func droppingSlots(_ way: Way) -> Deed {
-    .later(announced: { [] }) { _ in
-      guard way.direction == .forward else { return [] }
-      do {
-        return try await way.droppingSlots()
-      } catch  where saysThatAConnectionBroke(error) {
-        let host = way.context.host(way.direction.from).name
-        return [.say("\(host) cannot be reached: the slots for the way forward stay there")]
-      }
-    }
+    try await LaidWay(context, of: direction).undoing(at: context.place(name))
   }
 }

@@ -46,7 +46,7 @@ struct CleanUp {
     }
     if try await Fence(context: context, side: side).isUp() { found.append("pgconvoy's block in pg_hba.conf") }
     if side == .source {
-      found += try await SourcePreparation.left(context) + ReplicaIdentityStep.left(context)
+      found += try await SourcePreparation.left(context) + ReplicaIdentities.left(context)
     }
     return found + (try await filesLeft())
   }
@@ -122,7 +122,7 @@ struct CleanUp {
     }
     if side == .source {
       deeds += try await SourcePreparation.takingBack(context)
-      deeds += try await ReplicaIdentityStep.takingBack(context)
+      deeds += try await ReplicaIdentities.takingBack(context)
     } else {
       deeds.append(.command(.target, fileRemoval(try await context.server(.target))))
     }
@@ -159,24 +159,23 @@ struct CleanUp {
     var done = "the target is given back"
     switch try await wayToGiveBack(target) {
     case .oldData(let names):
-      deeds = try await StandbyStep().puttingBack(context, target, names)
+      deeds = try await DirectorySwap(context, target, names).takingBack()
       done = "put the target's old data directory back"
     case .moveAside:
       if try await target.isRunning() { deeds.append(.server(.target, .stop)) }
-      deeds += try await StandbyStep().liftingOutsideFence(target)
+      deeds += try await DirectorySwap.liftingOutsideFence(target)
       deeds.append(.command(.target, moveAside(target)))
       done = "stopped the copy and moved it to \(target.copyDirectory); the target's old data is gone"
     case .nothing:
       // Cut off behind the old data directory's return, its server is still to be started.
       if let names = handOffs.last?.names, try await context.state() == .copying {
-        deeds = try await StandbyStep().puttingBack(context, target, names)
+        deeds = try await DirectorySwap(context, target, names).takingBack()
       }
     }
     deeds.append(.command(.target, target.passfileRemoval))
     // A target that was open has had services of its own, which are not to run beside the source's.
-    if try await context.fact(FactKey.opened, as: UInt64.self) == nil,
-      let services = try await StopServicesStep(side: .target).undoing(context)
-    {
+    if try await context.fact(FactKey.opened, as: UInt64.self) == nil {
+      let services = try await context.startingAgain(.target)
       deeds += services.deeds
       if let words = services.summary { done += ", " + words }
     }

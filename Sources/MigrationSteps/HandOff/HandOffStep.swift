@@ -19,7 +19,7 @@ import StatementReplication
 struct HandOffStep: DeedStep {
   var name: String { "hand_off" }
 
-  func isDone(_ context: MigrationContext) async throws -> Bool { try await SealTargetStep().isDone(context) }
+  func isDone(_ context: MigrationContext) async throws -> Bool { try await context.hasHandedOff() }
 
   func begin(_ context: MigrationContext) async throws { _ = try await context.handOff() }
 
@@ -48,7 +48,8 @@ struct HandOffStep: DeedStep {
   }
 
   func fail(_ context: MigrationContext, _ error: any Error) async -> any Error {
-    await MakeSlotsStep().fail(context, error)
+    await SlotCreation.takeBack(context, step: name)
+    return error
   }
 }
 
@@ -56,13 +57,7 @@ struct HandOffStep: DeedStep {
 struct MakeSlotsStep: DeedStep {
   var name: String { "make_slots" }
 
-  func isDone(_ context: MigrationContext) async throws -> Bool {
-    guard let record = try await context.record()?.handOff else { return false }
-    if record.handOffLSN != nil { return true }
-    guard try await context.fact(FactKey.slotsMade, as: String.self) == record.names.nonce else { return false }
-    let present = try await context.present(.source, "slot_name", of: "pg_replication_slots")
-    return record.databases.allSatisfy { present.contains($0.slotName) }
-  }
+  func isDone(_ context: MigrationContext) async throws -> Bool { try await SlotCreation.isMade(context) }
 
   func begin(_ context: MigrationContext) async throws { _ = try await context.handOff() }
 
@@ -77,15 +72,8 @@ struct MakeSlotsStep: DeedStep {
       databases: found.databases)
   }
 
-  /// The source must not keep WAL for slots that nobody will read; the standby goes on as before.
   func fail(_ context: MigrationContext, _ error: any Error) async -> any Error {
-    guard let record = try? await context.record()?.handOff, record.handOffLSN == nil else { return error }
-    let slots = SlotCreation(context: context, record: record)
-    for deeds in [slots.liftingTriggers, slots.droppingSlots, slots.startingStandby] {
-      if let deeds = try? await deeds() {
-        try? await DeedPerformer(context, step: name, isUndo: true).perform(deeds)
-      }
-    }
+    await SlotCreation.takeBack(context, step: name)
     return error
   }
 
@@ -106,7 +94,7 @@ struct SetRestorePointStep: DeedStep {
   }
 
   func begin(_ context: MigrationContext) async throws {
-    guard try await !MakeSlotsStep().isDone(context) else { return }
+    guard try await !SlotCreation.isMade(context) else { return }
     throw ConvoyError(
       "handoff.no-slots", "not every database has its slot yet", at: context.place(name, .source),
       hint: "run the step make_slots before this one")
@@ -128,7 +116,7 @@ struct PromoteTargetStep: DeedStep {
   var name: String { "promote_target" }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
-    if try await SealTargetStep().isDone(context) { return true }
+    if try await context.hasHandedOff() { return true }
     return try await context.record()?.handOff?.targetTimeline != nil
   }
 
@@ -153,9 +141,7 @@ struct PromoteTargetStep: DeedStep {
 struct SealTargetStep: DeedStep {
   var name: String { "seal_target" }
 
-  func isDone(_ context: MigrationContext) async throws -> Bool {
-    ![.none, .prepared, .copying, .standby].contains(try await context.state())
-  }
+  func isDone(_ context: MigrationContext) async throws -> Bool { try await context.hasHandedOff() }
 
   func begin(_ context: MigrationContext) async throws {
     guard try await context.handOff().targetTimeline == nil else { return }
@@ -175,6 +161,11 @@ struct SealTargetStep: DeedStep {
 }
 
 extension MigrationContext {
+  /// Whether the hand-off is complete, and workers may run, or have run.
+  fileprivate func hasHandedOff() async throws -> Bool {
+    ![.none, .prepared, .copying, .standby].contains(try await state())
+  }
+
   /// The hand-off in hand; before there is one, what it will be, with names that say where the nonce will stand.
   func plannedRecord() async throws -> HandOffRecord {
     if let record = try await record()?.handOff { return record }

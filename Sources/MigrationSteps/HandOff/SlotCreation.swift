@@ -62,6 +62,26 @@ struct SlotCreation {
     ]
   }
 
+  /// Whether the slots of the hand-off in hand are there, or have served their purpose.
+  static func isMade(_ context: MigrationContext) async throws -> Bool {
+    guard let record = try await context.record()?.handOff else { return false }
+    if record.handOffLSN != nil { return true }
+    guard try await context.fact(FactKey.slotsMade, as: String.self) == record.names.nonce else { return false }
+    let present = try await context.present(.source, "slot_name", of: "pg_replication_slots")
+    return record.databases.allSatisfy { present.contains($0.slotName) }
+  }
+
+  /// After a failure: the source must not keep WAL for slots that nobody will read; the standby goes on as before.
+  static func takeBack(_ context: MigrationContext, step: String) async {
+    guard let record = try? await context.record()?.handOff, record.handOffLSN == nil else { return }
+    let slots = SlotCreation(context: context, record: record)
+    for deeds in [slots.liftingTriggers, slots.droppingSlots, slots.startingStandby] {
+      if let deeds = try? await deeds() {
+        try? await DeedPerformer(context, step: step, isUndo: true).perform(deeds)
+      }
+    }
+  }
+
   func liftingTriggers() async throws -> [Deed] {
     try await DDLTriggers.lifting(context, .source, record.names, record.databases.map(\.name))
   }
