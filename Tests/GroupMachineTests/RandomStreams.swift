@@ -1,6 +1,7 @@
 import BlockingIO
 import PostgresClient
 import ReplicationModel
+import TestSupport
 import Testing
 
 @testable import ChangeApply
@@ -36,7 +37,7 @@ struct RandomStreams {
   }
 
   private struct Run {
-    var random: Random
+    var random: SeededRandom
     let source: [Transaction]
     var driver: Driver
     var limits: BatchLimits
@@ -50,7 +51,7 @@ struct RandomStreams {
 
     init(_ seed: UInt64) {
       self.seed = seed
-      var random = Random(seed)
+      var random = SeededRandom(mixing: seed)
       calm = random.int(1...20)
       var source: [Transaction] = []
       var end: UInt64 = 0x1000
@@ -182,24 +183,4 @@ struct RandomStreams {
       #expect(driver.machine.progress.breach == nil)
     }
   }
-}
-
-/// SplitMix64: the same seed gives the same stream on every machine.
-private struct Random: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(_ seed: UInt64) { state = seed &* 0x9E37_79B9_7F4A_7C15 }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var mixed = state
-    mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-    return mixed ^ (mixed >> 31)
-  }
-
-  mutating func int(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &self) }
-
-  /// True once in so many times.
-  mutating func one(in times: Int) -> Bool { int(1...times) == 1 }
 }

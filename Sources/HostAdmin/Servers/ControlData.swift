@@ -26,6 +26,11 @@ package struct ControlData {
   /// Recovery of a standby cannot end before it; 0/0 for a server that was no standby.
   package var minimumRecoveryEnd: LSN? { value("Minimum recovery ending location").flatMap { LSN($0) } }
 
+  /// Whether it follows another server, or was shut down when it did; false for one that has been promoted.
+  package var isInRecovery: Bool {
+    ["in archive recovery", "shut down in recovery"].contains(value("Database cluster state") ?? "")
+  }
+
   /// The cluster's, which a physical copy has in common with what it was copied from.
   package var systemIdentifier: UInt64? { value("Database system identifier").flatMap { UInt64($0) } }
 

@@ -25,7 +25,12 @@ struct BaseBackupStep: DeedStep {
     return try await context.hasWholeCopy()
   }
 
-  func begin(_ context: MigrationContext) async throws { try await context.refuseFinished() }
+  func begin(_ context: MigrationContext) async throws {
+    try await context.refuseFinished()
+    let servers = ServingServers(context)
+    try await servers.refuseReplacingTarget(name)
+    try await servers.refuseFencedSource(name)
+  }
 
   func deeds(_ context: MigrationContext) async throws -> [Deed] {
     let target = try await context.server(.target)

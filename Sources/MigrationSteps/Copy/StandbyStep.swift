@@ -40,6 +40,7 @@ struct StandbyStep: DeedStep {
 
   func begin(_ context: MigrationContext) async throws {
     guard try await context.state() != .standby else { return }
+    try await ServingServers(context).refuseReplacingTarget(name)
     let target = try await context.server(.target)
     let names = try await context.handOff().names
     if try await target.exists(target.copyDirectory + "/PG_VERSION") { return }

@@ -21,7 +21,10 @@ struct FenceStep: DeedStep {
     return try await context.isOver(direction)
   }
 
-  func begin(_ context: MigrationContext) async throws { _ = try await context.travelling(direction) }
+  func begin(_ context: MigrationContext) async throws {
+    _ = try await context.travelling(direction)
+    try await ServingServers(context).refuseOpen(direction.to, name)
+  }
 
   func deeds(_ context: MigrationContext) async throws -> [Deed] {
     try await HeadStart(context: context, direction: direction).deeds() + [
@@ -40,13 +43,14 @@ struct FenceStep: DeedStep {
 
   func fail(_ context: MigrationContext, _ error: any Error) async -> any Error {
     await context.takeBack(.headStart(direction))
+    if await isOtherSideOpen(context) { return error }
     try? await DeedPerformer(context, step: name, isUndo: true).perform([lifting(context)])
     return error
   }
 
   func undoing(_ context: MigrationContext) async throws -> Undoing? {
     // Both sides would take writes.
-    guard try await !context.isOver(direction) else { return nil }
+    guard try await !context.isOver(direction), await !isOtherSideOpen(context) else { return nil }
     let isHeldUp = try await context.isHeldUp(direction)
     var deeds: [Deed] = []
     if isHeldUp { deeds.append(LaidWay(context, of: direction).takingAway(at: context.place(name, side))) }
@@ -57,6 +61,13 @@ struct FenceStep: DeedStep {
         try await context.removeFact(FactKey.downtimeBegan)
       })
     return Undoing("lifted the fence", deeds)
+  }
+
+  /// Whatever the journal says. A side that cannot be asked is what broke, and was closed when this began.
+  private func isOtherSideOpen(_ context: MigrationContext) async -> Bool {
+    guard (try? await ServingServers(context).isOpen(direction.to)) == true else { return false }
+    context.progress("\(context.host(direction.to).name) takes writes: the fence of \(context.host(side).name) stays")
+    return true
   }
 
   private func lifting(_ context: MigrationContext) -> Deed {
@@ -105,17 +116,17 @@ struct UnfenceStep: DeedStep {
 }
 
 extension UnfenceStep {
-  /// Whether the other side serves applications, or is about to stop doing so. Where no journal says so, a target is
-  /// asked that is a copy of the source: what is no quarantine is the truth.
+  /// Whether the other side serves applications, or is about to stop doing so: by the journal, and, since that may be lost
+  /// or old, by what the other server itself says.
   private func hasMovedOn(_ context: MigrationContext, _ direction: StreamDirection) async throws -> Bool {
-    if let record = try await context.record(), record.handOff != nil { return record.direction != direction }
-    guard direction == .forward, let target = try? await context.session(.target) else { return false }
-    let identifier = "SELECT system_identifier FROM pg_catalog.pg_control_system()"
-    guard
-      try await target.query(identifier, within: .seconds(10)).first
-        == context.session(.source).query(identifier, within: .seconds(10)).first
-    else { return false }
-    return try await !Fence(context: context, side: .target).isQuarantine()
+    let record = try await context.record()
+    if let record, record.handOff != nil, record.direction != direction { return true }
+    // One that is out of reach can be asked nothing: then the journal's word stands, if there is any.
+    do {
+      return try await ServingServers(context).isOpen(direction.to)
+    } catch where record?.handOff != nil && saysThatAConnectionBroke(error) {
+      return false
+    }
   }
 }
 

@@ -18,6 +18,11 @@ struct WaitForLagStep: DeedStep {
     return try await context.isOver(direction)
   }
 
+  func begin(_ context: MigrationContext) async throws {
+    _ = try await context.travelling(direction)
+    try await ServingServers(context).refuseOpen(direction.to, name)
+  }
+
   func deeds(_ context: MigrationContext) async throws -> [Deed] {
     let limits = context.migration.cutover
     let (record, _) = try await context.travelling(direction)

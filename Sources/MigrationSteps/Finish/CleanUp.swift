@@ -154,6 +154,7 @@ struct CleanUp {
   }
 
   private func givingBack() async throws -> [Deed] {
+    try await ServingServers(context).refuseReplacingTarget("clean_up")
     let target = try await context.server(.target)
     var deeds: [Deed] = []
     var done = "the target is given back"

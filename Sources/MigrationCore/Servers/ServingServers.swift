@@ -1,0 +1,76 @@
+import HostAdmin
+package import Inventory
+import PostgresClient
+import ReplicationModel
+
+/// Which servers take writes, by what they themselves say: the journal may be lost, or be a copy from before a cutover.
+package struct ServingServers: Sendable {
+  let context: MigrationContext
+
+  package init(_ context: MigrationContext) { self.context = context }
+
+  /// Whether applications may write to a side, as far as it can be asked.
+  ///
+  /// A target counts as soon as it is a promoted copy of the source without a block in its `pg_hba.conf`, whether it runs
+  /// or not; a target with data of its own is no matter of the migration's.
+  package func isOpen(_ side: Side) async throws -> Bool {
+    if side == .source { return try await !Fence(context: context, side: .source).isUp() }
+    return try await isOpenCopy()
+  }
+
+  /// By the target's files alone: our role need not be known there, and the server need not run.
+  private func isOpenCopy() async throws -> Bool {
+    let target = try await context.server(.target)
+    guard try await target.exists("\(target.dataDirectory)/\(OldCluster.heart)") else { return false }
+    let control = try await target.controlData()
+    guard !control.isInRecovery, control.systemIdentifier == (try await sourceIdentifier()) else { return false }
+    guard let files = try await ConfigurationFiles.find(target) else { return false }
+    let path = files.hba.hasPrefix("/") ? files.hba : "\(target.dataDirectory)/\(files.hba)"
+    return try await !HBAFile(server: target, path: path).read().isFenced
+  }
+
+  private func sourceIdentifier() async throws -> UInt64? {
+    try await context.session(.source).query("SELECT system_identifier FROM pg_catalog.pg_control_system()").first
+      .flatMap { UInt64($0) }
+  }
+
+  /// Refuses to replace the target's data, or to put other data in its place, where it is a copy that serves.
+  ///
+  /// - Throws: `truth.target-has-writers`.
+  package func refuseReplacingTarget(_ step: String) async throws {
+    guard try await isOpenCopy() else { return }
+    let host = context.host(.target).name
+    throw ConvoyError(
+      "truth.target-has-writers",
+      "\(host) is a copy of \(context.host(.source).name) that applications write to: replacing it would lose all that they "
+        + "wrote since its cutover", at: context.place(step, .target),
+      hint: "does another state directory know of this migration? use that one, or roll back and finish there. Where nobody "
+        + "needs what \(host) holds, stop its PostgreSQL and move \(try await context.server(.target).dataDirectory) away")
+  }
+
+  /// Refuses a source that a fence stands around: what it has is old when its target is or was open.
+  ///
+  /// - Throws: `truth.source-has-open-target`.
+  package func refuseFencedSource(_ step: String) async throws {
+    guard try await !isOpen(.source) else { return }
+    let host = context.host(.source).name
+    throw ConvoyError(
+      "truth.source-has-open-target",
+      "\(host) is fenced: a cutover has been begun on it, and its target may be what applications write to",
+      at: context.place(step, .source),
+      hint: "use the state directory of that cutover; where it was called off, run playbooks/unfence.yml first")
+  }
+
+  /// Refuses what closes or opens a side by a journal that the servers have left behind.
+  ///
+  /// - Parameter side: the one that the journal takes for closed.
+  /// - Throws: `truth.newer-elsewhere`.
+  package func refuseOpen(_ side: Side, _ step: String) async throws {
+    guard try await isOpen(side) else { return }
+    throw ConvoyError(
+      "truth.newer-elsewhere",
+      "\(context.host(side).name) takes writes, and this journal says that it is closed ('\(try await context.state().rawValue)')",
+      at: context.place(step, side),
+      hint: "this state directory is older than what was done with the servers: use the one that it was done with")
+  }
+}
