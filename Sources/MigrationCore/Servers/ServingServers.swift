@@ -44,8 +44,10 @@ package struct ServingServers: Sendable {
       "truth.target-has-writers",
       "\(host) is a copy of \(context.host(.source).name) that applications write to: replacing it would lose all that they "
         + "wrote since its cutover", at: context.place(step, .target),
-      hint: "does another state directory know of this migration? use that one, or roll back and finish there. Where nobody "
-        + "needs what \(host) holds, stop its PostgreSQL and move \(try await context.server(.target).dataDirectory) away")
+      hint:
+        "does another state directory know of this migration? use that one, or roll back and finish there. Where nobody "
+        + "needs what \(host) holds, stop its PostgreSQL and move \(try await context.server(.target).dataDirectory) away"
+    )
   }
 
   /// Refuses a source that a fence stands around: what it has is old when its target is or was open.

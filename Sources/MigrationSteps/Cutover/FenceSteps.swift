@@ -124,7 +124,7 @@ extension UnfenceStep {
     // One that is out of reach can be asked nothing: then the journal's word stands, if there is any.
     do {
       return try await ServingServers(context).isOpen(direction.to)
-    } catch where record?.handOff != nil && saysThatAConnectionBroke(error) {
+    } catch  where record?.handOff != nil && saysThatAConnectionBroke(error) {
       return false
     }
   }

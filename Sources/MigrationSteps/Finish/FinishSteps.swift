@@ -6,6 +6,18 @@ import Playbook
 import ReplicationModel
 import SyncService
 
+/// - Throws: `finish.in-progress`; `truth.target-has-writers` where the journal says that the source serves, and the target
+///   takes writes: what is on both servers is another migration's end.
+private func refuseFinishing(_ context: MigrationContext, _ step: String) async throws {
+  try await context.refuseWhileHeldUp(step)
+  guard let record = try await context.record(), record.handOff != nil, record.direction == .forward else { return }
+  do {
+    try await ServingServers(context).refuseReplacingTarget(step)
+  } catch  where saysThatAConnectionBroke(error) {
+    // A server that is gone for good is no reason to leave the other one as it is.
+  }
+}
+
 /// `stop_sync`: no worker runs any more, in either direction.
 struct StopSyncStep: DeedStep {
   var name: String { "stop_sync" }
@@ -17,7 +29,11 @@ struct StopSyncStep: DeedStep {
     return try await Way(context: context, record: handOff, direction: record.direction).activeSlots().isEmpty
   }
 
-  func begin(_ context: MigrationContext) async throws { try await context.refuseWhileHeldUp("stop_sync") }
+  func begin(_ context: MigrationContext) async throws {
+    try await refuseFinishing(context, name)
+    // Later steps open a server that nobody needs closed any more.
+    if try await context.record()?.direction == .reverse { try await ServingServers(context).refuseOpen(.source, name) }
+  }
 
   func deeds(_ context: MigrationContext) async throws -> [Deed] {
     [
@@ -64,7 +80,7 @@ struct CleanUpStep: DeedStep {
   }
 
   func begin(_ context: MigrationContext) async throws {
-    try await context.refuseWhileHeldUp("clean_up")
+    try await refuseFinishing(context, name)
     guard try await context.record()?.desiredSync != .stopped else { return }
     throw ConvoyError(
       "finish.sync-wanted", "the workers of migration \(context.migrationName) still run",
@@ -105,7 +121,7 @@ struct FinishStep: DeedStep {
 
   func isDone(_ context: MigrationContext) async throws -> Bool { try await context.isFinished() }
 
-  func begin(_ context: MigrationContext) async throws { try await context.refuseWhileHeldUp("finish") }
+  func begin(_ context: MigrationContext) async throws { try await refuseFinishing(context, name) }
 
   func deeds(_ context: MigrationContext) async throws -> [Deed] {
     let name = context.migrationName
