@@ -100,8 +100,7 @@ extension MigrationContext {
         "migration.finished", "migration \(migrationName) is finished",
         hint: "give a new migration a name of its own, or a state directory of its own")
     }
-    guard let record = try await record()?.handOff, let lsn = record.handOffLSN,
-      [.handedOff, .fenced, .drained, .cutOver, .rolledBack].contains(state)
+    guard let record = try await record()?.handOff, let lsn = record.handOffLSN, state.isReplicating
     else {
       throw ConvoyError(
         "migration.not-handed-off",

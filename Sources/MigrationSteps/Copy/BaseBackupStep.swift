@@ -21,7 +21,7 @@ struct BaseBackupStep: DeedStep {
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     guard let record = try await context.record(), record.handOff != nil else { return false }
-    if ![.none, .prepared, .copying].contains(record.state) { return true }
+    if record.state.hasCopyInPlace { return true }
     return try await context.hasWholeCopy()
   }
 
@@ -105,7 +105,7 @@ struct BaseBackupStep: DeedStep {
 
   func undoing(_ context: MigrationContext) async throws -> Undoing? {
     // A copy that has taken the target's place still needs its slot; from the hand-off on there is more than a copy.
-    guard [.none, .prepared, .copying].contains(try await context.state()) else { return nil }
+    if try await context.state().hasCopyInPlace { return nil }
     let target = try await context.server(.target)
     return Undoing(
       "removed the copy, its password file and its slot",
