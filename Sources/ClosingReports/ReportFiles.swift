@@ -1,6 +1,7 @@
 import FoundationEssentials
 import Glibc
 package import Journal
+package import MigrationCore
 package import ReplicationModel
 import StatusReport
 
@@ -23,6 +24,11 @@ package struct WrittenReport: Codable, Sendable, Equatable {
     self.seal = seal
     self.opened = opened
   }
+}
+
+extension FactKey<WrittenReport> {
+  /// The last report that was written to a file.
+  package static var writtenReport: Self { Self("written_report") }
 }
 
 /// The directory of reports. Its files are made once and never changed: `<migration>-<nonce>-<number>.json`.

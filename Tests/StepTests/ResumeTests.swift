@@ -58,7 +58,7 @@ struct ResumeTests {
     try await withContext { context in
       await #expect(throws: ConvoyError.self) { _ = try await context.server(.target) }
       try await context.setFact(
-        FactKey.targetDirectories, ServerDirectories(data: "/nowhere/data", programs: "/p/bin", configFile: "/c.conf"))
+        .targetDirectories, ServerDirectories(data: "/nowhere/data", programs: "/p/bin", configFile: "/c.conf"))
       let server = try await context.server(.target)
       #expect(server.dataDirectory == "/nowhere/data")
       #expect(server.configFile == "/c.conf")

@@ -36,9 +36,9 @@ struct BaseBackupStep: DeedStep {
         let names = HandOffNames.random()
         try await beginHandOff(context, names: names)
         try await context.setFact(
-          FactKey.targetDirectories,
+          .targetDirectories,
           ServerDirectories(data: target.dataDirectory, programs: target.binDirectory, configFile: target.configFile))
-        try await context.setFact(FactKey.targetWasRunning, try await oldData.ranBefore())
+        try await context.setFact(.targetWasRunning, try await oldData.ranBefore())
         try await context.setState(.copying)
         try await claimPlaces(context, target)
         return try await copying(context, target, oldData, names)
@@ -68,7 +68,7 @@ struct BaseBackupStep: DeedStep {
         "pg_basebackup makes the physical slot \(names.physicalSlot); \(target.passfile) is removed after the hand-off"),
       .aside { found in
         found[took] = found[began].map { $0.duration(to: .now) }
-        try await context.setFact(FactKey.backupComplete, names.nonce)
+        try await context.setFact(.backupComplete, names.nonce)
       },
     ]
   }
@@ -109,7 +109,7 @@ struct BaseBackupStep: DeedStep {
     let target = try await context.server(.target)
     return Undoing(
       "removed the copy, its password file and its slot",
-      [.aside { _ in try await context.removeFact(FactKey.backupComplete) }]
+      [.aside { _ in try await context.removeFact(.backupComplete) }]
         + (try await removingLeftovers(context, target)))
   }
 
@@ -132,7 +132,7 @@ struct BaseBackupStep: DeedStep {
         "base-backup.place-not-empty", "\(filled.path) is not empty", at: context.place("base_backup", .target),
         hint: "tablespaces and WAL need directories of their own: see base_backup.tablespace_mapping and wal_directory")
     }
-    try await context.setFact(FactKey.copyPlaces, places.map(\.path))
+    try await context.setFact(.copyPlaces, places.map(\.path))
   }
 
   private func directoryForCopy(_ target: ServerControl) -> RemoteCommand {

@@ -131,7 +131,7 @@ struct StandbyStep: DeedStep {
         deeds += [.say("stopping the target's old server"), .server(.target, .stop)]
       }
       deeds += [
-        .aside { _ in try await context.setFact(FactKey.oldDataDirectory, old) },
+        .aside { _ in try await context.setFact(.oldDataDirectory, old) },
         // The first rename is the point where the old server no longer starts by itself; both undo each other.
         .command(
           .target,
@@ -265,7 +265,7 @@ struct StandbyStep: DeedStep {
     }
     // Of the old data, or of the copy that has run in its place: which one lies there is known by now.
     deeds += try await liftingOutsideFence(target)
-    if try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false {
+    if try await context.fact(.targetWasRunning) ?? false {
       let isComingBack = try await oldData.isWhole(old)
       deeds.append(
         .later(announced: { isComingBack ? [.server(.target, .start)] : [] }) { _ in

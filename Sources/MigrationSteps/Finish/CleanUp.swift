@@ -174,7 +174,7 @@ struct CleanUp {
     }
     deeds.append(.command(.target, target.passfileRemoval))
     // A target that was open has had services of its own, which are not to run beside the source's.
-    if try await context.fact(FactKey.opened, as: UInt64.self) == nil,
+    if try await context.fact(.opened) == nil,
       let services = try await StopServicesStep(side: .target).undoing(context)
     {
       deeds += services.deeds

@@ -59,7 +59,7 @@ struct MakeSlotsStep: DeedStep {
   func isDone(_ context: MigrationContext) async throws -> Bool {
     guard let record = try await context.record()?.handOff else { return false }
     if record.handOffLSN != nil { return true }
-    guard try await context.fact(FactKey.slotsMade, as: String.self) == record.names.nonce else { return false }
+    guard try await context.fact(.slotsMade) == record.names.nonce else { return false }
     let present = try await context.present(.source, "slot_name", of: "pg_replication_slots")
     return record.databases.allSatisfy { present.contains($0.slotName) }
   }

@@ -31,7 +31,7 @@ struct SlotCreation {
         .watching([.together(record.databases.map { [.database($0.name, making($0))] }, atMost: 8)]) {
           try await reportBlockers()
         },
-        .aside { _ in try await context.setFact(FactKey.slotsMade, record.names.nonce) },
+        .aside { _ in try await context.setFact(.slotsMade, record.names.nonce) },
       ]
   }
 
@@ -67,7 +67,7 @@ struct SlotCreation {
   }
 
   func droppingSlots() async throws -> [Deed] {
-    try await [.aside { _ in try await context.removeFact(FactKey.slotsMade) }]
+    try await [.aside { _ in try await context.removeFact(.slotsMade) }]
       + SlotDeeds.dropping(context, .source, record.databases.map(\.slotName))
       + SlotDeeds.droppingPublications(context, .source, record.databases.map { ($0.name, $0.publicationName) })
   }

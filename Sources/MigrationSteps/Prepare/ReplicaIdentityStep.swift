@@ -4,6 +4,11 @@ import Playbook
 import PostgresClient
 import ReplicationModel
 
+extension FactKey<[ReplicaIdentityStep.Change]> {
+  /// Tables of the source that were given an identity.
+  static var replicaIdentities: Self { Self("replica_identities") }
+}
+
 /// `set_replica_identity`: gives tables whose updates and deletes would name no row the whole row as their identity.
 ///
 /// Nothing of it happens unless a playbook names the step. What each table had before is recorded first, so that it can
@@ -38,9 +43,9 @@ struct ReplicaIdentityStep: DeedStep {
     return [
       .aside { found in
         found[set] = changes.count
-        let known = try await context.fact(FactKey.replicaIdentities, as: [Change].self) ?? []
+        let known = try await context.fact(.replicaIdentities) ?? []
         try await context.setFact(
-          FactKey.replicaIdentities,
+          .replicaIdentities,
           known + changes.filter { new in !known.contains { $0.database == new.database && $0.table == new.table } })
       }
     ]
@@ -62,7 +67,7 @@ struct ReplicaIdentityStep: DeedStep {
 
   /// The tables that have not got theirs back, one phrase each.
   static func left(_ context: MigrationContext) async throws -> [String] {
-    (try await context.fact(FactKey.replicaIdentities, as: [Change].self) ?? []).map {
+    (try await context.fact(.replicaIdentities) ?? []).map {
       "replica identity of \($0.table) in database \($0.database)"
     }
   }
@@ -70,7 +75,7 @@ struct ReplicaIdentityStep: DeedStep {
   /// Gives the tables back what they had; a table that is gone, or has been given another identity since, is left
   /// alone.
   static func takingBack(_ context: MigrationContext) async throws -> [Deed] {
-    let changes = try await context.fact(FactKey.replicaIdentities, as: [Change].self) ?? []
+    let changes = try await context.fact(.replicaIdentities) ?? []
     guard !changes.isEmpty else { return [] }
     var deeds: [Deed] = []
     for change in changes {
@@ -83,7 +88,7 @@ struct ReplicaIdentityStep: DeedStep {
     }
     let count = deeds.count
     if count > 0 { deeds.append(.say("gave \(count) tables their replica identities back")) }
-    return deeds + [.aside { _ in try await context.removeFact(FactKey.replicaIdentities) }]
+    return deeds + [.aside { _ in try await context.removeFact(.replicaIdentities) }]
   }
 
   /// The lock is short, and never waited for long: behind a waiting ALTER TABLE everybody else would wait too.
