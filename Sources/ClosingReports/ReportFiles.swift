@@ -149,7 +149,7 @@ package struct ReportFiles: Sendable {
   package static func phases(_ steps: [StepRecord]) -> [MigrationReport.Phase] {
     // Only what ended well: a step that failed was undone, or was taken again. Not what a later run found done.
     let ran = steps.filter { !$0.isUndo && ($0.outcome == .changed || $0.outcome == .ok) }
-    let begun = ran.last { $0.name == "drain" } ?? ran.last
+    let begun = ran.last { $0.name == StepName.drain } ?? ran.last
     guard let first = begun?.run else { return [] }
     var phases: [MigrationReport.Phase] = []
     for step in ran where step.run.rawValue >= first.rawValue {

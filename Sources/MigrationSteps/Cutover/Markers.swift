@@ -195,7 +195,7 @@ struct DrainStep: DeedStep {
   var direction = StreamDirection.forward
   let deadline: Duration?
 
-  var name: String { "drain" }
+  var name: String { StepName.drain }
 
   private func markers(_ context: MigrationContext) async throws -> Markers {
     Markers(

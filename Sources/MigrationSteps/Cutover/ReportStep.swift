@@ -11,7 +11,7 @@ import SyncService
 struct ReportStep: DeedStep {
   var direction = StreamDirection.forward
 
-  var name: String { "report" }
+  var name: String { StepName.report }
 
   private static let written = Found<WrittenReport>("report.written", placeholder: "")
 
