@@ -19,9 +19,9 @@ package enum ClosingReport {
   /// - Throws: errors of the journal; `report.changed` for a file that was changed after it was written,
   ///   `report.unreadable` for one that is no report.
   package static func latest(_ context: MigrationContext) async throws -> Document? {
-    guard let written = try await context.fact(FactKey.writtenReport, as: WrittenReport.self) else { return nil }
+    guard let written = try await context.fact(.writtenReport) else { return nil }
     if let document = try await read(written.path, seal: written.seal) { return document }
-    guard let report = try await context.fact(FactKey.report, as: MigrationReport.self) else { return nil }
+    guard let report = try await context.fact(.report) else { return nil }
     return Document(report: report, json: SealedReport.seal(MigrationReportJSON.render(report)).text)
   }
 
@@ -37,6 +37,6 @@ package enum ClosingReport {
 
   /// Where the report was written last.
   package static func path(_ context: MigrationContext) async throws -> String? {
-    try await context.fact(FactKey.writtenReport, as: WrittenReport.self)?.path
+    try await context.fact(.writtenReport)?.path
   }
 }

@@ -8,7 +8,7 @@ package import ReplicationModel
 extension MigrationContext {
   /// The report of the cutover in hand, begun when there is none.
   package func report() async throws -> MigrationReport {
-    if let known = try await fact(FactKey.report, as: MigrationReport.self) { return known }
+    if let known = try await fact(.report) { return known }
     let (record, handOff) = try await completedHandOff()
     func version(_ side: Side) async throws -> String {
       try await session(side).query("SHOW server_version").first ?? "unknown"
@@ -32,6 +32,6 @@ extension MigrationContext {
   package func updateReport(_ change: (inout MigrationReport) -> Void) async throws {
     var report = try await report()
     change(&report)
-    try await setFact(FactKey.report, report)
+    try await setFact(.report, report)
   }
 }

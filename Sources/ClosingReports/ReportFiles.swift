@@ -1,6 +1,7 @@
 import FoundationEssentials
 import Glibc
 package import Journal
+package import MigrationCore
 package import ReplicationModel
 import StatusReport
 
@@ -23,6 +24,11 @@ package struct WrittenReport: Codable, Sendable, Equatable {
     self.seal = seal
     self.opened = opened
   }
+}
+
+extension FactKey<WrittenReport> {
+  /// The last report that was written to a file.
+  package static var writtenReport: Self { Self("written_report") }
 }
 
 /// The directory of reports. Its files are made once and never changed: `<migration>-<nonce>-<number>.json`.
@@ -143,7 +149,7 @@ package struct ReportFiles: Sendable {
   package static func phases(_ steps: [StepRecord]) -> [MigrationReport.Phase] {
     // Only what ended well: a step that failed was undone, or was taken again. Not what a later run found done.
     let ran = steps.filter { !$0.isUndo && ($0.outcome == .changed || $0.outcome == .ok) }
-    let begun = ran.last { $0.name == "drain" } ?? ran.last
+    let begun = ran.last { $0.name == StepName.drain } ?? ran.last
     guard let first = begun?.run else { return [] }
     var phases: [MigrationReport.Phase] = []
     for step in ran where step.run.rawValue >= first.rawValue {

@@ -26,7 +26,7 @@ extension DatabaseWorker {
     from start: StartPosition, of parser: some RecordParser, to session: ApplySession, _ policy: inout RetryPolicy
   ) throws {
     let options = policy.options
-    var source = assignment.source
+    var source = assignment.from
     source.settings.merge(canonicalTextSettings) { _, canonical in canonical }
     // What test_decoding prints is in the database's encoding anyway; pgoutput would convert it.
     source.settings["client_encoding"] = session.encoding
@@ -56,7 +56,7 @@ extension DatabaseWorker {
       $0.hasCaughtUp = false
     }
     var loop = ApplyLoop(applier: applier, feed: feed, base: snapshot)
-    let exports = SnapshotExport(mailbox: snapshots, target: assignment.target) { self.lifecycle.isStopRequested }
+    let exports = SnapshotExport(mailbox: snapshots, target: assignment.to) { self.lifecycle.isStopRequested }
     while !lifecycle.isStopRequested {
       let more: Bool
       do {
@@ -72,7 +72,7 @@ extension DatabaseWorker {
       if !more {
         try feed.outcome()
         throw PostgresError(
-          .connectionLost, message: "the source ended the stream", server: assignment.source.displayName)
+          .connectionLost, message: "the source ended the stream", server: assignment.from.displayName)
       }
     }
     try loop.finish()
@@ -114,7 +114,7 @@ extension DatabaseWorker {
 
   private func openSession() throws -> ApplySession {
     do throws(PostgresError) {
-      return try ApplySession.open(assignment.target, origin: assignment.origin)
+      return try ApplySession.open(assignment.to, origin: assignment.origin)
     } catch {
       if RetryPolicy.isExplainedByRules(error) { _ = try checkedStart() }
       throw error
@@ -130,8 +130,8 @@ extension DatabaseWorker {
   }
 
   private func checkedStart() throws -> StartPosition {
-    let source = try PostgresConnection.connect(assignment.source)
-    let target = try PostgresConnection.connect(assignment.target)
+    let source = try PostgresConnection.connect(assignment.from)
+    let target = try PostgresConnection.connect(assignment.to)
     let invariants = try StartInvariants.read(source: source, target: target, assignment: assignment)
     let position = try invariants.startPosition(for: assignment)
     guard let name = invariants.slot?.plugin, let plugin = OutputPlugin(rawValue: name) else {

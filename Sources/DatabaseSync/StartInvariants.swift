@@ -73,13 +73,13 @@ public struct StartInvariants: Sendable, Equatable {
     try checkServers(assignment)
     guard let slot else {
       throw broken(
-        assignment, "sync.slot-missing", "slot \(assignment.slot) does not exist on the \(assignment.from)",
-        hint: "what the \(assignment.from) committed since is out of reach: this database needs a new hand-off")
+        assignment, "sync.slot-missing", "slot \(assignment.slot) does not exist on the \(assignment.fromName)",
+        hint: "what the \(assignment.fromName) committed since is out of reach: this database needs a new hand-off")
     }
     guard databaseOID == assignment.databaseOID else {
       throw broken(
         assignment, "sync.database-replaced",
-        "the \(assignment.from)'s database is not the one that was handed off: its oid is \(databaseOID.map(String.init) ?? "none") "
+        "the \(assignment.fromName)'s database is not the one that was handed off: its oid is \(databaseOID.map(String.init) ?? "none") "
           + "and was \(assignment.databaseOID)",
         hint: "it was dropped and made again: this database needs a new hand-off")
     }
@@ -103,7 +103,7 @@ public struct StartInvariants: Sendable, Equatable {
     guard let progress else {
       throw broken(
         assignment, "sync.origin-missing",
-        "replication origin \(assignment.origin) does not exist on the \(assignment.to)",
+        "replication origin \(assignment.origin) does not exist on the \(assignment.toName)",
         hint: "it is the only record of what was applied: this database needs a new hand-off")
     }
     guard progress >= assignment.handOff else {
@@ -115,20 +115,20 @@ public struct StartInvariants: Sendable, Equatable {
       throw broken(
         assignment, "sync.slot-ahead",
         "slot \(assignment.slot) is confirmed up to \(slot.confirmedFlush.map(\.description) ?? "nowhere"), "
-          + "beyond the \(assignment.to)'s progress \(progress)",
-        hint: "changes between the two are lost for this \(assignment.to): this database needs a new hand-off")
+          + "beyond the \(assignment.toName)'s progress \(progress)",
+        hint: "changes between the two are lost for this \(assignment.toName): this database needs a new hand-off")
     }
     guard progress <= sourceFlush else {
       throw broken(
         assignment, "sync.source-behind",
-        "progress \(progress) lies beyond the \(assignment.from)'s WAL, which ends at \(sourceFlush)",
-        hint: "is this the same \(assignment.from), or one that was restored from a backup?")
+        "progress \(progress) lies beyond the \(assignment.fromName)'s WAL, which ends at \(sourceFlush)",
+        hint: "is this the same \(assignment.fromName), or one that was restored from a backup?")
     }
     return progress
   }
 
   private func checkServers(_ assignment: WorkerAssignment) throws(ConvoyError) {
-    for (server, role) in [(source, assignment.from), (target, assignment.to)] {
+    for (server, role) in [(source, assignment.fromName), (target, assignment.toName)] {
       guard server.systemIdentifier == assignment.systemIdentifier else {
         throw broken(
           assignment, "sync.wrong-server",
@@ -143,20 +143,20 @@ public struct StartInvariants: Sendable, Equatable {
     }
     guard !targetHasSourceSlot else {
       throw broken(
-        assignment, "sync.same-server", "the \(assignment.to)'s address leads to the \(assignment.from)",
+        assignment, "sync.same-server", "the \(assignment.toName)'s address leads to the \(assignment.fromName)",
         hint: "check the addresses of both hosts")
     }
-    guard source.timeline == assignment.sourceTimeline else {
+    guard source.timeline == assignment.fromTimeline else {
       throw broken(
         assignment, "sync.source-timeline",
-        "the \(assignment.from) is on timeline \(source.timeline) and was on \(assignment.sourceTimeline)",
-        hint: "a standby was promoted, or the \(assignment.from) restored: this migration needs a new hand-off")
+        "the \(assignment.fromName) is on timeline \(source.timeline) and was on \(assignment.fromTimeline)",
+        hint: "a standby was promoted, or the \(assignment.fromName) restored: this migration needs a new hand-off")
     }
-    guard target.timeline == assignment.targetTimeline else {
+    guard target.timeline == assignment.toTimeline else {
       throw broken(
         assignment, "sync.target-timeline",
-        "the \(assignment.to) is on timeline \(target.timeline) and was on \(assignment.targetTimeline)",
-        hint: "is the \(assignment.to)'s address right, and has nobody restored it?")
+        "the \(assignment.toName) is on timeline \(target.timeline) and was on \(assignment.toTimeline)",
+        hint: "is the \(assignment.toName)'s address right, and has nobody restored it?")
     }
   }
 

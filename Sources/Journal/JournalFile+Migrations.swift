@@ -41,17 +41,15 @@ extension JournalFile {
     }
   }
 
-  /// - Parameters:
-  ///   - direction: when given, which way changes travel from now on; in the same transaction.
-  ///   - expected: when given, the states that the migration may be in now.
-  /// - Throws: `journal.state-conflict` when it is in another one, `journal.unknown-migration`.
+  /// - Parameter direction: when given, which way changes travel from now on; in the same transaction.
+  /// - Throws: `journal.state-conflict` when the state does not follow the one that the migration is in now,
+  ///   `journal.unknown-migration`.
   public func setState(
-    _ state: MigrationState, of name: String, direction: StreamDirection? = nil,
-    from expected: Set<MigrationState>? = nil
+    _ state: MigrationState, of name: String, direction: StreamDirection? = nil
   ) throws(ConvoyError) {
     try write { database in
       let known = try self.known(name, database)
-      if let expected, !expected.contains(known.state) {
+      guard state.follows(known.state) else {
         throw ConvoyError(
           "journal.state-conflict", "migration \(name) is \(known.state.rawValue) and cannot become \(state.rawValue)",
           at: .path(self.directory.journalPath),

@@ -23,7 +23,7 @@ package enum Preflight {
     let record = try await context.record()
     // One that was finished before a cutover, or after a rollback, may begin anew.
     if record?.state == .finished { return record?.direction == .forward }
-    return [.none, .prepared, .copying].contains(record?.state ?? .none)
+    return record?.state.hasCopyInPlace != true
   }
 
   /// The checks in order, by name, each with what it looks at.

@@ -1,30 +1,5 @@
 public import FoundationEssentials
 
-/// Where a migration stands. Recorded by the steps that bring it there; a step asks the servers, not this, whether
-/// its work is done.
-public enum MigrationState: String, Sendable, Codable, CaseIterable {
-  /// Known to the inventory, nothing done yet.
-  case none
-  /// The source has its settings, role and entries in pg_hba.conf.
-  case prepared
-  /// The base backup is under way.
-  case copying
-  /// The target runs as a standby of the source.
-  case standby
-  /// The target was promoted at the hand-off; changes travel by logical replication.
-  case handedOff = "handed_off"
-  /// Every writer is kept out of the source.
-  case fenced
-  /// Every database has applied its marker behind the fence.
-  case drained
-  /// The target is open.
-  case cutOver = "cut_over"
-  /// The source is open again after a cutover.
-  case rolledBack = "rolled_back"
-  /// Slots, origins, markers, fences and kept data are gone.
-  case finished
-}
-
 /// All that `pgconvoy status` shows: one value, made at one moment, that every renderer takes.
 ///
 /// Documented and versioned in docs/reference/status-json.md.

@@ -10,8 +10,8 @@ import Testing
   private static let assignment: WorkerAssignment = {
     let parameters = ConnectionParameters(host: "192.0.2.1", port: 5432, user: "pgconvoy", database: "shop")
     return WorkerAssignment(
-      migration: "lab", database: "shop", databaseOID: 16385, source: parameters, target: parameters, slot: slot,
-      origin: slot, handOff: LSN(0x1000), systemIdentifier: "7001", sourceTimeline: 1, targetTimeline: 2)
+      migration: "lab", database: "shop", databaseOID: 16385, from: parameters, to: parameters, slot: slot,
+      origin: slot, handOff: LSN(0x1000), systemIdentifier: "7001", fromTimeline: 1, toTimeline: 2)
   }()
 
   private static let sound = StartInvariants(

@@ -149,15 +149,18 @@ import Testing
     #expect(error?.message == "migration eu was handed off from a to c, not from a to d")
   }
 
-  @Test func aStateMovesOnlyFromTheExpectedOnes() throws {
+  @Test func aStateMovesOnlyToThoseThatFollowIt() throws {
     let state = try TemporaryState()
     let journal = try state.open()
     try journal.registerMigration("eu", source: "a", target: "b")
-    try journal.setState(.fenced, of: "eu")
-    let error = convoyError { try journal.setState(.cutOver, of: "eu", from: [.drained]) }
+    let early = convoyError { try journal.setState(.cutOver, of: "eu") }
+    #expect(early?.message == "migration eu is none and cannot become cut_over")
+    for state in [MigrationState.copying, .standby, .handedOff, .fenced] { try journal.setState(state, of: "eu") }
+    let error = convoyError { try journal.setState(.finished, of: "eu") }
     #expect(error?.code == "journal.state-conflict")
-    #expect(error?.message == "migration eu is fenced and cannot become cut_over")
-    try journal.setState(.drained, of: "eu", from: [.fenced])
+    #expect(error?.message == "migration eu is fenced and cannot become finished")
+    #expect(try journal.migration("eu")?.state == .fenced)
+    try journal.setState(.drained, of: "eu")
     #expect(try journal.migration("eu")?.state == .drained)
     #expect(convoyError { try journal.setState(.fenced, of: "us") }?.code == "journal.unknown-migration")
   }
@@ -250,7 +253,7 @@ import Testing
     try expectRise { try journal.requestSkip(migration: "eu", database: "d", lsn: LSN(16)) }
     try expectRise(false) { try journal.requestSkip(migration: "eu", database: "d", lsn: LSN(16)) }
     try expectRise { try journal.wakeSync(migration: "eu") }
-    try expectRise(false) { try journal.setState(.fenced, of: "eu") }
+    try expectRise(false) { try journal.setState(.copying, of: "eu") }
     try expectRise { try journal.setDesiredSync(.reverse, migration: "eu") }
   }
 

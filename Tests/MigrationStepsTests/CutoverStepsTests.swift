@@ -40,7 +40,9 @@ struct CutoverStepsTests {
       try file.registerMigration("a.b", source: "old", target: "new")
       try file.beginHandOff(record, migration: "a.b")
       try file.updateHandOff(migration: "a.b") { $0.handOffLSN = LSN(0x123) }
-      try file.setState(.drained, of: "a.b")
+      for state in [MigrationState.copying, .standby, .handedOff, .fenced, .drained] {
+        try file.setState(state, of: "a.b")
+      }
       let run = try file.beginRun(command: "play cutover")
       for name in ["drain", "copy_sequences", "open_target"] {
         let step = try file.beginStep(run: run, migration: "a.b", name: name)

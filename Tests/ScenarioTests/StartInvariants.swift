@@ -85,8 +85,8 @@ extension Scenarios {
         -> String?
       {
         let assignment = WorkerAssignment(
-          migration: "lab", database: name, databaseOID: try #require(UInt32(oid)), source: source, target: target,
-          slot: slot, origin: slot, handOff: LSN(1), systemIdentifier: identifier, sourceTimeline: 1, targetTimeline: 2)
+          migration: "lab", database: name, databaseOID: try #require(UInt32(oid)), from: source, to: target,
+          slot: slot, origin: slot, handOff: LSN(1), systemIdentifier: identifier, fromTimeline: 1, toTimeline: 2)
         let state = try await onDedicatedThread("invariants") {
           try DatabaseSync.StartInvariants.read(
             source: .connect(source), target: .connect(target), assignment: assignment)

@@ -45,7 +45,7 @@ struct ResumeTests {
   /// Started without the end of its recovery, the standby would replay beyond the hand-off.
   @Test func theStandbyIsNotStartedAgainOnceTheHandOffHasItsPosition() async throws {
     try await withContext { context in
-      try await context.setState(.standby)
+      for state in [MigrationState.copying, .standby] { try await context.setState(state) }
       try await context.updateHandOff { $0.handOffLSN = LSN(5) }
       // It would ask the (unreachable) target whether it runs.
       #expect(try await StandbyStep().isDone(context))
@@ -58,7 +58,7 @@ struct ResumeTests {
     try await withContext { context in
       await #expect(throws: ConvoyError.self) { _ = try await context.server(.target) }
       try await context.setFact(
-        FactKey.targetDirectories, ServerDirectories(data: "/nowhere/data", programs: "/p/bin", configFile: "/c.conf"))
+        .targetDirectories, ServerDirectories(data: "/nowhere/data", programs: "/p/bin", configFile: "/c.conf"))
       let server = try await context.server(.target)
       #expect(server.dataDirectory == "/nowhere/data")
       #expect(server.configFile == "/c.conf")

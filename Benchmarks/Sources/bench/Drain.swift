@@ -34,10 +34,10 @@ struct DrainOrder: Codable {
       guard let start = LSN(lane.start) else { throw BenchError("'\(lane.start)' is no LSN") }
       let assignment = WorkerAssignment(
         migration: "bench", database: lane.source, databaseOID: lane.databaseOID,
-        source: Cluster.parameters(port: sourcePort, database: lane.source, program: "pgconvoy"),
-        target: Cluster.parameters(port: targetPort, database: lane.target, program: "pgconvoy"), slot: lane.slot,
+        from: Cluster.parameters(port: sourcePort, database: lane.source, program: "pgconvoy"),
+        to: Cluster.parameters(port: targetPort, database: lane.target, program: "pgconvoy"), slot: lane.slot,
         publication: Workload.publication, origin: lane.origin, handOff: start,
-        systemIdentifier: systemIdentifier, sourceTimeline: 1, targetTimeline: 1)
+        systemIdentifier: systemIdentifier, fromTimeline: 1, toTimeline: 1)
       return DatabaseWorker(assignment, logger: Logger(label: "bench"))
     }
     for worker in workers { worker.start() }

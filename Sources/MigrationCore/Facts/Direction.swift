@@ -54,7 +54,7 @@ extension MigrationContext {
   /// Whether the fence of a cutover of this direction has gone up.
   package func isHeldUp(_ direction: StreamDirection) async throws -> Bool {
     guard let record = try await record() else { return false }
-    return [.fenced, .drained].contains(record.state) && record.direction == direction
+    return record.state.isHeldUp && record.direction == direction
   }
 
   /// The hand-off of a migration whose changes travel this way now, and where its streams began.

@@ -5,17 +5,14 @@ import ReplicationModel
 extension MigrationContext {
   /// - Throws: `finish.in-progress` in the middle of a cutover or rollback: who serves is not settled then.
   package func refuseWhileHeldUp(_ step: String) async throws {
-    guard let record = try await record(), [.fenced, .drained].contains(record.state) else { return }
+    guard let record = try await record(), record.state.isHeldUp else { return }
     let noun = record.direction.noun
     throw ConvoyError(
       "finish.in-progress", "a \(noun) of migration \(migrationName) is in progress", at: place(step),
       hint: "run \(record.direction.playbook) again, or unfence.yml to call it off")
   }
 
-  package func isFinished() async throws -> Bool {
-    let state = try await state()
-    return state == .finished || state == .none
-  }
+  package func isFinished() async throws -> Bool { try await state().hasNothingStanding }
 
   /// - Throws: `migration.finished` when the target of a finished migration serves: a new copy would replace it.
   package func refuseFinished() async throws {

@@ -33,7 +33,7 @@ extension MigrationContext {
   /// Whether the base backup of the hand-off in hand is complete, and the copy still there.
   package func hasWholeCopy() async throws -> Bool {
     guard let names = try await record()?.handOff?.names,
-      try await fact(FactKey.backupComplete, as: String.self) == names.nonce
+      try await fact(.backupComplete) == names.nonce
     else { return false }
     let target = try await server(.target)
     if try await target.exists(target.copyDirectory + "/PG_VERSION") { return true }
@@ -42,7 +42,7 @@ extension MigrationContext {
   }
 
   /// Directories outside the copy's own that the copy fills, or has filled.
-  package func copyPlaces() async throws -> [String] { try await fact(FactKey.copyPlaces) ?? [] }
+  package func copyPlaces() async throws -> [String] { try await fact(.copyPlaces) ?? [] }
 }
 
 extension Inventory.Host {

@@ -34,7 +34,7 @@ package struct DirectorySwap: Sendable {
       .later(announced: { try await Self.liftingOutsideFence(target) }) { _ in
         try await Self.liftingOutsideFence(target)
       })
-    guard try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false else { return deeds }
+    guard try await context.fact(.targetWasRunning) ?? false else { return deeds }
     let isComingBack = try await oldData.isWhole(old)
     return deeds + [
       .later(announced: { isComingBack ? [.server(.target, .start)] : [] }) { _ in

@@ -10,9 +10,9 @@ extension MigrationContext {
       return known
     }
     // A run that was killed may have left either side down, or the target's data directory halfway through a swap.
-    let key = side == .target ? FactKey.targetDirectories : FactKey.sourceRestart
+    let key = side == .target ? FactKey.targetDirectories : .sourceRestart
     let made = try await ServerControl.find(
-      host: migration.host(side), remote: remote, known: try await fact(key, as: ServerDirectories.self)
+      host: migration.host(side), remote: remote, known: try await fact(key)
     ) { try await self.session(side) }
     controls[side] = made
     return made

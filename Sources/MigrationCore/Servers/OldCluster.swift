@@ -28,7 +28,7 @@ package struct OldCluster {
 
   /// Starts the target's own server where it ran before its copy was made, and its data is in its place.
   package func startAgain() async throws {
-    guard try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false,
+    guard try await context.fact(.targetWasRunning) ?? false,
       try await isWhole(target.dataDirectory)
     else { return }
     try await target.start()
@@ -51,7 +51,7 @@ package struct OldCluster {
   package func ranBefore() async throws -> Bool {
     if try await target.isRunning() { return true }
     guard context.migration.oldData == .replace, try await context.state() == .copying else { return false }
-    return try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false
+    return try await context.fact(.targetWasRunning) ?? false
   }
 
   /// What frees the room for the copy, in order; nothing where it has room, or where the old data stays.

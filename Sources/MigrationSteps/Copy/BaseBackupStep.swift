@@ -21,7 +21,7 @@ struct BaseBackupStep: DeedStep {
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     guard let record = try await context.record(), record.handOff != nil else { return false }
-    if ![.none, .prepared, .copying].contains(record.state) { return true }
+    if record.state.hasCopyInPlace { return true }
     return try await context.hasWholeCopy()
   }
 
@@ -41,9 +41,9 @@ struct BaseBackupStep: DeedStep {
         let names = HandOffNames.random()
         try await beginHandOff(context, names: names)
         try await context.setFact(
-          FactKey.targetDirectories,
+          .targetDirectories,
           ServerDirectories(data: target.dataDirectory, programs: target.binDirectory, configFile: target.configFile))
-        try await context.setFact(FactKey.targetWasRunning, try await oldData.ranBefore())
+        try await context.setFact(.targetWasRunning, try await oldData.ranBefore())
         try await context.setState(.copying)
         try await claimPlaces(context, target)
         return try await copying(context, target, oldData, names)
@@ -73,7 +73,7 @@ struct BaseBackupStep: DeedStep {
         "pg_basebackup makes the physical slot \(names.physicalSlot); \(target.passfile) is removed after the hand-off"),
       .aside { found in
         found[took] = found[began].map { $0.duration(to: .now) }
-        try await context.setFact(FactKey.backupComplete, names.nonce)
+        try await context.setFact(.backupComplete, names.nonce)
       },
     ]
   }
@@ -87,6 +87,10 @@ struct BaseBackupStep: DeedStep {
 
   /// Only what we made goes away again.
   func fail(_ context: MigrationContext, _ error: any Error) async -> any Error {
+    // The source first: a host that is gone must not leave it with a slot that keeps its WAL.
+    if let slots = try? await droppingSlot(context) {
+      try? await DeedPerformer(context, step: name, isUndo: true).perform(slots)
+    }
     guard let target = try? await context.server(.target) else { return error }
     let oldData = OldCluster(context: context, target: target)
     if let leftovers = try? await removingLeftovers(context, target) {
@@ -110,11 +114,11 @@ struct BaseBackupStep: DeedStep {
 
   func undoing(_ context: MigrationContext) async throws -> Undoing? {
     // A copy that has taken the target's place still needs its slot; from the hand-off on there is more than a copy.
-    guard [.none, .prepared, .copying].contains(try await context.state()) else { return nil }
+    if try await context.state().hasCopyInPlace { return nil }
     let target = try await context.server(.target)
     return Undoing(
       "removed the copy, its password file and its slot",
-      [.aside { _ in try await context.removeFact(FactKey.backupComplete) }]
+      [.aside { _ in try await context.removeFact(.backupComplete) }]
         + (try await removingLeftovers(context, target)))
   }
 
@@ -137,7 +141,7 @@ struct BaseBackupStep: DeedStep {
         "base-backup.place-not-empty", "\(filled.path) is not empty", at: context.place("base_backup", .target),
         hint: "tablespaces and WAL need directories of their own: see base_backup.tablespace_mapping and wal_directory")
     }
-    try await context.setFact(FactKey.copyPlaces, places.map(\.path))
+    try await context.setFact(.copyPlaces, places.map(\.path))
   }
 
   private func directoryForCopy(_ target: ServerControl) -> RemoteCommand {
@@ -197,11 +201,12 @@ struct BaseBackupStep: DeedStep {
   /// A pg_basebackup that was killed, or whose connection broke, leaves its second process behind. That one streams WAL
   /// by our slot, does not notice that it is alone, and would go on for ever: so it is cut off, and before the copy goes.
   private func removingLeftovers(_ context: MigrationContext, _ target: ServerControl) async throws -> [Deed] {
-    var deeds: [Deed] = []
-    if let record = try await context.record()?.handOff {
-      deeds += try await SlotDeeds.dropping(context, .source, [record.names.physicalSlot], cuttingOff: true)
-    }
-    return deeds + [.command(.target, target.copyRemoval(places: try await context.copyPlaces()))]
+    try await droppingSlot(context) + [.command(.target, target.copyRemoval(places: try await context.copyPlaces()))]
+  }
+
+  private func droppingSlot(_ context: MigrationContext) async throws -> [Deed] {
+    guard let record = try await context.record()?.handOff else { return [] }
+    return try await SlotDeeds.dropping(context, .source, [record.names.physicalSlot], cuttingOff: true)
   }
 }
 

@@ -24,7 +24,7 @@ struct StandbyStep: DeedStep {
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     let state = try await context.state()
-    guard ![.none, .prepared, .copying].contains(state) else { return false }
+    guard state.hasCopyInPlace else { return false }
     if state != .standby { return true }
     // Once L is fixed the copy must not follow the source without an end: it would go beyond. hand_off starts it.
     let handOff = try await context.record()?.handOff
@@ -104,7 +104,7 @@ struct StandbyStep: DeedStep {
 
   func undoing(_ context: MigrationContext) async throws -> Undoing? {
     // From the hand-off on the copy is a server of its own, with slots that wait for it.
-    guard [.none, .prepared, .copying, .standby].contains(try await context.state()) else { return nil }
+    if try await context.state().hasHandedOff { return nil }
     let target = try await context.server(.target)
     let names = try await context.handOff().names
     if try await context.state() == .standby, try await OldCluster(context: context, target: target).isRemoved(names) {
@@ -132,7 +132,7 @@ struct StandbyStep: DeedStep {
         deeds += [.say("stopping the target's old server"), .server(.target, .stop)]
       }
       deeds += [
-        .aside { _ in try await context.setFact(FactKey.oldDataDirectory, old) },
+        .aside { _ in try await context.setFact(.oldDataDirectory, old) },
         // The first rename is the point where the old server no longer starts by itself; both undo each other.
         .command(
           .target,

@@ -29,8 +29,8 @@ struct FenceStep: DeedStep {
   func deeds(_ context: MigrationContext) async throws -> [Deed] {
     try await HeadStart(context: context, direction: direction).deeds() + [
       .aside { _ in
-        if try await context.fact(FactKey.downtimeBegan, as: UInt64.self) == nil {
-          try await context.setFact(FactKey.downtimeBegan, millisecondsSince1970())
+        if try await context.fact(.downtimeBegan) == nil {
+          try await context.setFact(.downtimeBegan, millisecondsSince1970())
         }
       }
     ] + Fence(context: context, side: side).raising(deadline: deadline)
@@ -58,7 +58,7 @@ struct FenceStep: DeedStep {
     deeds.append(
       .aside { _ in
         if isHeldUp { try await context.setState(context.handOff().restState(direction)) }
-        try await context.removeFact(FactKey.downtimeBegan)
+        try await context.removeFact(.downtimeBegan)
       })
     return Undoing("lifted the fence", deeds)
   }
@@ -105,7 +105,7 @@ struct UnfenceStep: DeedStep {
       + (try await Fence(context: context, side: side).lifting()) + [
         .aside { _ in
           if isHeldUp { try await context.setState(context.handOff().restState(direction)) }
-          try await context.removeFact(FactKey.downtimeBegan)
+          try await context.removeFact(.downtimeBegan)
         }
       ]
   }

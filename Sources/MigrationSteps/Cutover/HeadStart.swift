@@ -17,7 +17,7 @@ struct HeadStart {
   /// Once in a play, by the first step that holds anybody up. Where there is nothing yet to cut over, nothing is done.
   func deeds() async throws -> [Deed] {
     guard let record = try await context.record(), record.direction == direction,
-      [.handedOff, .fenced, .drained, .cutOver, .rolledBack].contains(record.state), let handOff = record.handOff,
+      record.state.isReplicating, let handOff = record.handOff,
       await !context.hasForetold(.headStart(direction))
     else { return [] }
     await context.foretell(.headStart(direction))

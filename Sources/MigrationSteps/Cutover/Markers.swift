@@ -19,6 +19,11 @@ struct DrainMarker: Codable, Sendable, Equatable {
   var applier: String
 }
 
+extension FactKey<[DrainMarker]> {
+  /// What the drain's markers found, one for each database.
+  static var markers: Self { Self("markers") }
+}
+
 /// Emits a message with a nonce into every database of the fenced side, and waits until the workers have applied it.
 ///
 /// A worker announces the marker with NOTIFY in the very transaction that moves progress past it, so the wait needs no
@@ -190,7 +195,7 @@ struct DrainStep: DeedStep {
   var direction = StreamDirection.forward
   let deadline: Duration?
 
-  var name: String { "drain" }
+  var name: String { StepName.drain }
 
   private func markers(_ context: MigrationContext) async throws -> Markers {
     Markers(
@@ -206,13 +211,13 @@ struct DrainStep: DeedStep {
     return [
       .aside { _ in
         // What an earlier attempt has found is past.
-        try await context.removeFact(FactKey.report)
+        try await context.removeFact(.report)
         // A cutover that was killed behind its close step has left the workers stopped.
         try await runWorkers(context, direction)
       }
     ] + markers.deeds(deadline: deadline ?? context.migration.cutover.drainDeadline) + [
       .aside { found in
-        try await context.setFact(FactKey.markers, (found[markers.passed] ?? []).map(\.marker))
+        try await context.setFact(.markers, (found[markers.passed] ?? []).map(\.marker))
         try await context.setState(.drained)
       }
     ]
@@ -226,7 +231,7 @@ struct DrainStep: DeedStep {
   }
 
   func undo(_ context: MigrationContext) async throws -> UndoResult {
-    try await context.removeFact(FactKey.markers)
+    try await context.removeFact(.markers)
     return .nothingToUndo
   }
 }
@@ -248,7 +253,7 @@ struct ConfirmFenceStep: DeedStep {
   }
 
   func begin(_ context: MigrationContext) async throws {
-    guard try await context.fact(FactKey.markers, as: [DrainMarker].self) == nil else { return }
+    guard try await context.fact(.markers) == nil else { return }
     throw ConvoyError(
       "fence.no-first-marker", "there is no drain marker to compare with", at: context.place("confirm_fence"),
       hint: "run the drain step before this one")
@@ -258,7 +263,7 @@ struct ConfirmFenceStep: DeedStep {
     let markers = try await markers(context)
     return markers.deeds(deadline: deadline ?? context.migration.cutover.drainDeadline) + [
       .look(nil, "call the \(direction.noun) off if anything came between the two markers") { found in
-        let first = try await context.fact(FactKey.markers, as: [DrainMarker].self) ?? []
+        let first = try await context.fact(.markers) ?? []
         try await compare(context, first, (found[markers.passed] ?? []).map(\.marker))
       }
     ]
@@ -284,7 +289,7 @@ struct ConfirmFenceStep: DeedStep {
       report.markers.append(.init(database: marker.database, name: "drain", lsn: before.lsn))
       report.markers.append(.init(database: marker.database, name: "proof", lsn: marker.lsn, changesBefore: 0))
     }
-    try await context.setFact(FactKey.report, report)
+    try await context.setFact(.report, report)
   }
 
   func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {

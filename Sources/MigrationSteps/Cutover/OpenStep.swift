@@ -25,7 +25,7 @@ struct OpenStep: DeedStep {
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     guard try await context.isOver(direction) else { return false }
-    return try await context.fact(FactKey.opened, as: UInt64.self) != nil
+    return try await context.fact(.opened) != nil
   }
 
   func begin(_ context: MigrationContext) async throws { try await pass(context) }
@@ -46,8 +46,8 @@ struct OpenStep: DeedStep {
     deeds += try await Fence(context: context, side: side).lifting()
     deeds.append(
       .aside { _ in
-        if try await context.fact(FactKey.opened, as: UInt64.self) == nil {
-          try await context.setFact(FactKey.opened, millisecondsSince1970())
+        if try await context.fact(.opened) == nil {
+          try await context.setFact(.opened, millisecondsSince1970())
         }
         try await note(context)
       })
@@ -63,7 +63,7 @@ struct OpenStep: DeedStep {
 
   func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
     let downtime = try await downtime(context)
-    try await context.removeFact(FactKey.downtimeBegan)
+    try await context.removeFact(.downtimeBegan)
     return StepResult(
       changed: true,
       "the \(direction.toName) takes connections"
@@ -86,8 +86,8 @@ struct OpenStep: DeedStep {
   }
 
   private func downtime(_ context: MigrationContext) async throws -> UInt64? {
-    guard let opened = try await context.fact(FactKey.opened, as: UInt64.self),
-      let began = try await context.fact(FactKey.downtimeBegan, as: UInt64.self)
+    guard let opened = try await context.fact(.opened),
+      let began = try await context.fact(.downtimeBegan)
     else { return nil }
     return opened - min(began, opened)
   }
@@ -114,7 +114,7 @@ struct OpenStep: DeedStep {
       try await awaitWorkers(
         context, record, direction.opposite, since: Date(), within: .seconds(15), at: context.place(name))
     }
-    try await context.removeFact(FactKey.opened)
+    try await context.removeFact(.opened)
     try await context.setState(direction.endState, direction: direction.opposite)
   }
 

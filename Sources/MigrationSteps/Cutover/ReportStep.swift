@@ -11,16 +11,16 @@ import SyncService
 struct ReportStep: DeedStep {
   var direction = StreamDirection.forward
 
-  var name: String { "report" }
+  var name: String { StepName.report }
 
   private static let written = Found<WrittenReport>("report.written", placeholder: "")
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     guard let nonce = try await context.record()?.handOff?.names.nonce,
-      let written = try await context.fact(FactKey.writtenReport, as: WrittenReport.self)
+      let written = try await context.fact(.writtenReport)
     else { return false }
     guard try await context.isOver(direction) else { return false }
-    let opened = try await context.fact(FactKey.opened, as: UInt64.self)
+    let opened = try await context.fact(.opened)
     return written.nonce == nonce && written.opened == opened
   }
 
@@ -39,7 +39,7 @@ struct ReportStep: DeedStep {
   private func write(_ context: MigrationContext) async throws -> WrittenReport {
     let (record, _) = try await context.completedHandOff()
     let isOver = try await context.isOver(direction)
-    let opened = try await context.fact(FactKey.opened, as: UInt64.self)
+    let opened = try await context.fact(.opened)
     let migration = context.migrationName
     let steps = try await context.journal.perform { file throws(ConvoyError) in try file.steps(migration: migration) }
     let phases = ReportFiles.phases(steps)
@@ -59,7 +59,7 @@ struct ReportStep: DeedStep {
     }
     let written = WrittenReport(
       path: path, nonce: nonce, outcome: report.outcome, seal: seal, opened: isOver ? opened : nil)
-    try await context.setFact(FactKey.writtenReport, written)
+    try await context.setFact(.writtenReport, written)
     return written
   }
 }

@@ -29,7 +29,7 @@ struct StopServicesStep: DeedStep {
     var deeds: [Deed] = []
     if isServing {
       deeds += try await HeadStart(context: context, direction: StreamDirection(closing: side)).deeds()
-      deeds.append(.aside { _ in try await context.setFact(FactKey.downtimeBegan, millisecondsSince1970()) })
+      deeds.append(.aside { _ in try await context.setFact(.downtimeBegan, millisecondsSince1970()) })
     }
     for (control, isRunning) in zip(controls, states) {
       // What was down on a side that does not serve says nothing of whether it is wanted once that side does.
@@ -81,7 +81,7 @@ struct StopServicesStep: DeedStep {
   func undoing(_ context: MigrationContext) async throws -> Undoing? {
     var undoing = try await context.startingAgain(side)
     if try await isServing(context) {
-      undoing.deeds.append(.aside { _ in try await context.removeFact(FactKey.downtimeBegan) })
+      undoing.deeds.append(.aside { _ in try await context.removeFact(.downtimeBegan) })
     }
     return undoing
   }
@@ -156,7 +156,7 @@ struct StartServicesStep: DeedStep {
                   migration: name, host: record.host, name: record.name, manager: record.manager)
               }
             }
-            if try await !hasTakenOver(side, context) { try await context.removeFact(FactKey.downtimeBegan) }
+            if try await !hasTakenOver(side, context) { try await context.removeFact(.downtimeBegan) }
           }
         ]
       }

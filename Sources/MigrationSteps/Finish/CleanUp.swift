@@ -146,7 +146,7 @@ struct CleanUp {
     if try await !oldData.isRemoved(names) { return .oldData(names) }
     // By what is on record and in the files: the copy need not run.
     let state = try await context.state()
-    var isInPlace = ![.none, .prepared, .copying].contains(state)
+    var isInPlace = state.hasCopyInPlace
     if !isInPlace { isInPlace = try await target.exists(target.oldDirectory(names)) }
     guard isInPlace, try await oldData.isWhole(target.dataDirectory) else { return .nothing }
     let identifier = try await target.controlData().systemIdentifier
@@ -175,7 +175,7 @@ struct CleanUp {
     }
     deeds.append(.command(.target, target.passfileRemoval))
     // A target that was open has had services of its own, which are not to run beside the source's.
-    if try await context.fact(FactKey.opened, as: UInt64.self) == nil {
+    if try await context.fact(.opened) == nil {
       let services = try await context.startingAgain(.target)
       deeds += services.deeds
       if let words = services.summary { done += ", " + words }

@@ -19,7 +19,7 @@ import StatementReplication
 struct HandOffStep: DeedStep {
   var name: String { "hand_off" }
 
-  func isDone(_ context: MigrationContext) async throws -> Bool { try await context.hasHandedOff() }
+  func isDone(_ context: MigrationContext) async throws -> Bool { try await context.state().hasHandedOff }
 
   func begin(_ context: MigrationContext) async throws { _ = try await context.handOff() }
 
@@ -116,7 +116,7 @@ struct PromoteTargetStep: DeedStep {
   var name: String { "promote_target" }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
-    if try await context.hasHandedOff() { return true }
+    if try await context.state().hasHandedOff { return true }
     return try await context.record()?.handOff?.targetTimeline != nil
   }
 
@@ -141,7 +141,7 @@ struct PromoteTargetStep: DeedStep {
 struct SealTargetStep: DeedStep {
   var name: String { "seal_target" }
 
-  func isDone(_ context: MigrationContext) async throws -> Bool { try await context.hasHandedOff() }
+  func isDone(_ context: MigrationContext) async throws -> Bool { try await context.state().hasHandedOff }
 
   func begin(_ context: MigrationContext) async throws {
     guard try await context.handOff().targetTimeline == nil else { return }
@@ -161,11 +161,6 @@ struct SealTargetStep: DeedStep {
 }
 
 extension MigrationContext {
-  /// Whether the hand-off is complete, and workers may run, or have run.
-  fileprivate func hasHandedOff() async throws -> Bool {
-    ![.none, .prepared, .copying, .standby].contains(try await state())
-  }
-
   /// The hand-off in hand; before there is one, what it will be, with names that say where the nonce will stand.
   func plannedRecord() async throws -> HandOffRecord {
     if let record = try await record()?.handOff { return record }

@@ -102,8 +102,8 @@ struct Sealing {
   }
 
   private func noteInherited(_ enabled: [Subscriptions.Name]) async throws {
-    let known = try await context.fact(FactKey.inheritedSubscriptions, as: [Subscriptions.Name].self) ?? []
-    try await context.setFact(FactKey.inheritedSubscriptions, known + enabled.filter { !known.contains($0) })
+    let known = try await context.fact(.inheritedSubscriptions) ?? []
+    try await context.setFact(.inheritedSubscriptions, known + enabled.filter { !known.contains($0) })
   }
 
   private func checkOrigins() async throws {

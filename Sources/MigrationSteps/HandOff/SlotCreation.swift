@@ -31,7 +31,7 @@ struct SlotCreation {
         .watching([.together(record.databases.map { [.database($0.name, making($0))] }, atMost: 8)]) {
           try await reportBlockers()
         },
-        .aside { _ in try await context.setFact(FactKey.slotsMade, record.names.nonce) },
+        .aside { _ in try await context.setFact(.slotsMade, record.names.nonce) },
       ]
   }
 
@@ -66,7 +66,7 @@ struct SlotCreation {
   static func isMade(_ context: MigrationContext) async throws -> Bool {
     guard let record = try await context.record()?.handOff else { return false }
     if record.handOffLSN != nil { return true }
-    guard try await context.fact(FactKey.slotsMade, as: String.self) == record.names.nonce else { return false }
+    guard try await context.fact(.slotsMade) == record.names.nonce else { return false }
     let present = try await context.present(.source, "slot_name", of: "pg_replication_slots")
     return record.databases.allSatisfy { present.contains($0.slotName) }
   }
@@ -87,7 +87,7 @@ struct SlotCreation {
   }
 
   func droppingSlots() async throws -> [Deed] {
-    try await [.aside { _ in try await context.removeFact(FactKey.slotsMade) }]
+    try await [.aside { _ in try await context.removeFact(.slotsMade) }]
       + SlotDeeds.dropping(context, .source, record.databases.map(\.slotName))
       + SlotDeeds.droppingPublications(context, .source, record.databases.map { ($0.name, $0.publicationName) })
   }

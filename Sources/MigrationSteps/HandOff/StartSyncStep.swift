@@ -15,13 +15,10 @@ struct StartSyncStep: DeedStep {
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     guard let record = try await context.record(), let handOff = record.handOff else { return false }
-    switch record.state {
-    case .finished: return true
-    case .handedOff, .fenced, .drained, .rolledBack: break
+    if record.state == .finished { return true }
+    guard record.state.isReplicating else { return false }
     // Without a way back there is nothing to stream.
-    case .cutOver: if handOff.start(.reverse) == nil { return true }
-    default: return false
-    }
+    if record.state == .cutOver, handOff.start(.reverse) == nil { return true }
     guard record.desiredSync == DesiredSync(record.direction), try await isSyncRunning(context) else { return false }
     return try await Way(context: context, record: handOff, direction: record.direction).idle().isEmpty
   }

@@ -1,3 +1,4 @@
+import ClosingReports
 import Inventory
 package import MigrationCore
 package import Playbook
@@ -76,7 +77,7 @@ extension StepLibrary where Context == MigrationContext {
         parameters: [onServing]
       ) { parameters in UnfenceStep(side: parameters.choice("on") ?? .serving) },
       StepDefinition(
-        name: "drain", summary: "wait until every database has applied all that the fenced side ever committed",
+        name: StepName.drain, summary: "wait until every database has applied all that the fenced side ever committed",
         parameters: [direction, optionalDeadline]
       ) { parameters in DrainStep(direction: way(parameters), deadline: parameters.duration("deadline")) },
       StepDefinition(
@@ -131,7 +132,7 @@ extension StepLibrary where Context == MigrationContext {
         parameters: [onServing]
       ) { parameters in StartServicesStep(side: parameters.choice("on") ?? .serving) },
       StepDefinition(
-        name: "report", summary: "write the proof of a cutover or rollback, and print it",
+        name: StepName.report, summary: "write the proof of a cutover or rollback, and print it",
         parameters: [direction]
       ) { parameters in ReportStep(direction: way(parameters)) },
       StepDefinition(

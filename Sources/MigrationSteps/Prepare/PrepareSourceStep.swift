@@ -19,7 +19,7 @@ struct PrepareSourceStep: DeedStep {
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     // Once the copy is under way, what it needed was there.
-    guard [.none, .prepared].contains(try await context.state()) else { return true }
+    if try await context.state().hasBegunToCopy { return true }
     guard try await !isRestarting(context) else { return false }
     guard try await SourceRole.lacking(context) == nil else { return false }
     return try await SourcePreparation.find(context).isComplete
@@ -78,7 +78,7 @@ struct PrepareSourceStep: DeedStep {
 
   /// Whether an earlier run has ended while it restarted the server, which may be down since then.
   private func isRestarting(_ context: MigrationContext) async throws -> Bool {
-    try await context.fact(FactKey.sourceRestart, as: ServerDirectories.self) != nil
+    try await context.fact(.sourceRestart) != nil
   }
 
   /// From the beginning again where it has been broken off: the server may be on its way down, or up.
@@ -90,18 +90,18 @@ struct PrepareSourceStep: DeedStep {
       .say("restarting PostgreSQL on \(server.host.name)"),
       .aside { _ in
         try await context.setFact(
-          FactKey.sourceRestart,
+          .sourceRestart,
           ServerDirectories(data: server.dataDirectory, programs: server.binDirectory, configFile: server.configFile))
       },
     ] + (stops ? [.server(.source, .stop)] : []) + [
       .server(.source, .start),
-      .aside { _ in try await context.removeFact(FactKey.sourceRestart) },
+      .aside { _ in try await context.removeFact(.sourceRestart) },
     ]
   }
 
   func undoing(_ context: MigrationContext) async throws -> Undoing? {
     // Slots and the copy need what it has set, wherever they are.
-    guard [.none, .prepared, .copying].contains(try await context.state()) else { return nil }
+    if try await context.state().hasCopyInPlace { return nil }
     if try await isRestarting(context) {
       try await DeedPerformer(context, step: name, isUndo: true).perform(restarting(context))
     }
@@ -113,6 +113,11 @@ struct PrepareSourceStep: DeedStep {
     }
     return Undoing(undone.isEmpty ? nil : "took back: " + undone.joined(separator: ", "), deeds)
   }
+}
+
+extension FactKey<[SourcePreparation.Change]> {
+  /// Settings of the source that were changed for the migration.
+  static var sourceSettings: Self { Self("source_settings") }
 }
 
 /// What the source lacks.
@@ -288,9 +293,9 @@ struct SourcePreparation {
       deeds.append(
         .aside { _ in
           // What an earlier run has recorded is what was there before either of them.
-          let known = try await context.fact(FactKey.sourceSettings, as: [Change].self) ?? []
+          let known = try await context.fact(.sourceSettings) ?? []
           try await context.setFact(
-            FactKey.sourceSettings, known + changes.filter { change in !known.contains { $0.name == change.name } })
+            .sourceSettings, known + changes.filter { change in !known.contains { $0.name == change.name } })
         })
       deeds += changes.map { .sql(.source, $0.statement) }
     }
@@ -316,7 +321,7 @@ struct SourcePreparation {
 
   /// What has been done and nobody has taken back, one phrase each.
   static func left(_ context: MigrationContext) async throws -> [String] {
-    var found = (try await context.fact(FactKey.sourceSettings, as: [Change].self) ?? []).map { "setting \($0.name)" }
+    var found = (try await context.fact(.sourceSettings) ?? []).map { "setting \($0.name)" }
     let path = try await context.session(.source).query("SHOW hba_file").first ?? "pg_hba.conf"
     let text = try await context.server(.source).download(path)
     if withoutBlock(text) != text { found.append("pgconvoy's entry in pg_hba.conf") }
@@ -325,7 +330,7 @@ struct SourcePreparation {
 
   /// Takes back what has been done, at whatever time: the settings' old values come into force at the next restart.
   static func takingBack(_ context: MigrationContext) async throws -> [Deed] {
-    let changes = try await context.fact(FactKey.sourceSettings, as: [Change].self) ?? []
+    let changes = try await context.fact(.sourceSettings) ?? []
     let path = try await context.session(.source).query("SHOW hba_file").first ?? "pg_hba.conf"
     let text = try await context.server(.source).download(path)
     var deeds: [Deed] = changes.map { .sql(.source, $0.backStatement) }
@@ -335,7 +340,7 @@ struct SourcePreparation {
     if withoutBlock(text) != text { undone.append("the entry in pg_hba.conf removed") }
     return deeds + [
       .sql(.source, reload),
-      .aside { _ in try await context.removeFact(FactKey.sourceSettings) },
+      .aside { _ in try await context.removeFact(.sourceSettings) },
       .say("took the preparation back: " + undone.joined(separator: ", ")),
     ]
   }

@@ -21,7 +21,7 @@ enum ReplicaIdentities {
 
   /// The tables that have not got theirs back, one phrase each.
   static func left(_ context: MigrationContext) async throws -> [String] {
-    (try await context.fact(FactKey.replicaIdentities, as: [Change].self) ?? []).map {
+    (try await context.fact(.replicaIdentities) ?? []).map {
       "replica identity of \($0.table) in database \($0.database)"
     }
   }
@@ -29,7 +29,7 @@ enum ReplicaIdentities {
   /// Gives the tables back what they had; a table that is gone, or has been given another identity since, is left
   /// alone.
   static func takingBack(_ context: MigrationContext) async throws -> [Deed] {
-    let changes = try await context.fact(FactKey.replicaIdentities, as: [Change].self) ?? []
+    let changes = try await context.fact(.replicaIdentities) ?? []
     guard !changes.isEmpty else { return [] }
     var deeds: [Deed] = []
     for change in changes {
@@ -42,7 +42,7 @@ enum ReplicaIdentities {
     }
     let count = deeds.count
     if count > 0 { deeds.append(.say("gave \(count) tables their replica identities back")) }
-    return deeds + [.aside { _ in try await context.removeFact(FactKey.replicaIdentities) }]
+    return deeds + [.aside { _ in try await context.removeFact(.replicaIdentities) }]
   }
 
   /// The lock is short, and never waited for long: behind a waiting ALTER TABLE everybody else would wait too.

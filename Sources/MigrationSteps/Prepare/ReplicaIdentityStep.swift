@@ -4,6 +4,11 @@ import Playbook
 import PostgresClient
 import ReplicationModel
 
+extension FactKey<[ReplicaIdentities.Change]> {
+  /// Tables of the source that were given an identity.
+  static var replicaIdentities: Self { Self("replica_identities") }
+}
+
 /// `set_replica_identity`: gives tables whose updates and deletes would name no row the whole row as their identity.
 ///
 /// Nothing of it happens unless a playbook names the step. What each table had before is recorded first, so that it can
@@ -16,7 +21,7 @@ struct ReplicaIdentityStep: DeedStep {
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     // Behind the hand-off a change of identity is DDL in the stream.
-    guard [.none, .prepared, .copying, .standby].contains(try await context.state()) else { return true }
+    if try await context.state().hasHandedOff { return true }
     return try await ReplicaIdentities.missing(context).isEmpty
   }
 
@@ -25,9 +30,9 @@ struct ReplicaIdentityStep: DeedStep {
     return [
       .aside { found in
         found[set] = changes.count
-        let known = try await context.fact(FactKey.replicaIdentities, as: [ReplicaIdentities.Change].self) ?? []
+        let known = try await context.fact(.replicaIdentities) ?? []
         try await context.setFact(
-          FactKey.replicaIdentities,
+          .replicaIdentities,
           known + changes.filter { new in !known.contains { $0.database == new.database && $0.table == new.table } })
       }
     ]

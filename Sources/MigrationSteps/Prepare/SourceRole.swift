@@ -5,6 +5,11 @@ import PostgresClient
 import RemoteHost
 import ReplicationModel
 
+extension FactKey<SourceRole.Change> {
+  /// pgconvoy's own role, which was made or given its rights for the migration.
+  static var sourceRole: Self { Self("source_role") }
+}
+
 /// pgconvoy's own role on the source, where it is missing or lacks rights, and an administrator's way in: psql over the
 /// server's socket, as the operating-system user that runs it.
 ///
@@ -81,8 +86,8 @@ struct SourceRole {
       }
       password = known
     }
-    if try await context.fact(FactKey.sourceRole, as: Change.self) == nil {
-      try await context.setFact(FactKey.sourceRole, change)
+    if try await context.fact(.sourceRole) == nil {
+      try await context.setFact(.sourceRole, change)
     }
     context.progress(summary)
     let result = try await Self.administer(
@@ -98,7 +103,7 @@ struct SourceRole {
 
   /// Takes back what an earlier run has done to the role; nil: nothing.
   static func takingBack(_ context: MigrationContext) async throws -> (words: String, deed: Deed)? {
-    guard let change = try await context.fact(FactKey.sourceRole, as: Change.self) else { return nil }
+    guard let change = try await context.fact(.sourceRole) else { return nil }
     let database = context.migration.source.postgres.maintenanceDatabase
     let deed = Deed.procedure(
       Procedure(kind: .statement(database: database), side: .source, text: change.backStatement) { _ in
@@ -110,7 +115,7 @@ struct SourceRole {
             at: context.place("prepare_source", .source), hint: "by hand: \(change.backStatement)",
             cause: result.errorText)
         }
-        try await context.removeFact(FactKey.sourceRole)
+        try await context.removeFact(.sourceRole)
       })
     return (change.before == nil ? "role \(change.role) dropped" : "role \(change.role) as it was before", deed)
   }

@@ -152,13 +152,13 @@ package actor SyncSupervisor {
       DatabaseWorker(
         WorkerAssignment(
           migration: migration.name, database: database.name, databaseOID: database.oid,
-          direction: direction, source: from.database(database.name), target: to.database(database.name),
+          direction: direction, from: from.database(database.name), to: to.database(database.name),
           slot: handOff.slot(database, direction), origin: handOff.origin(database, direction),
           statements: direction == .forward ? StatementRecorder.table(handOff.names.statementSchema) : nil,
           handOff: start,
           systemIdentifier: String(handOff.sourceSystemIdentifier),
-          sourceTimeline: direction == .forward ? sourceTimeline : targetTimeline,
-          targetTimeline: direction == .forward ? targetTimeline : sourceTimeline),
+          fromTimeline: direction == .forward ? sourceTimeline : targetTimeline,
+          toTimeline: direction == .forward ? targetTimeline : sourceTimeline),
         earlier: earlier.first { word in
           let status = word.status
           return status.database == database.name && status.handOffLSN == start && status.direction == direction

@@ -110,7 +110,7 @@ struct PlayCommand: AsyncParsableCommand {
     _ playbook: BoundPlaybook<MigrationContext>, _ recap: PlayRecap, _ inventory: FleetInventory,
     _ factory: ContextFactory
   ) async throws {
-    guard playbook.plays.contains(where: { $0.steps.contains { $0.name == "report" } }) else { return }
+    guard playbook.plays.contains(where: { $0.steps.contains { $0.name == StepName.report } }) else { return }
     for migration in inventory.migrations
     where recap.migrations.contains(where: { $0.name == migration.name && $0.outcome == .ok }) {
       let context = factory.context(for: migration)
