@@ -36,7 +36,9 @@ struct HandOffStep: DeedStep {
   private func promotingAndSealing(_ context: MigrationContext) async throws -> [Deed] {
     let promotion = Promotion(context: context, record: try await context.plannedRecord())
     return try await promotion.deeds() + [
-      .later(announced: { try await Sealing(context).deeds() }) { _ in try await Sealing(context).deeds() }
+      .later(announced: { try await Sealing(context, step: name).deeds() }) { _ in
+        try await Sealing(context, step: name).deeds()
+      }
     ]
   }
 
@@ -62,7 +64,7 @@ struct MakeSlotsStep: DeedStep {
   func begin(_ context: MigrationContext) async throws { _ = try await context.handOff() }
 
   func deeds(_ context: MigrationContext) async throws -> [Deed] {
-    try await SlotCreation(context: context, record: try await context.plannedRecord()).makingSlots()
+    try await SlotCreation(context: context, record: try await context.plannedRecord(), step: name).makingSlots()
   }
 
   func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
@@ -101,7 +103,7 @@ struct SetRestorePointStep: DeedStep {
   }
 
   func deeds(_ context: MigrationContext) async throws -> [Deed] {
-    SlotCreation(context: context, record: try await context.plannedRecord()).settingRestorePoint()
+    SlotCreation(context: context, record: try await context.plannedRecord(), step: name).settingRestorePoint()
   }
 
   func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
@@ -128,7 +130,7 @@ struct PromoteTargetStep: DeedStep {
   }
 
   func deeds(_ context: MigrationContext) async throws -> [Deed] {
-    try await Promotion(context: context, record: try await context.plannedRecord()).deeds()
+    try await Promotion(context: context, record: try await context.plannedRecord(), step: name).deeds()
   }
 
   func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
@@ -150,7 +152,9 @@ struct SealTargetStep: DeedStep {
       at: context.place(name, .target), hint: "run the step promote_target before this one")
   }
 
-  func deeds(_ context: MigrationContext) async throws -> [Deed] { try await Sealing(context).deeds() }
+  func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    try await Sealing(context, step: name).deeds()
+  }
 
   func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
     let record = try await context.handOff()

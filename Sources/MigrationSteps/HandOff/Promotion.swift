@@ -10,6 +10,8 @@ import ReplicationModel
 struct Promotion {
   let context: MigrationContext
   let record: HandOffRecord
+  /// The step that it is part of, for errors.
+  var step = "hand_off"
 
   func deeds() async throws -> [Deed] {
     let target = try await context.server(.target)
@@ -47,7 +49,7 @@ struct Promotion {
         orThrow: {
           ConvoyError(
             "handoff.not-promoted", "the target has not reached the restore point before the deadline",
-            at: context.place("hand_off", .target),
+            at: context.place(step, .target),
             hint: "look at the target's log; running the playbook again goes on waiting")
         }
       ) {
@@ -74,7 +76,7 @@ struct Promotion {
       throw ConvoyError(
         "handoff.standby-beyond",
         "the standby has replayed up to \(end?.description ?? "an unknown position"), beyond the hand-off at \(handOff)",
-        at: context.place("hand_off", .target),
+        at: context.place(step, .target),
         hint: "this copy cannot be used: undo the migration and run it anew")
     }
   }
@@ -91,7 +93,7 @@ struct Promotion {
         "handoff.wrong-switch-point",
         "the target left timeline \(switchPoint.map { "\($0.timeline)" } ?? "?") at "
           + "\(switchPoint?.lsn.description ?? "an unknown position"), not timeline \(record.sourceTimeline) at \(handOff)",
-        at: context.place("hand_off", .target),
+        at: context.place(step, .target),
         hint: "this copy cannot be used: undo the migration and run it anew")
     }
     try await context.updateHandOff { $0.targetTimeline = UInt32(timeline, radix: 16) }

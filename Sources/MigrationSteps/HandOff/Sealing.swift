@@ -12,8 +12,11 @@ struct Sealing {
   let context: MigrationContext
   let target: ServerControl
   let record: HandOffRecord
+  /// The step that it is part of, for errors.
+  let step: String
 
-  init(_ context: MigrationContext) async throws {
+  init(_ context: MigrationContext, step: String) async throws {
+    self.step = step
     self.context = context
     target = try await context.server(.target)
     record = try await context.plannedRecord()
@@ -62,7 +65,7 @@ struct Sealing {
       throw ConvoyError(
         "handoff.wrong-server",
         "the target is no copy of the source: its system identifier is \(identifier ?? "unknown")",
-        at: context.place("hand_off", .target))
+        at: context.place(step, .target))
     }
     try await context.updateHandOff { $0.targetSystemIdentifier = $0.sourceSystemIdentifier }
   }
@@ -115,7 +118,7 @@ struct Sealing {
       guard let progress, let handOff = record.handOffLSN, progress >= handOff else {
         throw ConvoyError(
           "handoff.origin-not-set", "replication origin \(origin) stands at \(progress?.description ?? "nothing")",
-          at: context.place("hand_off", .target), hint: "run the playbook again")
+          at: context.place(step, .target), hint: "run the playbook again")
       }
     }
   }

@@ -12,6 +12,8 @@ import StatementReplication
 struct SlotCreation {
   let context: MigrationContext
   let record: HandOffRecord
+  /// The step that it is part of, for errors.
+  var step = "hand_off"
 
   private static let restorePoint = "hand_off.restore_point"
   private static let lsn = Found<String>("hand_off.lsn", placeholder: "<hand-off>")
@@ -101,14 +103,14 @@ struct SlotCreation {
       guard present.contains(where: { $0.name == database.name && $0.oid == database.oid }) else {
         throw ConvoyError(
           "handoff.database-gone", "database \(database.name) was dropped or replaced since the base backup",
-          at: context.place("hand_off", .source), hint: "take it out of the inventory, or make a new base backup")
+          at: context.place(step, .source), hint: "take it out of the inventory, or make a new base backup")
       }
     }
     for database in present where context.migration.databases.matches(database.name) {
       guard record.databases.contains(where: { $0.oid == database.oid }) else {
         throw ConvoyError(
           "handoff.new-database", "database \(database.name) is newer than the base backup's list",
-          at: context.place("hand_off", .source), hint: "except it in the inventory, or make a new base backup")
+          at: context.place(step, .source), hint: "except it in the inventory, or make a new base backup")
       }
     }
   }
