@@ -23,7 +23,7 @@ struct StandbyStep: DeedStep {
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
-    let state = try await context.state()
+    let state = try await context.copyState()
     guard ![.none, .prepared, .copying].contains(state) else { return false }
     if state != .standby { return true }
     // Once L is fixed the copy must not follow the source without an end: it would go beyond. hand_off starts it.
@@ -55,13 +55,14 @@ struct StandbyStep: DeedStep {
     let names = try await context.plannedNames()
     let isInPlace = try await context.state() == .standby
     var deeds = isInPlace ? [] : try await installing(context, target, names)
-    deeds += [
-      .server(.target, .start),
-      .aside { _ in try await context.setState(.standby) },
-      .wait(.target, "until it has replayed what the source has now") { found in
-        found[replayed] = try await catchUp(context)
-      },
-    ]
+    let runs = isInPlace ? try await target.isRunning() : false
+    deeds +=
+      (runs ? [] : [.server(.target, .start)]) + [
+        .aside { _ in try await context.setState(.standby) },
+        .wait(.target, "until it has replayed what the source has now") { found in
+          found[replayed] = try await catchUp(context)
+        },
+      ]
     if context.migration.oldData == .replace {
       deeds += [
         .say("removing the old data directory"),
@@ -126,7 +127,8 @@ struct StandbyStep: DeedStep {
     if !isAside {
       deeds += try await preparation(context, target, names)
       // Before there is a copy, the base backup may still have to make room, and stops it for that.
-      let makesRoom = isCopied ? false : try await !OldCluster(context: context, target: target).makingRoom().isEmpty
+      let isWhole = try await context.hasWholeCopy()
+      let makesRoom = isWhole ? false : try await !OldCluster(context: context, target: target).makingRoom().isEmpty
       if try await target.isRunning(), !makesRoom {
         deeds += [.say("stopping the target's old server"), .server(.target, .stop)]
       }
@@ -235,7 +237,9 @@ struct StandbyStep: DeedStep {
       )
     }
     let path = target.copyDirectory + "/pg_hba.conf"
-    if try await target.exists(path) { return (path, try await target.download(path)) }
+    if try await context.hasWholeCopy(), try await target.exists(path) {
+      return (path, try await target.download(path))
+    }
     let theirs = try await context.session(.source).query("SHOW hba_file").first ?? "pg_hba.conf"
     return (path, try await context.server(.source).download(theirs))
   }
@@ -266,9 +270,12 @@ struct StandbyStep: DeedStep {
     // Of the old data, or of the copy that has run in its place: which one lies there is known by now.
     deeds += try await liftingOutsideFence(target)
     if try await context.fact(FactKey.targetWasRunning, as: Bool.self) ?? false {
-      let isComingBack = try await oldData.isWhole(old)
+      let isBack = try await !target.exists(old)
+      var starts = try await oldData.isWhole(isBack ? target.dataDirectory : old)
+      if isBack, try await target.isRunning() { starts = false }
+      let announced: [Deed] = starts ? [.server(.target, .start)] : []
       deeds.append(
-        .later(announced: { isComingBack ? [.server(.target, .start)] : [] }) { _ in
+        .later(announced: { announced }) { _ in
           try await oldData.isWhole(target.dataDirectory) ? [.server(.target, .start)] : []
         })
     }

@@ -23,13 +23,13 @@ struct FenceStep: DeedStep {
   func begin(_ context: MigrationContext) async throws { _ = try await context.travelling(direction) }
 
   func deeds(_ context: MigrationContext) async throws -> [Deed] {
-    try await HeadStart(context: context, direction: direction).deeds() + [
+    HeadStart(context: context, direction: direction).deeds() + [
       .aside { _ in
         if try await context.fact(FactKey.downtimeBegan, as: UInt64.self) == nil {
           try await context.setFact(FactKey.downtimeBegan, millisecondsSince1970())
         }
       }
-    ] + Fence(context: context, side: side).raising(deadline: deadline)
+    ] + (try await Fence(context: context, side: side).raising(deadline: deadline))
       + [.aside { _ in try await context.setState(.fenced) }]
   }
 

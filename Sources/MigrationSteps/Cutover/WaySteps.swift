@@ -141,7 +141,7 @@ struct OpenWayStep: DeedStep {
   /// turned round already.
   func takingAway(_ context: MigrationContext) -> [Deed] {
     [
-      .later(announced: { [] }) { _ in
+      .later {
         guard let record = try await context.record(), let handOff = record.handOff else { return [] }
         if record.desiredSync != DesiredSync(direction) {
           return (try await undoing(context)?.deeds ?? []) + [
@@ -160,7 +160,7 @@ struct OpenWayStep: DeedStep {
   /// Those of the way forward. Unless their server is out of reach: the next rollback uses them again, and `finish` would
   /// remove them.
   private func droppingSlots(_ way: Way) -> Deed {
-    .later(announced: { [] }) { _ in
+    .later {
       guard way.direction == .forward else { return [] }
       do {
         return try await way.droppingSlots()

@@ -154,7 +154,7 @@ struct SealTargetStep: DeedStep {
   var name: String { "seal_target" }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
-    ![.none, .prepared, .copying, .standby].contains(try await context.state())
+    ![.none, .prepared, .copying, .standby].contains(try await context.copyState())
   }
 
   func begin(_ context: MigrationContext) async throws {

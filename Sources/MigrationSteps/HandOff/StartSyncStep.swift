@@ -16,7 +16,7 @@ struct StartSyncStep: DeedStep {
   func isDone(_ context: MigrationContext) async throws -> Bool {
     guard let record = try await context.record(), let handOff = record.handOff else { return false }
     switch record.state {
-    case .finished: return true
+    case .finished: return record.direction == .reverse
     case .handedOff, .fenced, .drained, .rolledBack: break
     // Without a way back there is nothing to stream.
     case .cutOver: if handOff.start(.reverse) == nil { return true }
@@ -37,7 +37,7 @@ struct StartSyncStep: DeedStep {
         try await wantWorkers(context, direction)
       },
       // Where one runs already, it takes the workers up.
-      .later(announced: { [startingSync(environment)] }) { _ in
+      .later {
         guard try await !isSyncRunning(context) else { return [] }
         return [.say("starting the sync process, log in \(syncLog(environment))"), startingSync(environment)]
       },

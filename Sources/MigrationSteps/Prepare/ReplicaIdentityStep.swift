@@ -29,7 +29,7 @@ struct ReplicaIdentityStep: DeedStep {
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     // Behind the hand-off a change of identity is DDL in the stream.
-    guard [.none, .prepared, .copying, .standby].contains(try await context.state()) else { return true }
+    guard [.none, .prepared, .copying, .standby].contains(try await context.copyState()) else { return true }
     return try await missing(context).isEmpty
   }
 
