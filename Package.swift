@@ -144,7 +144,9 @@ let package = Package(
     tests("PlaybookTests", ["Playbook", "Inventory", "ReplicationModel"]),
     tests("JournalTests", ["Journal", "BlockingIO", "ReplicationModel"]),
     tests("HostAdminTests", ["HostAdmin", "Inventory", "ReplicationModel"]),
-    tests("MigrationCoreTests", ["MigrationCore", "HostAdmin", "Inventory", "ReplicationModel"]),
+    tests(
+      "MigrationCoreTests",
+      ["MigrationCore", "HostAdmin", "Inventory", "ReplicationModel", "Journal", "Playbook", "RemoteHost", logging]),
     tests("VerificationTests", ["Verification", "MigrationCore", "ReplicationModel"]),
     tests(
       "PreflightTests",

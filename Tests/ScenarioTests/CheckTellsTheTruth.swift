@@ -1,4 +1,4 @@
-import FoundationEssentials
+import Glibc
 import Lab
 import ReplicationModel
 import TestSupport
@@ -6,244 +6,200 @@ import Testing
 
 extension Scenarios {
   /// What `--check` announces is what a run does then: the same commands and files on each host in the same order, the
-  /// same statements on each server.
+  /// same statements on each server, and the same deeds in the journal, step by step.
   @Suite(.serialized) struct CheckTellsTheTruth {
-    @Test func aRunDoesJustWhatCheckHasAnnounced() async throws {
+    private static let copy = ["preflight", "base_backup", "start_standby"]
+
+    /// Prepared, copied and handed off in two runs, there, back, and given up; then once more, quiesced, and for good.
+    @Test func ofEveryShippedPlaybook() async throws {
       try await Scenario.run(databases: ["alpha"]) { scenario in
+        let judge = AnnouncedIsDone(scenario: scenario)
+        try await makeUnprepared(scenario)
         try await leaveSomethingToInherit(scenario)
-        let copy = ["preflight", "base_backup", "start_standby"]
-        let whole = try scenario.playbook(steps: copy + ["hand_off"])
-        let announced = try await announcements(scenario, whole)
-        let first = try await executed(scenario, try scenario.playbook(steps: copy))
-        try expectAnnouncedSettings(announced, scenario)
-        // Asked again in the middle, the rest is announced with the names that exist by now.
-        let rest = try await announcements(scenario, whole)
-        let second = try await executed(scenario, whole)
+        let prepared = try await judge.expect(Scenario.shipped("prepare"), "prepare")
+        #expect(prepared.statements(scenario.source.name).count == 4)
+        try await migrateInTwoRuns(scenario, judge)
+        try await scenario.application("stop")
+        try await scenario.drained()
+        try await fenceAndUnfence(scenario, judge)
 
-        for host in [scenario.source.name, scenario.target.name] {
-          let deeds = (first.deeds[host] ?? []) + (second.deeds[host] ?? [])
-          expectSame(announced.deeds[host] ?? [], deeds, host)
-          expectSame(rest.deeds[host] ?? [], second.deeds[host] ?? [], "\(host), the rest")
-          let statements = (first.statements[host] ?? []) + (second.statements[host] ?? [])
-          expectSame(announced.statements[host] ?? [], statements.sorted(), host)
-          expectSame(rest.statements[host] ?? [], second.statements[host] ?? [], "\(host), the rest")
-        }
-        #expect(announced.deeds[scenario.target.name]?.count ?? 0 > 15)
-        #expect(announced.statements[scenario.target.name]?.count ?? 0 > 5)
-
-        let again = try await executed(scenario, whole)
-        #expect(again.deeds.isEmpty && again.statements.isEmpty)
-        #expect(again.output.contains("hand_off: already done"))
-        try await theWayThereAndBack(scenario)
-      }
-    }
-
-    /// Cutover, rollback, and the end, with which the target gets its old data back. The application stands still, so that sequences do.
-    private func theWayThereAndBack(_ scenario: Scenario) async throws {
-      try await scenario.application("stop")
-      try await scenario.play("migrate")
-      try await scenario.drained()
-      for name in ["cutover", "rollback", "finish"] {
-        let playbook = Scenario.shipped(name)
-        let announced = try await announcements(scenario, playbook)
-        let done = try await executed(scenario, playbook)
-        for host in [scenario.source.name, scenario.target.name] {
-          // Who is halfway through a login when the fence looks is not known beforehand.
-          let deeds = (done.deeds[host] ?? []).filter { !$0.contains(": kill -TERM ") }
-          expectSame(announced.deeds[host] ?? [], deeds, "\(name), \(host)")
-          // Nor is whom it finds inside; workers move their slots on at any time, and what is worth an ANALYZE is known
-          // when it is time.
-          func own(_ doings: Doings) -> [String] {
-            (doings.statements[host] ?? []).filter {
-              !$0.contains("pg_replication_slot_advance") && !$0.contains("pg_terminate_backend")
-                && !$0.contains("ANALYZE (SKIP_LOCKED)")
-            }.sorted()
+        for name in ["cutover", "rollback", "finish"] {
+          let announced = try await judge.expect(Scenario.shipped(name), name)
+          for host in [scenario.source.name, scenario.target.name] {
+            #expect(!announced.statements(host).isEmpty || name == "finish" && host == scenario.target.name)
+            #expect(!announced.deeds(host).isEmpty)
           }
-          expectSame(own(announced), own(done), "\(name), \(host)")
-          #expect(!own(announced).isEmpty || name == "finish" && host == scenario.target.name)
-          #expect(announced.deeds[host]?.isEmpty == false || name == "finish" && host == scenario.source.name)
         }
+
+        // With nothing left to do it ends by itself; a play that finds it running needs no other.
+        try await eventually("the end of the sync process") { try await !scenario.status().sync.running }
+        try await scenario.application("start")
+        try await judge.expect(Scenario.shipped("prepare"), "prepare, what its end took back")
+        try scenario.addToMigration("plugin: pgoutput")
+        try scenario.addToMigration("ddl: freeze")
+        let quiesced = try await judge.expect(Scenario.shipped("quiesced-migrate"), "quiesced-migrate")
+        #expect(quiesced.statements(scenario.source.name).contains { $0.contains("CREATE PUBLICATION") })
+        #expect(quiesced.statements(scenario.source.name).contains { $0.contains("CREATE EVENT TRIGGER") })
+        try await givenUpTwice(scenario, judge)
+
+        try await scenario.play("prepare")
+        try await scenario.play("migrate")
+        try await scenario.application("stop")
+        try await scenario.drained()
+        try await oneWay(scenario, judge)
+        try await judge.expect(Scenario.shipped("finish"), "the end")
       }
     }
 
-    /// An origin, a prepared transaction and an enabled subscription, which the copy would have too.
-    private func leaveSomethingToInherit(_ scenario: Scenario) async throws {
+    /// Tablespaces and WAL elsewhere, configuration outside the data directory, old data that goes; a hand-off that stands
+    /// still between its parts; and a migration that is given up before its cutover.
+    @Test(arguments: isThorough ? [false, true] : [false]) func ofWhatIsElsewhere(withoutRoom: Bool) async throws {
+      try await Scenario.run(databases: ["alpha"], ddl: "replicate") { scenario in
+        let judge = AnnouncedIsDone(scenario: scenario)
+        try await logStatements(scenario)
+        try await makePlaces(scenario)
+        try scenario.addToMigration("old_data: replace")
+        if withoutRoom { try PlayKilled().leaveNoRoomForBoth(scenario) }
+        try await judge.expect(try scenario.playbook(steps: Self.copy + ["make_slots"]), "up to the slots")
+        let slots = try await judge.expect(try scenario.playbook(steps: ["hand_off"]), "the hand-off behind its slots")
+        // The standby stands still already; the promoted server is restarted.
+        #expect(slots.deeds(scenario.target.name).count { $0.contains("pg_ctl stop") } == 1)
+        try await judge.expect(Scenario.shipped("migrate"), "the rest")
+        // Given up; the old data is gone.
+        let end = try await judge.expect(Scenario.shipped("finish"), "the end of a copy")
+        #expect(end.deeds(scenario.target.name).contains { $0.contains("data.pgconvoy-copy") })
+      }
+    }
+
+    static let isThorough = getenv("PGCONVOY_CHECKS").map { String(cString: $0) } == "1"
+
+    // MARK: plays
+
+    private func migrateInTwoRuns(_ scenario: Scenario, _ judge: AnnouncedIsDone) async throws {
+      let whole = Scenario.shipped("migrate")
+      let announced = try await scenario.announced(whole)
+      let first = try await scenario.played(try scenario.playbook(steps: Self.copy))
+      try expectAnnouncedSettings(announced, scenario)
+      // Asked again in the middle, the rest is announced with the names that exist by now.
+      let rest = try await scenario.announced(whole)
+      let second = try await scenario.played(whole)
+      judge.expectSame(announced, first + second, "migrate")
+      judge.expectSame(rest, second, "migrate, the rest")
+      #expect(announced.deeds(scenario.target.name).count > 15)
+      #expect(announced.statements(scenario.target.name).count > 5)
+
+      let again = try await scenario.played(whole)
+      #expect(again.seen.all == [] && again.journal.all == [])
+      #expect(again.seen.output.contains("hand_off: already done"))
+    }
+
+    /// A cutover that went no further than the way back, and what takes it back.
+    private func fenceAndUnfence(_ scenario: Scenario, _ judge: AnnouncedIsDone) async throws {
+      let half = try scenario.playbook("cutover") { text in
+        text.split(separator: "\n").prefix { !$0.contains("- open_target") }.joined(separator: "\n") + "\n"
+      }
+      let fenced = try await judge.expect(half, "half of a cutover")
+      let statements = fenced.statements(scenario.source.name)
+      #expect(statements.contains("postgres: ALTER SUBSCRIPTION \"inherited\" DISABLE"))
+      let lifted = try await judge.expect(Scenario.shipped("unfence"), "unfence")
+      #expect(lifted.statements(scenario.source.name).contains("postgres: ALTER SUBSCRIPTION \"inherited\" ENABLE"))
+      #expect(lifted.all.contains { $0.text.contains("pg_replication_origin_drop") })
+      try await scenario.drained()
+    }
+
+    /// An end that was cut off behind the return of the target's old data: its server is still to be started.
+    private func givenUpTwice(_ scenario: Scenario, _ judge: AnnouncedIsDone) async throws {
+      let directory = scenario.target.postgresDirectory
+      let old = try #require(directoryEntries(directory).first { $0.hasPrefix("data.pgconvoy-old-") })
+      try scenario.asServer(["/bin/sh", "-c", "echo nonsense >> \"$1/postgresql.conf\"", "sh", "\(directory)/\(old)"])
+      let failed = try await scenario.play("finish", expecting: 1)
+      #expect(failed.text.contains("[host.postgres-start-failed]"), "\(failed.text)")
+      try scenario.asServer(["/usr/bin/sed", "-i", "/^nonsense$/d", "\(scenario.target.dataDirectory)/postgresql.conf"])
+      let announced = try await judge.expect(Scenario.shipped("finish"), "the end that was cut off")
+      #expect(announced.deeds(scenario.target.name).contains { $0.contains("pg_ctl start") })
+    }
+
+    /// The slots that waited for the way back go as well.
+    private func oneWay(_ scenario: Scenario, _ judge: AnnouncedIsDone) async throws {
+      let oneWay = try scenario.playbook("cutover") { text in
+        text.split(separator: "\n").filter { !$0.contains("- open_way_back") }.joined(separator: "\n") + "\n"
+      }
+      let announced = try await judge.expect(oneWay, "a cutover without a way back")
+      let statements = announced.statements(scenario.target.name)
+      #expect(statements.count { $0.contains("pg_drop_replication_slot") } == 2)
+      #expect(statements.count { $0.contains("DROP PUBLICATION") } == 2)
+    }
+
+    /// The settings that the copy was given are those that were announced, to the letter.
+    private func expectAnnouncedSettings(_ announced: Doings, _ scenario: Scenario) throws {
+      let data = scenario.target.dataDirectory
+      for name in ["postgresql.auto.conf", "pgconvoy.kept.auto.conf"] {
+        let text = try #require(announced.texts["\(data).pgconvoy-copy/\(name)"])
+        #expect(withoutNonces(try readText("\(data)/\(name)")) == withoutNonces(text))
+        #expect(!text.isEmpty)
+      }
+      let hba = try readText("\(data)/pg_hba.conf")
+      for line in try #require(announced.texts["\(data).pgconvoy-copy/pg_hba.conf"]).split(separator: "\n") {
+        #expect(hba.contains(line))
+      }
+    }
+
+    // MARK: what there is to do
+
+    private func logStatements(_ scenario: Scenario) async throws {
       for role in [Scenario.Role.source, .target] {
         try await scenario.sql(role, "ALTER ROLE pgconvoy SET log_statement = 'all'")
       }
+    }
+
+    /// An origin, a prepared transaction and an enabled subscription, which the copy would have too; a sequence, an
+    /// unlogged table and a materialized view.
+    private func leaveSomethingToInherit(_ scenario: Scenario) async throws {
+      try await logStatements(scenario)
       try await scenario.sql(.source, "SELECT pg_replication_origin_create('somebody_elses')")
       try await scenario.sql(
         .source,
         "CREATE SUBSCRIPTION inherited CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false)")
       try await scenario.sql(.source, "ALTER SUBSCRIPTION inherited ENABLE")
+      try await scenario.script(
+        .source,
+        """
+        CREATE SEQUENCE public.tickets; SELECT setval('public.tickets', 4711);
+        CREATE UNLOGGED TABLE public.sessions (id integer PRIMARY KEY, token text);
+        INSERT INTO public.sessions VALUES (1, 'one'), (2, 'two');
+        CREATE MATERIALIZED VIEW public.many AS SELECT count(*) FROM public.sessions
+        """, in: "alpha")
+      try scenario.addToMigration("cutover: { copy_unlogged: true }")
     }
 
-    /// Names the first difference.
-    private func expectSame(_ announced: [String], _ done: [String], _ what: String) {
-      for index in 0..<max(announced.count, done.count) {
-        let pair = (
-          index < announced.count ? announced[index] : "nothing", index < done.count ? done[index] : "nothing"
-        )
-        guard pair.0 != pair.1 else { continue }
-        Issue.record("\(what), number \(index + 1): announced \(pair.0), done \(pair.1)")
-        return
-      }
+    private func makeUnprepared(_ scenario: Scenario) async throws {
+      try await scenario.script(.source, "CREATE TABLE public.nameless (a integer)", in: "alpha")
+      try scenario.asServer(["/usr/bin/sed", "-i", "/replication/d", "\(scenario.source.dataDirectory)/pg_hba.conf"])
+      try await scenario.sql(.source, "ALTER SYSTEM SET wal_level = 'replica'")
+      try await scenario.sql(.source, "ALTER SYSTEM SET max_replication_slots = 2")
+      try await scenario.control(scenario.source, "restart", "-m", "fast", "-l", scenario.source.postgresLog)
+      try scenario.addToMigration("allow_restart: [source]")
     }
 
-    private struct Doings {
-      /// By host, in order: `run as postgres: …`, `write PATH`.
-      var deeds: [String: [String]] = [:]
-      /// By host, sorted: `DATABASE: STATEMENT`.
-      var statements: [String: [String]] = [:]
-      /// A new file's announced text, by path.
-      var texts: [String: String] = [:]
-      var output = ""
-    }
-
-    // MARK: announced
-
-    private func announcements(_ scenario: Scenario, _ playbook: String) async throws -> Doings {
-      let result = try await scenario.start("play", playbook, "--check", "--diff").result()
-      try #require(result.status == 0, "\(result.text)")
-      var doings = Doings(output: result.output)
-      var lines = result.output.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)[...]
-      while let line = lines.popFirst() {
-        guard line.hasPrefix("  "), !line.hasPrefix("    ") else { continue }
-        var block: [String] = []
-        while let next = lines.first, next.hasPrefix("    ") {
-          block.append(String(next.dropFirst(4)))
-          lines.removeFirst()
-        }
-        let words = line.dropFirst(2).split(separator: " ", maxSplits: 2).map(String.init)
-        guard words.count == 3, words[1] == "on" else { continue }
-        let rest = words[2]
-        switch words[0] {
-        case "run":
-          let (host, text) = split(rest, block)
-          doings.deeds[host, default: []].append("run " + normal(text))
-        case "sql":
-          let (place, text) = split(rest, block)
-          let names = place.split(separator: ",").map { $0.drop { $0 == " " } }
-          let database = names.last?.dropFirst("database ".count) ?? ""
-          doings.statements[names.first.map(String.init) ?? "", default: []].append("\(database): " + normal(text))
-        case "create", "change":
-          let (host, path) = split(rest, [])
-          doings.deeds[host, default: []].append("write " + normal(path))
-          doings.texts[path] = block.filter { $0.hasPrefix("+") }.map { $0.dropFirst() + "\n" }.joined()
-        default: break
-        }
-      }
-      doings.statements = doings.statements.mapValues { $0.sorted() }
-      return doings
-    }
-
-    /// `HOST: TEXT`, or `HOST:` with the text below.
-    private func split(_ rest: String, _ block: [String]) -> (String, String) {
-      guard let colon = rest.firstIndex(of: ":") else { return (rest, "") }
-      let text = rest[rest.index(after: colon)...].drop { $0 == " " }
-      return (String(rest[..<colon]), text.isEmpty ? block.joined(separator: "\n") : String(text))
-    }
-
-    /// The settings that the copy was given are those that were announced, to the letter.
-    private func expectAnnouncedSettings(_ announced: Doings, _ scenario: Scenario) throws {
-      for name in ["postgresql.auto.conf", "pgconvoy.kept.auto.conf"] {
-        let text = try #require(announced.texts["\(scenario.target.dataDirectory).pgconvoy-copy/\(name)"])
-        #expect(normal(try readText("\(scenario.target.dataDirectory)/\(name)")) == normal(text))
-        #expect(!text.isEmpty)
-      }
-      let hba = try readText("\(scenario.target.dataDirectory)/pg_hba.conf")
-      let path = "\(scenario.target.dataDirectory).pgconvoy-copy/pg_hba.conf"
-      for line in try #require(announced.texts[path]).split(separator: "\n") { #expect(hba.contains(line)) }
-    }
-
-    // MARK: executed
-
-    private func executed(_ scenario: Scenario, _ playbook: String) async throws -> Doings {
-      let logs = [scenario.source, scenario.target].map { ($0, (try? readText($0.postgresLog))?.utf8.count ?? 0) }
-      let result = try await scenario.start("play", playbook, "--yes", "-v", "--log-format", "json").result()
-      try #require(result.status == 0, "\(result.text)")
-      var doings = Doings(output: result.output)
-      for line in result.errors.split(separator: "\n") {
-        guard let entry = try? JSONDecoder().decode([String: String].self, from: Data(line.utf8)),
-          let host = entry["host"], let message = entry["message"]
-        else { continue }
-        if message.hasPrefix("write ") {
-          doings.deeds[host, default: []].append(normal(message))
-        } else if message.hasPrefix("run ") {
-          let user = entry["user"].map { "as \($0): " } ?? ""
-          doings.deeds[host, default: []].append("run " + user + normal(String(message.dropFirst(4))))
-        }
-      }
-      for (host, length) in logs {
-        let text = String(decoding: Array(try readText(host.postgresLog).utf8.dropFirst(length)), as: UTF8.self)
-        let found = statements(text).filter(isChange).map(normal).sorted()
-        if !found.isEmpty { doings.statements[host.name] = found }
-      }
-      return doings
-    }
-
-    /// Statements of pgconvoy's role in a server's log, parameters filled in.
-    private func statements(_ log: String) -> [String] {
-      var entries: [String] = []
-      for line in log.split(separator: "\n", omittingEmptySubsequences: false) {
-        if line.hasPrefix("\t"), !entries.isEmpty {
-          entries[entries.count - 1] += "\n" + line.dropFirst()
-        } else {
-          entries.append(String(line))
-        }
-      }
-      var found: [String] = []
-      for entry in entries {
-        guard let user = entry.firstRange(of: "] pgconvoy@") else { continue }
-        let rest = entry[user.upperBound...]
-        let database = rest.prefix { $0 != " " }
-        if let statement = rest.firstRange(of: "LOG:  statement: ") {
-          found.append("\(database): " + rest[statement.upperBound...])
-        } else if let statement = rest.firstRange(of: "LOG:  execute <unnamed>: ") {
-          found.append("\(database): " + rest[statement.upperBound...])
-        } else if let detail = rest.firstRange(of: "DETAIL:  parameters: "), let last = found.indices.last {
-          for parameter in rest[detail.upperBound...].split(separator: ", $") {
-            let parts = parameter.split(separator: " = ", maxSplits: 1)
-            guard parts.count == 2 else { continue }
-            found[last] = found[last].replacing("$" + parts[0].drop { $0 == "$" }, with: parts[1])
-          }
-        }
-      }
-      return found
-    }
-
-    private func isChange(_ statement: String) -> Bool {
-      let calls = [
-        "pg_create_", "pg_drop_", "pg_logical_emit_message", "pg_replication_origin_create",
-        "pg_replication_origin_drop",
-        "pg_replication_origin_advance", "pg_terminate_backend", "pg_reload_conf", "pg_replication_slot_advance",
-        "setval",
-      ]
-      let text = statement.drop { $0 != ":" }.dropFirst(2)
-      let verbs = ["ALTER", "CREATE", "DROP", "COMMENT", "GRANT", "ROLLBACK PREPARED", "INSERT", "UPDATE", "DELETE"]
-      return calls.contains { text.contains($0) } || verbs.contains { text.hasPrefix($0) }
-    }
-
-    /// Nonces and the hand-off's position are not known beforehand.
-    private func normal(_ text: String) -> String {
-      var result = ""
-      var rest = text[...]
-      while let start = rest.firstIndex(where: { $0.isHexDigit && !$0.isUppercase }) {
-        result += rest[..<start]
-        let run = rest[start...].prefix { $0.isHexDigit && !$0.isUppercase }
-        result += run.count == 12 || run.count == 24 ? "NONCE" : run
-        rest = rest[run.endIndex...]
-      }
-      result += rest
-      result = result.replacing(/'<the [a-z]+'+s position>'/, with: "'<hand-off>'")
-      guard result.contains("pg_replication_origin_advance"), !result.contains("<hand-off>"),
-        let slash = result.firstIndex(of: "/")
-      else {
-        return result
-      }
-      let head = result[..<slash].reversed().drop(while: \.isHexDigit).reversed()
-      let tail = result[result.index(after: slash)...].drop(while: \.isHexDigit)
-      return String(head) + "<hand-off>" + tail
+    /// A tablespace, a directory for WAL, and a target whose pg_hba.conf is not in its data directory.
+    private func makePlaces(_ scenario: Scenario) async throws {
+      let (source, target) = (scenario.source.postgresDirectory, scenario.target.postgresDirectory)
+      try scenario.asServer(["/usr/bin/mkdir", source + "/archive", target + "/archive of the copy"])
+      try await scenario.script(.source, "CREATE TABLESPACE archive LOCATION '\(source)/archive'", in: "postgres")
+      try await scenario.script(
+        .source, "CREATE TABLE archived (id integer PRIMARY KEY) TABLESPACE archive; INSERT INTO archived VALUES (1)",
+        in: "alpha")
+      try scenario.addToMigration(
+        """
+        base_backup: { checkpoint: fast, wal_directory: '\(target)/wal', \
+        tablespace_mapping: { '\(source)/archive': '\(target)/archive of the copy' } }
+        """)
+      let hba = target + "/pg_hba.conf"
+      try scenario.asServer(["/usr/bin/mv", scenario.target.dataDirectory + "/pg_hba.conf", hba])
+      try scenario.asServer([
+        "/bin/sh", "-c", "echo \"hba_file = '$2'\" >> \"$1/postgresql.conf\"", "sh", scenario.target.dataDirectory, hba,
+      ])
+      try await scenario.control(scenario.target, "restart", "-m", "fast", "-l", scenario.target.postgresLog)
     }
   }
 }

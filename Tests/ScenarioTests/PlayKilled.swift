@@ -154,7 +154,7 @@ extension Scenarios {
 
     /// The source seems larger than what is free, by half of what the target's old data takes up: by a file that takes no
     /// room, in a directory that no base backup copies.
-    private func leaveNoRoomForBoth(_ scenario: Scenario) throws {
+    func leaveNoRoomForBoth(_ scenario: Scenario) throws {
       let ballast = 1 << 30
       let (source, target) = (scenario.source.dataDirectory, scenario.target.dataDirectory)
       try scenario.asServer(["/usr/bin/fallocate", "-l", String(ballast), target + "/ballast"])

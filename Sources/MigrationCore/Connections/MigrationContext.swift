@@ -233,6 +233,10 @@ package actor MigrationContext: StepContext {
 package enum Foretold: Hashable, Sendable {
   /// The streams of a direction are laid.
   case way(StreamDirection)
+  /// The services of a side that run now are stopped.
+  case stop(Side)
   /// What a cutover can do before anybody is held up is done.
   case headStart(StreamDirection)
+  /// It is announced, which `--diff` does before a run too.
+  case headStartAnnounced(StreamDirection)
 }

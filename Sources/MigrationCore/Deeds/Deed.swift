@@ -128,7 +128,7 @@ package struct FileDeed: Sendable {
   package enum Change: Sendable {
     /// Written whole, as the server's user, mode 0600.
     case whole(FileText)
-    /// Its text changed, its owner and mode kept. `known` is what it will hold by then, where it is not there yet.
+    /// Its text changed, its owner and mode kept. `known` is what it will hold by then, where deeds before make it.
     case edit(known: String?, @Sendable (String) throws -> String)
   }
 
@@ -231,7 +231,7 @@ extension Deed {
 
   /// A file's text changed, its owner and mode kept.
   ///
-  /// - Parameter known: what it will hold by then, where it is not there yet.
+  /// - Parameter known: what it will hold by then, where deeds before make it.
   package static func edit(
     _ side: Side, _ path: String, known: String? = nil, _ edit: @escaping @Sendable (String) throws -> String
   ) -> Deed {
@@ -273,6 +273,11 @@ extension Deed {
     _ make: @escaping @Sendable (Findings) async throws -> [Deed]
   ) -> Deed {
     .later(LaterDeeds(announced: announced, make: make))
+  }
+
+  /// Deeds that are made when it is their turn, and told as they would be made now: nothing before them changes them.
+  package static func later(_ make: @escaping @Sendable () async throws -> [Deed]) -> Deed {
+    .later(LaterDeeds(announced: make) { _ in try await make() })
   }
 
   /// Deeds that are told beforehand as they are made.

@@ -66,7 +66,8 @@ package struct DeedAnnouncer: Sendable {
     switch file.change {
     case .whole(let text): new = text.announced
     case .edit(let known, let edit):
-      old = old ?? known
+      // What lies there now may be a leftover that goes before.
+      old = known ?? old
       new = try edit(old ?? "")
       if new == old { return nil }
     }

@@ -55,13 +55,8 @@ package struct DeedPerformer: Sendable {
         }
       }
     case .statement(let statement): try await recorded(deed) { try await perform(statement) }
-    case .file(let file): try await recorded(deed) { try await perform(file) }
-    case .server(let side, let verb):
-      try await recorded(deed) {
-        await context.closeSessions(side)
-        let server = try await context.server(side)
-        if verb == .start { try await server.start() } else { try await server.stop() }
-      }
+    case .file(let file): try await perform(file, deed)
+    case .server(let side, let verb): try await perform(verb, side, deed)
     case .service(let side, let name, let verb):
       try await recorded(deed) { try await perform(verb, ofService: name, side) }
     case .transfer(let rows): try await recorded(deed) { try await rows.body(found) }
@@ -81,14 +76,28 @@ package struct DeedPerformer: Sendable {
     }
   }
 
-  private func perform(_ file: FileDeed) async throws {
+  /// A server that is as wanted already has nothing done to it, and the journal says so.
+  private func perform(_ verb: Deed.ServerVerb, _ side: Side, _ deed: Deed) async throws {
+    await context.closeSessions(side)
+    let server = try await context.server(side)
+    if (try? await server.isRunning()) == (verb == .start) { return }
+    try await recorded(deed) {
+      if verb == .start { try await server.start() } else { try await server.stop() }
+    }
+  }
+
+  /// Nor a file.
+  private func perform(_ file: FileDeed, _ deed: Deed) async throws {
     let server = try await context.server(file.side)
     switch file.change {
-    case .whole(let text): try await server.upload(try await text.make(), to: file.path)
+    case .whole(let text): try await recorded(deed) { try await server.upload(try await text.make(), to: file.path) }
     case .edit(_, let edit):
-      let old = try await server.download(file.path)
-      let new = try edit(old)
-      if new != old { try await server.remote.replace(file.path, with: Array(new.utf8), as: server.user) }
+      if let old = try? await server.download(file.path), let new = try? edit(old), new == old { return }
+      try await recorded(deed) {
+        let old = try await server.download(file.path)
+        let new = try edit(old)
+        if new != old { try await server.remote.replace(file.path, with: Array(new.utf8), as: server.user) }
+      }
     }
   }
 

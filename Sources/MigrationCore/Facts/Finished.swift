@@ -1,6 +1,6 @@
 import Inventory
 import Journal
-import ReplicationModel
+package import ReplicationModel
 
 extension MigrationContext {
   /// - Throws: `finish.in-progress` in the middle of a cutover or rollback: who serves is not settled then.
@@ -13,6 +13,12 @@ extension MigrationContext {
   }
 
   package func isFinished() async throws -> Bool { try await state().hasNothingStanding }
+
+  /// How far the copy in hand is: `none` where the last one was given up, for another may begin.
+  package func copyState() async throws -> MigrationState {
+    guard let record = try await record() else { return .none }
+    return record.state == .finished && record.direction == .forward ? .none : record.state
+  }
 
   /// - Throws: `migration.finished` when the target of a finished migration serves: a new copy would replace it.
   package func refuseFinished() async throws {

@@ -35,9 +35,12 @@ package struct DirectorySwap: Sendable {
         try await Self.liftingOutsideFence(target)
       })
     guard try await context.fact(.targetWasRunning) ?? false else { return deeds }
-    let isComingBack = try await oldData.isWhole(old)
+    let isBack = try await !target.exists(old)
+    var starts = try await oldData.isWhole(isBack ? target.dataDirectory : old)
+    if isBack, try await target.isRunning() { starts = false }
+    let announced: [Deed] = starts ? [.server(.target, .start)] : []
     return deeds + [
-      .later(announced: { isComingBack ? [.server(.target, .start)] : [] }) { _ in
+      .later(announced: { announced }) { _ in
         try await oldData.isWhole(target.dataDirectory) ? [.server(.target, .start)] : []
       }
     ]

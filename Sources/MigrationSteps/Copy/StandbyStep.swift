@@ -23,7 +23,7 @@ struct StandbyStep: DeedStep {
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
-    let state = try await context.state()
+    let state = try await context.copyState()
     guard state.hasCopyInPlace else { return false }
     if state != .standby { return true }
     // Once L is fixed the copy must not follow the source without an end: it would go beyond. hand_off starts it.
@@ -56,13 +56,14 @@ struct StandbyStep: DeedStep {
     let names = try await context.plannedNames()
     let isInPlace = try await context.state() == .standby
     var deeds = isInPlace ? [] : try await installing(context, target, names)
-    deeds += [
-      .server(.target, .start),
-      .aside { _ in try await context.setState(.standby) },
-      .wait(.target, "until it has replayed what the source has now") { found in
-        found[replayed] = try await catchUp(context)
-      },
-    ]
+    let runs = isInPlace ? try await target.isRunning() : false
+    deeds +=
+      (runs ? [] : [.server(.target, .start)]) + [
+        .aside { _ in try await context.setState(.standby) },
+        .wait(.target, "until it has replayed what the source has now") { found in
+          found[replayed] = try await catchUp(context)
+        },
+      ]
     if context.migration.oldData == .replace {
       deeds += [
         .say("removing the old data directory"),
@@ -127,7 +128,8 @@ struct StandbyStep: DeedStep {
     if !isAside {
       deeds += try await preparation(context, target, names)
       // Before there is a copy, the base backup may still have to make room, and stops it for that.
-      let makesRoom = isCopied ? false : try await !OldCluster(context: context, target: target).makingRoom().isEmpty
+      let isWhole = try await context.hasWholeCopy()
+      let makesRoom = isWhole ? false : try await !OldCluster(context: context, target: target).makingRoom().isEmpty
       if try await target.isRunning(), !makesRoom {
         deeds += [.say("stopping the target's old server"), .server(.target, .stop)]
       }
@@ -236,7 +238,9 @@ struct StandbyStep: DeedStep {
       )
     }
     let path = target.copyDirectory + "/pg_hba.conf"
-    if try await target.exists(path) { return (path, try await target.download(path)) }
+    if try await context.hasWholeCopy(), try await target.exists(path) {
+      return (path, try await target.download(path))
+    }
     let theirs = try await context.session(.source).query("SHOW hba_file").first ?? "pg_hba.conf"
     return (path, try await context.server(.source).download(theirs))
   }

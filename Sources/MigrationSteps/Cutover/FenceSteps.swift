@@ -27,13 +27,13 @@ struct FenceStep: DeedStep {
   }
 
   func deeds(_ context: MigrationContext) async throws -> [Deed] {
-    try await HeadStart(context: context, direction: direction).deeds() + [
+    HeadStart(context: context, direction: direction).deeds() + [
       .aside { _ in
         if try await context.fact(.downtimeBegan) == nil {
           try await context.setFact(.downtimeBegan, millisecondsSince1970())
         }
       }
-    ] + Fence(context: context, side: side).raising(deadline: deadline)
+    ] + (try await Fence(context: context, side: side).raising(deadline: deadline))
       + [.aside { _ in try await context.setState(.fenced) }]
   }
 

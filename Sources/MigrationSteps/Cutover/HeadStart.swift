@@ -15,12 +15,19 @@ struct HeadStart {
   let direction: StreamDirection
 
   /// Once in a play, by the first step that holds anybody up. Where there is nothing yet to cut over, nothing is done.
-  func deeds() async throws -> [Deed] {
+  func deeds() -> [Deed] {
+    [
+      .later(announced: { try await deeds(once: .headStartAnnounced(direction)) }) { _ in
+        try await deeds(once: .headStart(direction))
+      }
+    ]
+  }
+
+  private func deeds(once mark: Foretold) async throws -> [Deed] {
     guard let record = try await context.record(), record.direction == direction,
-      record.state.isReplicating, let handOff = record.handOff,
-      await !context.hasForetold(.headStart(direction))
+      record.state.isReplicating, let handOff = record.handOff, await !context.hasForetold(mark)
     else { return [] }
-    await context.foretell(.headStart(direction))
+    await context.foretell(mark)
     return [.aside { _ in try await connect(handOff) }] + (direction == .forward ? [advancing(handOff)] : [])
   }
 

@@ -26,9 +26,14 @@ struct StopServicesStep: DeedStep {
     let controls = try await context.serviceControls(side)
     let isServing = try await isServing(context)
     let states = try await mapConcurrently(controls, limit: 8) { try await $0.isRunning() }
-    var deeds: [Deed] = []
+    var deeds: [Deed] = [
+      .later(announced: {
+        await context.foretell(.stop(side))
+        return []
+      }) { _ in [] }
+    ]
     if isServing {
-      deeds += try await HeadStart(context: context, direction: StreamDirection(closing: side)).deeds()
+      deeds += HeadStart(context: context, direction: StreamDirection(closing: side)).deeds()
       deeds.append(.aside { _ in try await context.setFact(.downtimeBegan, millisecondsSince1970()) })
     }
     for (control, isRunning) in zip(controls, states) {
@@ -116,22 +121,27 @@ struct StartServicesStep: DeedStep {
   /// one takes over from it.
   private func deciding(_ context: MigrationContext, _ side: Side) async throws -> [ServiceRecord] {
     var found = try await records(context, side)
-    var takesOver = side == .target
-    if !takesOver { takesOver = try await hasTakenOver(side, context) }
-    // Behind a cutover it is a rollback that asks, before it has begun.
-    if !takesOver { takesOver = try await hasTakenOver(side == .source ? .target : .source, context) }
-    if takesOver { found += try await records(context, side == .source ? .target : .source) }
+    if try await takesOver(side, context) { found += try await records(context, side == .source ? .target : .source) }
     return found
+  }
+
+  private func takesOver(_ side: Side, _ context: MigrationContext) async throws -> Bool {
+    if side == .target { return true }
+    if try await hasTakenOver(side, context) { return true }
+    // Behind a cutover it is a rollback that asks, before it has begun.
+    return try await hasTakenOver(side == .source ? .target : .source, context)
+  }
+
+  private func isWanted(_ service: Service, _ side: Side, _ records: [ServiceRecord]) -> Bool {
+    let latest = records.filter { $0.name == service.name }.max { $0.stopBegan < $1.stopBegan }
+    if let latest { return latest.wasRunning }
+    // A service of the target that the source does not have is started the first time in any case.
+    return side == .target && !service.on.contains(.source)
   }
 
   private func wanted(_ context: MigrationContext, _ side: Side) async throws -> [ServiceControl] {
     let records = try await deciding(context, side)
-    return try await context.serviceControls(side).reversed().filter { control in
-      let latest = records.filter { $0.name == control.service.name }.max { $0.stopBegan < $1.stopBegan }
-      if let latest { return latest.wasRunning }
-      // A service of the target that the source does not have is started the first time in any case.
-      return side == .target && !control.service.on.contains(.source)
-    }
+    return try await context.serviceControls(side).reversed().filter { isWanted($0.service, side, records) }
   }
 
   private let started = Found<[String]>("start_services.started", placeholder: "")
@@ -171,34 +181,41 @@ struct StartServicesStep: DeedStep {
       changed: !started.isEmpty, started.isEmpty ? "nothing to start" : "started " + started.joined(separator: ", "))
   }
 
-  /// What will be started, by what runs and what is on record now.
+  /// What will be started, by what is on record now, and what a stop that was told before will find running.
   private func announced(_ context: MigrationContext, _ side: Side) async throws -> [Deed] {
+    if side == .source, try await hasTakenOver(.target, context), await !context.hasForetold(.stop(.target)) {
+      return []
+    }
+    let records = try await deciding(context, side)
+    let sides: [Side] = try await takesOver(side, context) ? [side, side == .source ? .target : .source] : [side]
+    var stopped: [Side] = []
+    for one in sides where await context.hasForetold(.stop(one)) { stopped.append(one) }
     var deeds: [Deed] = []
-    let stopped = try await deciding(context, side)
     for control in try await context.serviceControls(side).reversed() {
-      let isWanted =
-        if let latest = stopped.filter({ $0.name == control.service.name }).max(by: { $0.stopBegan < $1.stopBegan }) {
-          latest.wasRunning
-        } else {
-          // Nothing is on record before stop_services: what runs on the source now is what it will have stopped.
-          try await willHaveRun(control.service, context)
-        }
-      // On the source it is down by then, although it runs now.
-      let isDown = side == .source && stopped.isEmpty ? true : try await !control.isRunning()
-      if isWanted, isDown { deeds.append(.service(side, control.service.name, .start)) }
+      let service = control.service
+      var isWanted = isWanted(service, side, records)
+      if let one = stopped.first(where: service.on.contains) {
+        isWanted = try await willHaveRun(service, one, records, context)
+      }
+      let isDown = stopped.contains(side) ? true : try await !control.isRunning()
+      if isWanted, isDown { deeds.append(.service(side, service.name, .start)) }
     }
     return deeds
   }
 
-  private func willHaveRun(_ service: Service, _ context: MigrationContext) async throws -> Bool {
-    guard service.on.contains(.source) else { return side == .target }
-    let controls = try await context.serviceControls(.source)
-    return try await controls.first { $0.service.name == service.name }?.isRunning() ?? false
+  /// A service that is on record as stopped keeps that record.
+  private func willHaveRun(
+    _ service: Service, _ side: Side, _ records: [ServiceRecord], _ context: MigrationContext
+  ) async throws -> Bool {
+    let host = context.host(side).name
+    if let known = records.last(where: { $0.name == service.name && $0.host == host }) { return known.wasRunning }
+    return try await context.serviceControls(side).first { $0.service.name == service.name }?.isRunning() ?? false
   }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     let side = try await side.resolved(context)
     if side == .target, try await !hasTakenOver(.target, context) { return false }
+    for one in Side.allCases where await context.hasForetold(.stop(one)) { return false }
     return try await context.holdingOn("start_services") {
       for control in try await wanted(context, side) where try await !control.isRunning() { return false }
       return true

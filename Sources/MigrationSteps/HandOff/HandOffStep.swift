@@ -143,7 +143,7 @@ struct PromoteTargetStep: DeedStep {
 struct SealTargetStep: DeedStep {
   var name: String { "seal_target" }
 
-  func isDone(_ context: MigrationContext) async throws -> Bool { try await context.state().hasHandedOff }
+  func isDone(_ context: MigrationContext) async throws -> Bool { try await context.copyState().hasHandedOff }
 
   func begin(_ context: MigrationContext) async throws {
     guard try await context.handOff().targetTimeline == nil else { return }

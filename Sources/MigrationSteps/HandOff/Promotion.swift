@@ -15,11 +15,17 @@ struct Promotion {
 
   func deeds() async throws -> [Deed] {
     let target = try await context.server(.target)
-    return [
-      .aside { _ in try await stopEndlessStandby(target) },
+    // Before L is fixed the standby runs only until the slots are made.
+    var runs = record.handOffLSN == nil ? false : try await target.isRunning()
+    var deeds: [Deed] = []
+    if runs, try await isEndless() {
+      deeds = [.server(.target, .stop), .aside { _ in try await checkIsNotBeyond(target) }]
+      runs = false
+    }
+    // It may have reached its end already, or be on its way there.
+    if runs { return [promoted(), .aside { _ in try await checkSwitchPoint(context.session(.target)) }] }
+    return deeds + [
       .later(announced: { recovering(target, try await Quarantine.announced(context, target, stage(target))) }) { _ in
-        // It may have reached its end already, or be on its way there.
-        if try await target.isRunning() { return [promoted()] }
         let quarantine = try await Quarantine.assemble(context, target, directory: target.dataDirectory)
         let text = quarantine.configuration(for: stage(target)).rendered(comment: Quarantine.comment)
         return [.say("recovering to restore point \(record.restorePoint) at \(handOff)")]
@@ -60,17 +66,17 @@ struct Promotion {
 
   /// A standby that was started since L was fixed (by a reboot, say) knows of no end, and is started anew with one,
   /// unless it has gone beyond.
-  private func stopEndlessStandby(_ target: ServerControl) async throws {
-    guard try await target.isRunning() else { return }
+  private func isEndless() async throws -> Bool {
     let row = try await context.session(.target).query(
       """
       SELECT pg_catalog.pg_is_in_recovery() AND pg_catalog.current_setting('recovery_target_name') <> $1
       """, [record.restorePoint]
     ).rows[0]
-    guard row.bool(0) else { return }
-    await context.closeSessions(.target)
-    try await target.stop()
-    // Asked of the files: it went on replaying until it had stopped.
+    return row.bool(0)
+  }
+
+  /// Asked of the files: it went on replaying until it had stopped.
+  private func checkIsNotBeyond(_ target: ServerControl) async throws {
     let end = try await target.controlData().minimumRecoveryEnd
     guard let end, end <= handOff else {
       throw ConvoyError(

@@ -25,28 +25,32 @@ struct Sealing {
   private var names: [String] { record.databases.map(\.name) }
 
   func deeds() async throws -> [Deed] {
-    [
+    // As long as it is not, what it will be like is told by what the source is like.
+    var isPromoted = record.targetTimeline != nil
+    if isPromoted { isPromoted = try await target.isRunning() }
+    let asks = isPromoted
+    return [
       .aside { _ in try await checkIdentity() },
       // What the copy has inherited is asked of the source, as long as there is no copy.
-      .later(announced: { try await forgetting(asSeenOn: .source) }) { _ in
+      .later(announced: { try await forgetting(asSeenOn: asks ? .target : .source) }) { _ in
         try await forgetting(asSeenOn: .target)
       },
       .aside { _ in try await checkOrigins() },
-      .later(announced: { restarting(try await Quarantine.announced(context, target, .synchronising)) }) { _ in
-        try await restarting()
-      },
-      .later(announced: { [.sql(.source, dropSlotSQL, [.text(record.names.physicalSlot)])] }) { _ in
-        try await SlotDeeds.dropping(context, .source, [record.names.physicalSlot])
-      },
+      .later(announced: {
+        if asks { return try await restarting() }
+        return restarting(try await Quarantine.announced(context, target, .synchronising))
+      }) { _ in try await restarting() },
+      .later(announced: {
+        if asks { return try await droppingPhysicalSlot() }
+        return [.sql(.source, dropSlotSQL, [.text(record.names.physicalSlot)])]
+      }) { _ in try await droppingPhysicalSlot() },
       .command(.target, target.passfileRemoval),
     ] + SlotDeeds.droppingPublications(context, .target, record.databases.map { ($0.name, $0.publicationName) }) + [
-      .later(announced: { announcedLifting() }) { _ in
-        try await DDLTriggers.lifting(context, .target, record.names, names)
+      .later(announced: { asks ? try await liftingTriggers() : announcedLifting() }) { _ in
+        try await liftingTriggers()
       },
       // While nobody writes on the target these need not wait for anything.
-      .later(announced: { announcedSlots() }) { _ in
-        try await Way(context: context, record: record, direction: .reverse).makingSlots()
-      },
+      .later(announced: { asks ? try await makingSlots() : announcedSlots() }) { _ in try await makingSlots() },
       .aside { _ in
         for database in names where database != context.migration.target.postgres.maintenanceDatabase {
           await context.closeSession(.target, database: database)
@@ -134,6 +138,18 @@ struct Sealing {
   /// Written while the server is down: a file that is as wanted then says that the server has read it.
   private func restarting(_ text: FileText) -> [Deed] {
     [.server(.target, .stop), .write(.target, target.settingsFile, text), .server(.target, .start)]
+  }
+
+  private func droppingPhysicalSlot() async throws -> [Deed] {
+    try await SlotDeeds.dropping(context, .source, [record.names.physicalSlot])
+  }
+
+  private func liftingTriggers() async throws -> [Deed] {
+    try await DDLTriggers.lifting(context, .target, record.names, names)
+  }
+
+  private func makingSlots() async throws -> [Deed] {
+    try await Way(context: context, record: record, direction: .reverse).makingSlots()
   }
 
   private func announcedLifting() -> [Deed] {

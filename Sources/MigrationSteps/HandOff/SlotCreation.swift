@@ -24,9 +24,11 @@ struct SlotCreation {
     let names = record.databases.map(\.name)
     // Left over from an attempt that ended before its restore point: such a slot has no hand-off and is made anew.
     let leftovers = try await SlotDeeds.dropping(context, .source, record.databases.map(\.slotName))
-    return [
-      .say("stopping the standby"), .server(.target, .stop),
-      .aside { _ in try await checkDatabases(context.session(.source)) },
+    // Stopped by an attempt before, it stands still already.
+    var runs = true
+    if try await context.state() == .standby { runs = try await context.server(.target).isRunning() }
+    return (runs ? [.say("stopping the standby"), .server(.target, .stop)] : []) + [
+      .aside { _ in try await checkDatabases(context.session(.source)) }
     ] + leftovers
       // Before the slots, whose making waits for the end of every transaction that may have run DDL so far.
       + DDLTriggers.setting(context, record.names, names) + [

@@ -15,7 +15,7 @@ struct StartSyncStep: DeedStep {
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     guard let record = try await context.record(), let handOff = record.handOff else { return false }
-    if record.state == .finished { return true }
+    if record.state == .finished { return record.direction == .reverse }
     guard record.state.isReplicating else { return false }
     // Without a way back there is nothing to stream.
     if record.state == .cutOver, handOff.start(.reverse) == nil { return true }
@@ -34,7 +34,7 @@ struct StartSyncStep: DeedStep {
         try await wantWorkers(context, direction)
       },
       // Where one runs already, it takes the workers up.
-      .later(announced: { [startingSync(environment)] }) { _ in
+      .later {
         guard try await !isSyncRunning(context) else { return [] }
         return [.say("starting the sync process, log in \(syncLog(environment))"), startingSync(environment)]
       },

@@ -19,7 +19,7 @@ struct PrepareSourceStep: DeedStep {
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     // Once the copy is under way, what it needed was there.
-    if try await context.state().hasBegunToCopy { return true }
+    if try await context.copyState().hasBegunToCopy { return true }
     guard try await !isRestarting(context) else { return false }
     guard try await SourceRole.lacking(context) == nil else { return false }
     return try await SourcePreparation.find(context).isComplete
@@ -101,7 +101,7 @@ struct PrepareSourceStep: DeedStep {
 
   func undoing(_ context: MigrationContext) async throws -> Undoing? {
     // Slots and the copy need what it has set, wherever they are.
-    if try await context.state().hasCopyInPlace { return nil }
+    if try await context.copyState().hasCopyInPlace { return nil }
     if try await isRestarting(context) {
       try await DeedPerformer(context, step: name, isUndo: true).perform(restarting(context))
     }

@@ -21,7 +21,7 @@ struct ReplicaIdentityStep: DeedStep {
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     // Behind the hand-off a change of identity is DDL in the stream.
-    if try await context.state().hasHandedOff { return true }
+    if try await context.copyState().hasHandedOff { return true }
     return try await ReplicaIdentities.missing(context).isEmpty
   }
 
