@@ -143,7 +143,7 @@ let package = Package(
     tests("InventoryTests", ["Inventory", "LogicalDecoding", "ReplicationModel"]),
     tests("PlaybookTests", ["Playbook", "Inventory", "ReplicationModel"]),
     tests("JournalTests", ["Journal", "BlockingIO", "ReplicationModel"]),
-    tests("HostAdminTests", ["HostAdmin", "Inventory", "ReplicationModel"]),
+    tests("HostAdminTests", ["HostAdmin", "Inventory", "RemoteHost", "ReplicationModel"]),
     tests(
       "MigrationCoreTests",
       ["MigrationCore", "HostAdmin", "Inventory", "ReplicationModel", "Journal", "Playbook", "RemoteHost", logging]),

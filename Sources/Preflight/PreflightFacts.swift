@@ -109,7 +109,7 @@ package struct ServerFacts: Sendable, Equatable {
   package var systemIdentifier: String
   package var startTime: String
   package var dataDirectory: String
-  /// Settings by name, in their own units, as `pg_settings.setting` has them. Unknown ones are not in it.
+  /// All settings by name, in their own units, as `pg_settings.setting` has them; not those that the server does not know.
   package var settings: [String: String]
   /// ICU's collation version; nil where the server has no ICU.
   var icuVersion: String?

@@ -34,18 +34,11 @@ extension PreflightReader {
     return try await context.session(side)
   }
 
-  private static let settingNames =
-    ServerChecks.standbyMinimums + BuildChecks.builtIn + [
-      "wal_level", "max_replication_slots", "max_slot_wal_keep_size", "idle_replication_slot_timeout",
-      "password_encryption", "data_directory", "data_checksums",
-    ]
-
   func server(_ side: Side, _ role: Reading<RoleFacts>) async -> Reading<ServerFacts> {
     await reading(side) {
       let session = try await superuserSession(side, role)
       let settings = try await session.query(
-        "SELECT name, setting FROM pg_catalog.pg_settings WHERE name = ANY ($1::pg_catalog.text[])",
-        ["{" + Self.settingNames.joined(separator: ",") + "}"], within: Self.deadline
+        "SELECT name, setting FROM pg_catalog.pg_settings", within: Self.deadline
       ).rows.map { ($0.string(0), $0.string(1)) }
       let row = try await session.query(
         """

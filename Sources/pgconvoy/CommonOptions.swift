@@ -20,7 +20,7 @@ struct LogOptions: ParsableArguments {
   @Flag(name: .shortAndLong, help: "Log more.")
   var verbose = false
 
-  @Option(help: ArgumentHelp("Log lines as text or as JSON.", valueName: "format"))
+  @Option(help: ArgumentHelp("How to write log lines.", valueName: "format"))
   var logFormat = LogFormat.text
 
   var logger: Logger {

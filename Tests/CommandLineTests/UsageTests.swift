@@ -24,6 +24,18 @@ import Testing
 
   @Test(
     arguments: [
+      ("status", "How to show it. (values: table, json, prometheus; default: table)"),
+      ("verify", "How to show it. (values: table, json; default: table)"),
+      ("report", "How to show it. (values: text, json, markdown, html; default: text)"),
+      ("check", "How to write log lines. (values: text, json; default: text)"),
+    ])
+  func helpListsTheFormatsOnce(command: String, line: String) throws {
+    let result = try TemporaryDirectory("cli").run([command, "--help"])
+    #expect(result.output.split { $0 == " " || $0 == "\n" }.joined(separator: " ").contains(line))
+  }
+
+  @Test(
+    arguments: [
       (["--bogus"], "error: unknown option '--bogus' [usage]"),
       (["bogus"], "error: unexpected argument 'bogus' [usage]"),
       (["play"], "error: missing expected argument '<playbook>' [usage]"),

@@ -164,6 +164,48 @@ import Testing
       for key in keys { #expect(part.contains("| `\(key)` |"), "`\(key)` is missing in section `\(section)`") }
     }
   }
+
+  /// The words that a key takes, each in the key's own row.
+  @Test func theReferenceNamesEveryWord() throws {
+    func words<Word: CaseIterable & RawRepresentable<String>>(_: Word.Type) -> [String] {
+      Word.allCases.map(\.rawValue)
+    }
+    let choices: [(section: String, key: String, words: [String])] = [
+      ("host", "transport", words(Transport.self)), ("postgres", "via", words(PostgresRoute.self)),
+      ("postgres", "sslmode", words(SSLMode.self)), ("postgres.service", "manager", words(ServiceManager.self)),
+      ("services", "manager", words(ServiceManager.self)), ("services", "on", words(Side.self)),
+      ("migration", "plugin", words(OutputPlugin.self)), ("migration", "ddl", words(DDLMode.self)),
+      ("migration", "old_data", words(OldDataPolicy.self)), ("migration", "allow_restart", words(Side.self)),
+      ("cutover", "verify", words(VerifyMode.self)), ("base_backup", "checkpoint", words(CheckpointMode.self)),
+    ]
+    let text = try String(contentsOfFile: repositoryRoot + "/docs/reference/inventory.md", encoding: .utf8)
+    for choice in choices {
+      let row = text.components(separatedBy: "\n## ").first { $0.hasPrefix("`\(choice.section)`") }?
+        .split(separator: "\n").first { $0.hasPrefix("| `\(choice.key)` |") }
+      let type = try #require(row, "no `\(choice.key)` in `\(choice.section)`").split(separator: "|")[1]
+      for word in choice.words {
+        #expect(type.contains("`\(word)`"), "`\(word)` is missing in `\(choice.section)`, `\(choice.key)`")
+      }
+    }
+  }
+
+  /// `inventory show` has a row for every key, but for those that are told by another one's row.
+  @Test func showHasEveryKey() throws {
+    let inventory = try parse(good)
+    let migration = try #require(InventoryText.show(inventory, name: "one"))
+    let told: Set = [
+      "local", "ssh.config", "postgres.passfile", "postgres.password_command", "postgres.password_env",
+    ]
+    let inner = [
+      "hand_off": InventoryKeys.handOff, "cutover": InventoryKeys.cutover, "base_backup": InventoryKeys.baseBackup,
+      "ssh": InventoryKeys.ssh, "postgres": InventoryKeys.postgres,
+    ]
+    for key in InventoryKeys.migration + InventoryKeys.host {
+      for name in inner[key]?.map({ key + "." + $0 }) ?? [key] where !told.contains(name) {
+        #expect(migration.contains("\n  \(name) "), "no row \(name)")
+      }
+    }
+  }
 }
 
 @Suite struct PatternTests {

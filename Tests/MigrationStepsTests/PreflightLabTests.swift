@@ -23,6 +23,10 @@ struct PreflightLabTests {
       try await plant(context, lab)
       let before = try await traces(context, lab)
 
+      // A check asks for whichever setting it needs; nobody has to have named it before.
+      let facts = await PreflightReader(context: context).read()
+      for side in [facts.source, facts.target] { #expect(try side.server.get().settings["shared_buffers"] != nil) }
+
       let report = try await Preflight.run(context)
       let found = Set(report.findings.map { "\($0.severity.rawValue) \($0.code) \($0.database ?? "")" })
       #expect(

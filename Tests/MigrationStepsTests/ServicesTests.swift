@@ -14,7 +14,7 @@ import Testing
 @testable import MigrationCore
 @testable import MigrationSteps
 
-/// Services under their real managers, stopped and started by the steps.
+/// Services under their real managers, stopped and started by the steps. What the other managers are asked: HostAdminTests.
 @Suite(.serialized) struct ServicesTests {
   /// A directory with a runit of its own; its supervisors end with it.
   private final class Supervised {
@@ -190,26 +190,6 @@ import Testing
           """)
       for context in [good, pretending, stuck] { await context.close() }
     }
-  }
-
-  // MARK: the others
-
-  @Test(arguments: [
-    ("systemd", "systemctl stop nginx", "systemctl start nginx"),
-    ("sysvinit", "service nginx stop", "service nginx start"),
-  ])
-  func whatTheOtherManagersAreAsked(_ manager: String, _ stop: String, _ start: String) async throws {
-    let inventory = try FleetInventory.parse(
-      """
-      hosts: { old: { local: true }, new: { local: true, postgres: { port: 2 } } }
-      migrations:
-        one: { source: old, target: new, services: [{ name: nginx, manager: \(manager) }] }
-      """, path: "/inventory.yml", user: LocalUser(name: "u", home: "/"))
-    let migration = try #require(inventory.migration(named: "one"))
-    let control = ServiceControl(
-      service: try #require(migration.services.first), host: migration.source, remote: LocalHost())
-    #expect(control.stopCommand.text == stop)
-    #expect(control.startCommand.text == start)
   }
 
   // MARK: PostgreSQL itself

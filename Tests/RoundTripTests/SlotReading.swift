@@ -42,7 +42,7 @@ struct SlotReading {
     var pulled: LSN
   }
 
-  @Test(arguments: [OutputPlugin.testDecoding, .pgoutput], Rows.allCases)
+  @Test(arguments: OutputPlugin.allCases, Rows.allCases)
   func handsOverWhatTheSlotHas(plugin: OutputPlugin, rows: Rows) async throws {
     let server = try RoundTripServer.running()
     let reading = try await onDedicatedThread("slot-reading") {

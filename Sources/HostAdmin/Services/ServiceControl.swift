@@ -19,7 +19,7 @@ package struct ServiceControl {
   private static let deadline = Duration.seconds(60)
 
   package func isRunning() async throws -> Bool {
-    try await remote.run(command(.status).asking).exitStatus == 0
+    try await remote.run(statusCommand).exitStatus == 0
   }
 
   /// Asks it to stop; `checkIsStopped` says whether it has.
@@ -52,6 +52,8 @@ package struct ServiceControl {
     }
   }
 
+  /// Exit status 0: it runs.
+  package var statusCommand: RemoteCommand { command(.status).asking }
   package var stopCommand: RemoteCommand { command(.stop) }
   package var startCommand: RemoteCommand { command(.start) }
 

@@ -25,7 +25,7 @@ struct ReportCommand: AsyncParsableCommand {
   var limit: String?
   @Option(help: ArgumentHelp("A document from anywhere, instead of the latest.", valueName: "path"))
   var file: String?
-  @Option(help: ArgumentHelp("text, json, markdown or html.", valueName: "format"))
+  @Option(help: ArgumentHelp("How to show it.", valueName: "format"))
   var format = ReportFormat.text
 
   func run() async throws {

@@ -24,7 +24,7 @@ struct StatusCommand: AsyncParsableCommand {
   var limit: String?
   @Flag(help: "Show it again and again.")
   var watch = false
-  @Option(help: ArgumentHelp("How to show it: table, json or prometheus.", valueName: "format"))
+  @Option(help: ArgumentHelp("How to show it.", valueName: "format"))
   var format = StatusFormat.table
 
   func run() async throws {

@@ -28,7 +28,7 @@ struct VerifyCommand: AsyncParsableCommand {
   var limit: String?
   @Option(help: ArgumentHelp("Only this database.", valueName: "name"))
   var database: String?
-  @Option(help: ArgumentHelp("table or json.", valueName: "format"))
+  @Option(help: ArgumentHelp("How to show it.", valueName: "format"))
   var format = VerifyFormat.table
 
   func run() async throws {
