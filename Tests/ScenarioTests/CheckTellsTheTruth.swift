@@ -60,7 +60,8 @@ extension Scenarios {
         try await makePlaces(scenario)
         try scenario.addToMigration("old_data: replace")
         if withoutRoom { try PlayKilled().leaveNoRoomForBoth(scenario) }
-        try await judge.expect(try scenario.playbook(steps: Self.copy + ["make_slots"]), "up to the slots")
+        let copy = try await judge.expect(try scenario.playbook(steps: Self.copy + ["make_slots"]), "up to the slots")
+        #expect(copy.deeds(scenario.target.name).contains { $0.contains("data.pgconvoy-going") } == withoutRoom)
         let slots = try await judge.expect(try scenario.playbook(steps: ["hand_off"]), "the hand-off behind its slots")
         // The standby stands still already; the promoted server is restarted.
         #expect(slots.deeds(scenario.target.name).count { $0.contains("pg_ctl stop") } == 1)
