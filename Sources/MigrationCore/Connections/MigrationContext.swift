@@ -239,4 +239,6 @@ package enum Foretold: Hashable, Sendable {
   case headStart(StreamDirection)
   /// It is announced, which `--diff` does before a run too.
   case headStartAnnounced(StreamDirection)
+  /// The side that a cutover is to open was asked, and is closed.
+  case foundClosed(StreamDirection)
 }

@@ -119,6 +119,8 @@ package struct DeedPerformer: Sendable {
       }
     } catch let error as PostgresError {
       if let explain = statement.explain { throw try await explain(error) }
+      // Who holds on must see it as it is: told to a person, a server that stops has only refused.
+      if saysThatAConnectionBroke(error) { throw error }
       throw error.convoyError(at: place(statement))
     }
   }

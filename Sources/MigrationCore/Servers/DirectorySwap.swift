@@ -29,11 +29,9 @@ package struct DirectorySwap: Sendable {
         .command(.target, swap(old)),
       ]
     }
-    // Looked for when the directory is back: its own configuration says where the file is.
-    deeds.append(
-      .later(announced: { try await Self.liftingOutsideFence(target) }) { _ in
-        try await Self.liftingOutsideFence(target)
-      })
+    // Of the old data, or of the copy that has run in its place with the same configuration: known by now, whatever
+    // becomes of the server then.
+    deeds += try await Self.liftingOutsideFence(target)
     guard try await context.fact(.targetWasRunning) ?? false else { return deeds }
     let isBack = try await !target.exists(old)
     var starts = try await oldData.isWhole(isBack ? target.dataDirectory : old)

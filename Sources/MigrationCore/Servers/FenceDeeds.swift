@@ -16,13 +16,16 @@ extension Fence {
       .edit(side, path) { try HostBasedAuthentication($0).fenced(for: role, note: note).text }
     ]
     deeds += reloading()
-    let enabled = try await subscriptions.enabled()
-    if !enabled.isEmpty {
-      // A comment to the server, it takes their names before they are disabled.
-      deeds.append(
-        .edit(side, path) { try HostBasedAuthentication($0).fenced(for: role, note: note, disabling: enabled).text })
-      deeds += subscriptions.disabling(enabled)
-    }
+    // Listed when nobody comes in any more who could enable one.
+    deeds.append(
+      .later {
+        let enabled = try await subscriptions.enabled()
+        guard !enabled.isEmpty else { return [] }
+        // A comment to the server, it takes their names before they are disabled.
+        return [
+          .edit(side, path) { try HostBasedAuthentication($0).fenced(for: role, note: note, disabling: enabled).text }
+        ] + subscriptions.disabling(enabled)
+      })
     deeds.append(
       .act(
         side, "end every session but those of role \(role), and every login that is half done, until none is left"

@@ -9,8 +9,11 @@ extension Quarantine {
     cutover; ALTER SYSTEM would be lost.
     """
 
+  /// How such a block begins, whichever migration it is of.
+  static let noteBegins = "quarantine of migration"
+
   /// What the block in the copy's pg_hba.conf says of itself.
-  package static func note(_ context: MigrationContext) -> String { "quarantine of migration \(context.migrationName)" }
+  package static func note(_ context: MigrationContext) -> String { "\(noteBegins) \(context.migrationName)" }
 
   /// Stands among the kept settings: the target's own `shared_preload_libraries`, which cannot be asked for once the
   /// quarantine's file is in force.

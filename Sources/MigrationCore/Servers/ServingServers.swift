@@ -11,8 +11,9 @@ package struct ServingServers: Sendable {
 
   /// Whether applications may write to a side, as far as it can be asked.
   ///
-  /// A target counts as soon as it is a promoted copy of the source without a block in its `pg_hba.conf`, whether it runs
-  /// or not; a target with data of its own is no matter of the migration's.
+  /// A target counts as soon as it is a promoted copy of the source whose `pg_hba.conf` does not say that it is in
+  /// quarantine, whether it runs or not: a fence stands around the truth, too, in the middle of a rollback. A target with
+  /// data of its own is no matter of the migration's.
   package func isOpen(_ side: Side) async throws -> Bool {
     if side == .source { return try await !Fence(context: context, side: .source).isUp() }
     return try await isOpenCopy()
@@ -26,7 +27,8 @@ package struct ServingServers: Sendable {
     guard !control.isInRecovery, control.systemIdentifier == (try await sourceIdentifier()) else { return false }
     guard let files = try await ConfigurationFiles.find(target) else { return false }
     let path = files.hba.hasPrefix("/") ? files.hba : "\(target.dataDirectory)/\(files.hba)"
-    return try await !HBAFile(server: target, path: path).read().isFenced
+    let block = try await HBAFile(server: target, path: path).read()
+    return !block.isFenced || block.note?.hasPrefix(Quarantine.noteBegins) != true
   }
 
   private func sourceIdentifier() async throws -> UInt64? {

@@ -34,6 +34,7 @@ package enum SlotDeeds {
     return origins.filter(present.contains).map { name in
       var statement = StatementDeed(side, CutoverSQL.dropOrigin, [.text(name)])
       statement.patience = Patience(name)
+      statement.limit = .seconds(60)
       return .statement(statement)
     }
   }
@@ -90,7 +91,9 @@ extension DDLTriggers {
     async throws -> [Deed]
   {
     let schemas = DDLMode.allCases.compactMap { schema($0, names) }
-    return try await mapConcurrently(databases, limit: 8) { database in
+    // One that is gone has none, and must not keep the others frozen.
+    let there = Set(try await context.allDatabases(side).map(\.name))
+    return try await mapConcurrently(databases.filter(there.contains), limit: 8) { database in
       try await context.withSession(side, database: database) { session in
         let present = Set(try await present(session))
         return schemas.filter(present.contains).flatMap { removing(context, side, $0, in: database) }

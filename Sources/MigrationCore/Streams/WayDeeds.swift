@@ -52,6 +52,7 @@ extension Way {
           direction.to, isThere ? CutoverSQL.advanceOrigin : HandOffSQL.makeOrigin,
           [.text(origin), .found(position)])
         if isThere { statement.patience = Patience(origin) }
+        statement.limit = .seconds(60)
         return .statement(statement)
       }
   }

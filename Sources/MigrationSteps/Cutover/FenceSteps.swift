@@ -24,6 +24,7 @@ struct FenceStep: DeedStep {
   func begin(_ context: MigrationContext) async throws {
     _ = try await context.travelling(direction)
     try await ServingServers(context).refuseOpen(direction.to, name)
+    await context.foretell(.foundClosed(direction))
   }
 
   func deeds(_ context: MigrationContext) async throws -> [Deed] {
@@ -52,6 +53,8 @@ struct FenceStep: DeedStep {
     // Both sides would take writes.
     guard try await !context.isOver(direction), await !isOtherSideOpen(context) else { return nil }
     let isHeldUp = try await context.isHeldUp(direction)
+    // Who could not ask the other side has raised nothing.
+    if !isHeldUp, await !context.hasForetold(.foundClosed(direction)) { return nil }
     var deeds: [Deed] = []
     if isHeldUp { deeds.append(LaidWay(context, of: direction).takingAway(at: context.place(name, side))) }
     deeds.append(lifting(context))

@@ -154,8 +154,11 @@ struct StartServicesStep: DeedStep {
     return [
       .later(announced: { try await announced(context, side) }) { found in
         if side == .source, try await hasTakenOver(.target, context) { return [] }
-        var down: [ServiceControl] = []
-        for control in try await wanted(context, side) where try await !control.isRunning() { down.append(control) }
+        let down = try await context.holdingOn("start_services") {
+          var down: [ServiceControl] = []
+          for control in try await wanted(context, side) where try await !control.isRunning() { down.append(control) }
+          return down
+        }
         found[started] = down.map(\.service.name)
         return down.map { .service(side, $0.service.name, .start) } + [
           .aside { _ in

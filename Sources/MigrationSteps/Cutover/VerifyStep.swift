@@ -35,7 +35,7 @@ struct VerifyStep: DeedStep {
     let names = record.databases.map(\.name)
     return [
       .later(announced: { try await announced(context, names) }) { _ in [] },
-      .look(nil, "call the \(direction.noun) off unless all of it is the same on both sides") { found in
+      .aside { found in
         // Once more: nobody can change anything now.
         try await context.refuseDrift(record, direction)
         found[Self.compared] = try await compare(context, names)

@@ -164,8 +164,10 @@ struct CleanUp {
       done = "put the target's old data directory back"
     case .moveAside:
       if try await target.isRunning() { deeds.append(.server(.target, .stop)) }
-      deeds += try await DirectorySwap.liftingOutsideFence(target)
+      // Moved first: cut off in between, a file that no cluster uses is left fenced, and no copy unfenced.
+      let lifting = try await DirectorySwap.liftingOutsideFence(target)
       deeds.append(.command(.target, moveAside(target)))
+      deeds += lifting
       done = "stopped the copy and moved it to \(target.copyDirectory); the target's old data is gone"
     case .nothing:
       // Cut off behind the old data directory's return, its server is still to be started.

@@ -6,16 +6,20 @@ import Playbook
 import ReplicationModel
 import SyncService
 
+/// Refuses an end that the servers contradict. One that is gone for good, and can be asked nothing, is no reason to leave
+/// the other one as it is.
+///
+/// - Parameter opensSource: whether the source is closed until then, where the target serves.
 /// - Throws: `finish.in-progress`; `truth.target-has-writers` where the journal says that the source serves, and the target
-///   takes writes: what is on both servers is another migration's end.
-private func refuseFinishing(_ context: MigrationContext, _ step: String) async throws {
+///   takes writes; `truth.newer-elsewhere` where it is the other way round.
+private func refuseFinishing(_ context: MigrationContext, _ step: String, opensSource: Bool = false) async throws {
   try await context.refuseWhileHeldUp(step)
-  guard let record = try await context.record(), record.handOff != nil, record.direction == .forward else { return }
+  guard let record = try await context.record(), record.handOff != nil else { return }
   do {
-    try await ServingServers(context).refuseReplacingTarget(step)
-  } catch  where saysThatAConnectionBroke(error) {
-    // A server that is gone for good is no reason to leave the other one as it is.
-  }
+    let servers = ServingServers(context)
+    if record.direction == .forward { try await servers.refuseReplacingTarget(step) }
+    if record.direction == .reverse, opensSource { try await servers.refuseOpen(.source, step) }
+  } catch  where saysThatAConnectionBroke(error) {}
 }
 
 /// `stop_sync`: no worker runs any more, in either direction.
@@ -30,9 +34,7 @@ struct StopSyncStep: DeedStep {
   }
 
   func begin(_ context: MigrationContext) async throws {
-    try await refuseFinishing(context, name)
-    // Later steps open a server that nobody needs closed any more.
-    if try await context.record()?.direction == .reverse { try await ServingServers(context).refuseOpen(.source, name) }
+    try await refuseFinishing(context, name, opensSource: true)
   }
 
   func deeds(_ context: MigrationContext) async throws -> [Deed] {

@@ -19,7 +19,7 @@ import StatementReplication
 struct HandOffStep: DeedStep {
   var name: String { "hand_off" }
 
-  func isDone(_ context: MigrationContext) async throws -> Bool { try await context.state().hasHandedOff }
+  func isDone(_ context: MigrationContext) async throws -> Bool { try await context.copyState().hasHandedOff }
 
   func begin(_ context: MigrationContext) async throws { _ = try await context.handOff() }
 
@@ -103,7 +103,12 @@ struct SetRestorePointStep: DeedStep {
   }
 
   func deeds(_ context: MigrationContext) async throws -> [Deed] {
-    SlotCreation(context: context, record: try await context.plannedRecord(), step: name).settingRestorePoint()
+    let point = SlotCreation(context: context, record: try await context.plannedRecord(), step: name)
+    // Started again since the slots were made, by a reboot or a repeated play, the standby would go beyond L.
+    let stopping = Deed.later(announced: { [] }) { _ in
+      try await context.server(.target).isRunning() ? [.say("stopping the standby"), .server(.target, .stop)] : []
+    }
+    return [stopping] + point.settingRestorePoint()
   }
 
   func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
@@ -118,7 +123,7 @@ struct PromoteTargetStep: DeedStep {
   var name: String { "promote_target" }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
-    if try await context.state().hasHandedOff { return true }
+    if try await context.copyState().hasHandedOff { return true }
     return try await context.record()?.handOff?.targetTimeline != nil
   }
 

@@ -38,7 +38,7 @@ package struct LaidWay: Sendable {
   /// Before the first writer comes in again: what a run that was killed has left of the way, and the workers that it had
   /// turned round already.
   package func takingAway(at place: ConvoyError.Place) -> Deed {
-    .later(announced: { [] }) { _ in
+    .later {
       guard let record = try await context.record(), let handOff = record.handOff else { return [] }
       if record.desiredSync != DesiredSync(direction) {
         return (try await undoing(at: place)?.deeds ?? []) + [
@@ -55,13 +55,13 @@ package struct LaidWay: Sendable {
   /// Those of the way forward. Unless their server is out of reach: the next rollback uses them again, and `finish` would
   /// remove them.
   private func droppingSlots(_ way: Way) -> Deed {
-    .later(announced: { [] }) { _ in
-      guard way.direction == .forward else { return [] }
+    guard way.direction == .forward else { return .together([], atMost: 1) }
+    let host = context.host(way.direction.from).name
+    return .act(way.direction.from, "drop the slots of the way forward") { _ in
       do {
-        return try await way.droppingSlots()
+        try await DeedPerformer(context, step: "open_way_forward", isUndo: true).perform(way.droppingSlots())
       } catch  where saysThatAConnectionBroke(error) {
-        let host = context.host(way.direction.from).name
-        return [.say("\(host) cannot be reached: the slots for the way forward stay there")]
+        context.progress("\(host) cannot be reached: the slots for the way forward stay there")
       }
     }
   }
