@@ -25,7 +25,7 @@ package final class Program: Sendable {
   private let name: String
   private let streams: TemporaryDirectory
   /// Nil until the program was waited for: until then its pid is nobody else's.
-  private let status = Mutex<Int32?>(nil)
+  private let ending = Mutex<Result?>(nil)
 
   /// - Parameters:
   ///   - words: the program, by its path or found in `PATH`, and its arguments.
@@ -85,8 +85,10 @@ package final class Program: Sendable {
   // MARK: watching
 
   /// What it has written to its standard output so far.
-  package var output: String { (try? streams.read("out")) ?? "" }
-  package var errors: String { (try? streams.read("err")) ?? "" }
+  package var output: String { ending.withLock { $0?.output ?? written("out") } }
+  package var errors: String { ending.withLock { $0?.errors ?? written("err") } }
+
+  private func written(_ stream: String) -> String { (try? streams.read(stream)) ?? "" }
 
   package var hasEnded: Bool {
     var info = siginfo_t()
@@ -108,7 +110,7 @@ package final class Program: Sendable {
 
   /// Does nothing once the program was waited for.
   package func signal(_ number: Int32) {
-    status.withLock { if $0 == nil { kill(pid, number) } }
+    ending.withLock { if $0 == nil { kill(pid, number) } }
   }
 
   /// Waits for the program's end.
@@ -120,12 +122,12 @@ package final class Program: Sendable {
   package func wait() -> Result {
     var info = siginfo_t()
     while waitid(P_PID, id_t(pid), &info, WEXITED | WNOWAIT) != 0 && errno == EINTR {}
-    return Result(status: reap(), output: output, errors: errors)
+    return reap()
   }
 
   /// Tells the program to end, and makes an end of its whole session when it has ended, or has not in time. Blocks.
   package func end(within patience: Duration = .seconds(10)) {
-    guard status.withLock({ $0 == nil }) else { return }
+    guard ending.withLock({ $0 == nil }) else { return }
     signal(SIGTERM)
     if !waitUntil(.after(patience), { hasEnded }) { signal(SIGKILL) }
     // Before the program is waited for, its pid is that of its session and of no other.
@@ -137,15 +139,18 @@ package final class Program: Sendable {
     _ = wait()
   }
 
-  /// Of a program that has ended.
-  private func reap() -> Int32 {
-    status.withLock { known in
+  /// Of a program that has ended. Its files go here and not with the object, which a thread that waited for it may hold
+  /// until the tests' own end.
+  private func reap() -> Result {
+    ending.withLock { known in
       if let known { return known }
       var status: Int32 = 0
       while waitpid(pid, &status, 0) < 0 && errno == EINTR {}
       let value = status & 0x7f == 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f)
-      known = value
-      return value
+      let result = Result(status: value, output: written("out"), errors: written("err"))
+      known = result
+      streams.remove()
+      return result
     }
   }
 }
