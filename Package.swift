@@ -121,6 +121,11 @@ let package = Package(
     .target(
       name: "TestSupport", dependencies: ["ReplicationModel", "BlockingIO", "PostgresClient", "Lab"],
       path: "Tests/TestSupport", swiftSettings: house),
+    // Apart from TestSupport, which the rooms below need not wait for.
+    .target(
+      name: "MigrationFixtures",
+      dependencies: ["TestSupport", "ReplicationModel", "Inventory", "Journal", "MigrationCore", logging],
+      path: "Tests/MigrationFixtures", swiftSettings: house),
     tests("TestSupportTests", ["BlockingIO", "Lab", "PostgresClient"]),
     tests("ReplicationModelTests", ["ReplicationModel"]),
     tests("BlockingIOTests", ["BlockingIO"]),
@@ -146,7 +151,10 @@ let package = Package(
     tests("HostAdminTests", ["HostAdmin", "Inventory", "RemoteHost", "ReplicationModel"]),
     tests(
       "MigrationCoreTests",
-      ["MigrationCore", "HostAdmin", "Inventory", "ReplicationModel", "Journal", "Playbook", "RemoteHost", logging]),
+      [
+        "MigrationFixtures", "MigrationCore", "HostAdmin", "Inventory", "ReplicationModel", "Journal", "Playbook",
+        "RemoteHost", logging,
+      ]),
     tests("VerificationTests", ["Verification", "MigrationCore", "ReplicationModel"]),
     tests(
       "PreflightTests",
@@ -155,14 +163,15 @@ let package = Package(
     tests(
       "StepTests",
       [
-        "MigrationSteps", "MigrationCore", "HostAdmin", "ReplicationModel", "Inventory", "Playbook", "Journal", logging,
+        "MigrationFixtures", "MigrationSteps", "MigrationCore", "HostAdmin", "ReplicationModel", "Inventory",
+        "Playbook", "Journal",
       ]),
     tests(
       "MigrationStepsTests",
       [
-        "MigrationSteps", "ReplicationModel", "LogicalDecoding", "Inventory", "Playbook", "Journal", "HostAdmin",
-        "MigrationCore", "Verification", "SyncService", "Preflight", "ClosingReports", "PostgresClient", "RemoteHost",
-        "Lab", "StatusReport", logging,
+        "MigrationFixtures", "MigrationSteps", "ReplicationModel", "LogicalDecoding", "Inventory", "Playbook",
+        "Journal", "HostAdmin", "MigrationCore", "Verification", "SyncService", "Preflight", "ClosingReports",
+        "PostgresClient", "RemoteHost", "Lab", "StatusReport",
       ]),
     tests("StatusReportTests", ["StatusReport", "Presentation", "ReplicationModel"]),
     tests("LabTests", ["Lab", "ReplicationModel", "PostgresClient", "BlockingIO", "LabProgram"]),

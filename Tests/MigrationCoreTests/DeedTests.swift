@@ -1,6 +1,6 @@
 import Inventory
 import Journal
-import Logging
+import MigrationFixtures
 import Playbook
 import RemoteHost
 import ReplicationModel
@@ -285,23 +285,11 @@ private final class PerformedDeeds: Sendable {
 
   init() async throws {
     directory = try TemporaryDirectory("deeds")
-    let state = StateDirectory(path: directory.path)
-    let inventory = try FleetInventory.parse(
-      """
-      hosts:
-        old: { address: 127.0.0.1, local: true, postgres: { port: 1 } }
-        new: { address: 127.0.0.1, local: true, postgres: { port: 2 } }
-      migrations:
-        one: { source: old, target: new }
-      """, path: "/inventory.yml", user: LocalUser(name: "u", home: "/"))
     let lines = Lines()
     self.lines = lines
-    context = MigrationContext(
-      migration: try #require(inventory.migration(named: "one")),
-      journal: try await Journal.open(stateDirectory: state),
-      environment: RunEnvironment(
-        inventoryPath: "/inventory.yml", stateDirectory: state, program: "/bin/false", variables: [:], version: "0"),
-      logger: Logger(label: "test"), progress: { line in lines.all.withLock { $0.append(line) } })
+    context = try await migrationContext(migration(in: hostsThatAreNotThere), state: directory.path) { line in
+      lines.all.withLock { $0.append(line) }
+    }
     performer = DeedPerformer(context, step: "step")
   }
 

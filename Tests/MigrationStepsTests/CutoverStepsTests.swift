@@ -1,6 +1,6 @@
 import Foundation
 import Inventory
-import Logging
+import MigrationFixtures
 import Playbook
 import PostgresClient
 import ReplicationModel
@@ -19,24 +19,22 @@ struct CutoverStepsTests {
 
   /// A migration that was handed off and drained, as far as its journal knows.
   private func context(_ servers: TwoServers, databases: [String]) async throws -> MigrationContext {
-    let inventory = try FleetInventory.parse(
-      """
-      hosts:
-        old: { address: 127.0.0.1, transport: local, postgres: { user: postgres } }
-        new: { address: 127.0.0.1, transport: local, postgres: { user: postgres, port: 2 } }
-      migrations:
-        "a.b": { source: old, target: new }
-      """, path: "/inventory.yml", user: LocalUser(name: "ada", home: "/home/ada"))
-    var migration = try #require(inventory.migrations.first)
+    var migration = try migration(
+      in: """
+        hosts:
+          old: { address: 127.0.0.1, transport: local, postgres: { user: postgres } }
+          new: { address: 127.0.0.1, transport: local, postgres: { user: postgres, port: 2 } }
+        migrations:
+          "a.b": { source: old, target: new }
+        """)
     migration.source.postgres.port = servers.source.port
     migration.target.postgres.port = servers.target.port
-    let state = StateDirectory(path: state(of: servers))
-    let journal = try await Journal.open(stateDirectory: state)
+    let context = try await migrationContext(migration, state: state(of: servers))
     let names = HandOffNames(nonce: "0123456789ab")
     let record = HandOffRecord(
       names: names, sourceSystemIdentifier: 1, sourceTimeline: 1,
       databases: databases.enumerated().map { .init(name: $1, oid: UInt32($0), names: names) })
-    try await journal.perform { file throws(ConvoyError) in
+    try await context.journal.perform { file throws(ConvoyError) in
       try file.registerMigration("a.b", source: "old", target: "new")
       try file.beginHandOff(record, migration: "a.b")
       try file.updateHandOff(migration: "a.b") { $0.handOffLSN = LSN(0x123) }
@@ -49,11 +47,7 @@ struct CutoverStepsTests {
         try file.endStep(step, outcome: name == "open_target" ? .failed : .changed)
       }
     }
-    return MigrationContext(
-      migration: migration, journal: journal,
-      environment: RunEnvironment(
-        inventoryPath: "/inventory.yml", stateDirectory: state, program: "pgconvoy", variables: [:], version: "1"),
-      logger: Logger(label: "test"), progress: { _ in })
+    return context
   }
 
   @Test func aDrainedMigrationIsCarriedOverVerifiedAndReported() async throws {

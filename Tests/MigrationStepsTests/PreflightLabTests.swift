@@ -1,7 +1,7 @@
 import Inventory
 import Journal
 import Lab
-import Logging
+import MigrationFixtures
 import Playbook
 import PostgresClient
 import RemoteHost
@@ -235,12 +235,7 @@ struct PreflightLabTests {
   }
 
   private func context(_ lab: LabDescription, _ migration: Migration) async throws -> MigrationContext {
-    let state = StateDirectory(path: lab.directory + "/state")
-    return MigrationContext(
-      migration: migration, journal: try await Journal.open(stateDirectory: state),
-      environment: RunEnvironment(
-        inventoryPath: lab.inventoryFile, stateDirectory: state, program: "/bin/false", variables: [:], version: "test"),
-      logger: Logger(label: "test"), progress: { _ in })
+    try await migrationContext(migration, state: lab.directory + "/state", inventory: lab.inventoryFile)
   }
 
   private func password(_ lab: LabDescription) throws -> String {

@@ -3,7 +3,7 @@ import Glibc
 import Inventory
 import Journal
 import Lab
-import Logging
+import MigrationFixtures
 import Playbook
 import RemoteHost
 import ReplicationModel
@@ -71,27 +71,22 @@ import Testing
 
   /// A context as a new process would make it: everything that it knows is in the state directory.
   private func context(_ supervised: Supervised, _ services: String) async throws -> MigrationContext {
-    let inventory = try FleetInventory.parse(
-      """
-      hosts:
-        old: { local: true, service_directory: \(supervised.directory)/service }
-        new: { local: true, service_directory: \(supervised.directory)/service, postgres: { port: 2 } }
-      migrations:
-        one:
-          source: old
-          target: new
-          services: \(services)
-      """, path: "/inventory.yml", user: LocalUser(name: "u", home: "/"))
-    let state = StateDirectory(path: supervised.directory + "/state/journal")
-    let journal = try await Journal.open(stateDirectory: state)
-    try await journal.perform { file throws(ConvoyError) in
+    let migration = try migration(
+      in: """
+        hosts:
+          old: { local: true, service_directory: \(supervised.directory)/service }
+          new: { local: true, service_directory: \(supervised.directory)/service, postgres: { port: 2 } }
+        migrations:
+          one:
+            source: old
+            target: new
+            services: \(services)
+        """)
+    let context = try await migrationContext(migration, state: supervised.directory + "/state/journal")
+    try await context.journal.perform { file throws(ConvoyError) in
       try file.registerMigration("one", source: "old", target: "new")
     }
-    return MigrationContext(
-      migration: try #require(inventory.migration(named: "one")), journal: journal,
-      environment: RunEnvironment(
-        inventoryPath: "/inventory.yml", stateDirectory: state, program: "/bin/false", variables: [:], version: "0"),
-      logger: Logger(label: "test"), progress: { _ in })
+    return context
   }
 
   private func commands(_ step: some Step<MigrationContext>, _ context: MigrationContext) async throws -> [String] {

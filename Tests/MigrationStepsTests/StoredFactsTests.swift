@@ -1,6 +1,5 @@
 import Foundation
-import Inventory
-import Logging
+import MigrationFixtures
 import ReplicationModel
 import TestSupport
 import Testing
@@ -18,16 +17,9 @@ import Testing
 
   init() async throws {
     directory = try TemporaryDirectory("facts")
-    let state = StateDirectory(path: directory.path)
-    let journal = try await Journal.open(stateDirectory: state)
-    try journal.file.registerMigration("m", source: "s", target: "t")
-    let inventory = try FleetInventory.parse(
-      "hosts: { s: {}, t: {} }\nmigrations: { m: { source: s, target: t } }\n", path: "inventory.yml")
-    context = MigrationContext(
-      migration: try #require(inventory.migration(named: "m")), journal: journal,
-      environment: RunEnvironment(
-        inventoryPath: "/inventory.yml", stateDirectory: state, program: "/bin/false", variables: [:], version: "0"),
-      logger: Logger(label: "test"), progress: { _ in })
+    context = try await migrationContext(
+      migration(in: "hosts: { s: {}, t: {} }\nmigrations: { m: { source: s, target: t } }\n"), state: directory.path)
+    try context.journal.file.registerMigration("m", source: "s", target: "t")
   }
 
   /// Reads what stands there, and writes the very same.

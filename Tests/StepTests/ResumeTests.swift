@@ -1,6 +1,6 @@
 import Inventory
 import Journal
-import Logging
+import MigrationFixtures
 import ReplicationModel
 import TestSupport
 import Testing
@@ -13,28 +13,13 @@ import Testing
 struct ResumeTests {
   private func withContext(_ body: (MigrationContext) async throws -> Void) async throws {
     let directory = try TemporaryDirectory("steps")
-    let state = StateDirectory(path: directory.path)
-    let journal = try await Journal.open(stateDirectory: state)
-    let inventory = try FleetInventory.parse(
-      """
-      hosts:
-        old: { address: 127.0.0.1, local: true, postgres: { port: 1 } }
-        new: { address: 127.0.0.1, local: true, postgres: { port: 2 } }
-      migrations:
-        one: { source: old, target: new }
-      """, path: "/inventory.yml", user: LocalUser(name: "u", home: "/"))
-    let migration = try #require(inventory.migration(named: "one"))
-    try await journal.perform { file throws(ConvoyError) in
+    let context = try await migrationContext(migration(in: hostsThatAreNotThere), state: directory.path)
+    try await context.journal.perform { file throws(ConvoyError) in
       try file.registerMigration("one", source: "old", target: "new")
       try file.beginHandOff(
         HandOffRecord(names: HandOffNames(nonce: "000000000000"), sourceSystemIdentifier: 1, sourceTimeline: 1),
         migration: "one")
     }
-    let context = MigrationContext(
-      migration: migration, journal: journal,
-      environment: RunEnvironment(
-        inventoryPath: "/inventory.yml", stateDirectory: state, program: "/bin/false", variables: [:], version: "0"),
-      logger: Logger(label: "test"), progress: { _ in })
     try await doing {
       try await body(context)
     } finally: {
