@@ -143,7 +143,11 @@ package struct ServerControl: Sendable {
 
   /// A clean stop. Nothing to do when it does not run.
   package func stop(within limit: Duration = .seconds(120)) async throws {
-    guard try await isRunning() else { return }
+    if try await isRunning() { try await stopRunning(within: limit) }
+  }
+
+  /// As `stop`, where it is known to run.
+  package func stopRunning(within limit: Duration = .seconds(120)) async throws {
     try await remote.runChecked(stopCommand(within: limit))
     guard unit != nil else { return }
     try await waitUntil(
@@ -158,7 +162,11 @@ package struct ServerControl: Sendable {
 
   /// Starts the server and waits until it takes connections.
   package func start(within limit: Duration = .seconds(120)) async throws {
-    if try await isRunning() { return }
+    if try await !isRunning() { try await startStopped(within: limit) }
+  }
+
+  /// As `start`, where it is known not to run.
+  package func startStopped(within limit: Duration = .seconds(120)) async throws {
     let result = try await remote.run(startCommand(within: limit))
     if result.succeeded, unit == nil { return }
     if result.succeeded, try await isReady(within: limit) { return }

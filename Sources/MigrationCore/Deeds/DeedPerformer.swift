@@ -80,9 +80,11 @@ package struct DeedPerformer: Sendable {
   private func perform(_ verb: Deed.ServerVerb, _ side: Side, _ deed: Deed) async throws {
     await context.closeSessions(side)
     let server = try await context.server(side)
-    if (try? await server.isRunning()) == (verb == .start) { return }
+    let isRunning = await asked { try await server.isRunning() }
+    if case .success(verb == .start) = isRunning { return }
     try await recorded(deed) {
-      if verb == .start { try await server.start() } else { try await server.stop() }
+      _ = try isRunning.get()
+      if verb == .start { try await server.startStopped() } else { try await server.stopRunning() }
     }
   }
 
@@ -92,13 +94,23 @@ package struct DeedPerformer: Sendable {
     switch file.change {
     case .whole(let text): try await recorded(deed) { try await server.upload(try await text.make(), to: file.path) }
     case .edit(_, let edit):
-      if let old = try? await server.download(file.path), let new = try? edit(old), new == old { return }
-      try await recorded(deed) {
+      let change = await asked { () -> String? in
         let old = try await server.download(file.path)
         let new = try edit(old)
-        if new != old { try await server.remote.replace(file.path, with: Array(new.utf8), as: server.user) }
+        return new == old ? nil : new
+      }
+      if case .success(nil) = change { return }
+      try await recorded(deed) {
+        let new = try change.get() ?? ""
+        try await server.remote.replace(file.path, with: Array(new.utf8), as: server.user)
       }
     }
+  }
+
+  /// What says whether there is anything to do, asked once. Where it cannot be asked, that is the deed's failure, and the
+  /// journal has it.
+  private func asked<Answer>(_ question: () async throws -> Answer) async -> Result<Answer, any Error> {
+    do { return .success(try await question()) } catch { return .failure(error) }
   }
 
   private func perform(_ statement: StatementDeed) async throws {
