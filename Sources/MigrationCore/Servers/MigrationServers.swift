@@ -1,5 +1,6 @@
 package import HostAdmin
 package import Inventory
+import PostgresClient
 
 extension MigrationContext {
   /// How to start, stop and find the host's PostgreSQL.
@@ -16,6 +17,12 @@ extension MigrationContext {
     ) { try await self.session(side) }
     controls[side] = made
     return made
+  }
+
+  /// What initdb gave a side's cluster; a physical copy has that of its source.
+  package func systemIdentifier(_ side: Side) async throws -> UInt64? {
+    try await session(side).query("SELECT system_identifier FROM pg_catalog.pg_control_system()").first
+      .flatMap { UInt64($0) }
   }
 
   /// The `postgresql.auto.conf` that lifts the target's quarantine; nil when it is not quarantined.

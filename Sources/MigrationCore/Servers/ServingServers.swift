@@ -24,16 +24,12 @@ package struct ServingServers: Sendable {
     let target = try await context.server(.target)
     guard try await target.exists("\(target.dataDirectory)/\(OldCluster.heart)") else { return false }
     let control = try await target.controlData()
-    guard !control.isInRecovery, control.systemIdentifier == (try await sourceIdentifier()) else { return false }
+    guard !control.isInRecovery, control.systemIdentifier == (try await context.systemIdentifier(.source))
+    else { return false }
     guard let files = try await ConfigurationFiles.find(target) else { return false }
     let path = files.hba.hasPrefix("/") ? files.hba : "\(target.dataDirectory)/\(files.hba)"
     let block = try await HBAFile(server: target, path: path).read()
     return !block.isFenced || block.note?.hasPrefix(Quarantine.noteBegins) != true
-  }
-
-  private func sourceIdentifier() async throws -> UInt64? {
-    try await context.session(.source).query("SELECT system_identifier FROM pg_catalog.pg_control_system()").first
-      .flatMap { UInt64($0) }
   }
 
   /// Refuses to replace the target's data, or to put other data in its place, where it is a copy that serves.

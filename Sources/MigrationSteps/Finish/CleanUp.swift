@@ -37,7 +37,7 @@ struct CleanUp {
       if isGivenUp { return [] }
       return [try await context.session(side).parameters.displayName]
     }
-    if isGivenUp, try await !isCopy(session) { return try await filesLeft() }
+    if isGivenUp, try await !isCopy() { return try await filesLeft() }
     var found = try await names(session, slots: true).map { "replication slot \($0)" }
     found += try await names(session, slots: false).map { "replication origin \($0)" }
     found += try await objects(publications).map { "publication \($0.name) in database \($0.database)" }
@@ -85,9 +85,9 @@ struct CleanUp {
   }
 
   /// Whether the server has the source's data.
-  private func isCopy(_ session: PostgresSession) async throws -> Bool {
-    let identifier = try await session.query("SELECT system_identifier FROM pg_catalog.pg_control_system()").first
-    return handOffs.contains { String($0.sourceSystemIdentifier) == identifier }
+  private func isCopy() async throws -> Bool {
+    let identifier = try await context.systemIdentifier(side)
+    return handOffs.contains { $0.sourceSystemIdentifier == identifier }
   }
 
   // MARK: taking it away

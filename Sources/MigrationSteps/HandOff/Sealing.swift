@@ -61,14 +61,11 @@ struct Sealing {
   }
 
   private func checkIdentity() async throws {
-    let session = try await context.session(.target)
-    let identifier = try await session.query(
-      "SELECT system_identifier FROM pg_catalog.pg_control_system()"
-    ).first
-    guard identifier == String(record.sourceSystemIdentifier) else {
+    let identifier = try await context.systemIdentifier(.target)
+    guard identifier == record.sourceSystemIdentifier else {
       throw ConvoyError(
         "handoff.wrong-server",
-        "the target is no copy of the source: its system identifier is \(identifier ?? "unknown")",
+        "the target is no copy of the source: its system identifier is \(identifier?.description ?? "unknown")",
         at: context.place(step, .target))
     }
     try await context.updateHandOff { $0.targetSystemIdentifier = $0.sourceSystemIdentifier }
