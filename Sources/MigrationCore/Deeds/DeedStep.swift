@@ -16,10 +16,6 @@ package protocol DeedStep: Step where Context == MigrationContext {
   /// What is told of it, when all deeds are done.
   func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult
 
-  /// Whether its deeds are begun anew, for a minute, when a connection breaks under them. They have to be such that each
-  /// can be done twice.
-  var holdsOn: Bool { get }
-
   /// After a deed has failed, or the play was interrupted: what takes back at once what must not stay half done. The
   /// error that is thrown on, with what a person should know besides.
   func fail(_ context: MigrationContext, _ error: any Error) async -> any Error
@@ -41,7 +37,6 @@ package struct Undoing: Sendable {
 }
 
 extension DeedStep {
-  package var holdsOn: Bool { false }
   package func begin(_ context: MigrationContext) async throws {}
   package func fail(_ context: MigrationContext, _ error: any Error) async -> any Error { error }
   package func undoing(_ context: MigrationContext) async throws -> Undoing? { nil }
@@ -54,11 +49,7 @@ extension DeedStep {
     try await begin(context)
     let performer = DeedPerformer(context, step: name)
     do {
-      if holdsOn {
-        try await context.holdingOn(name) { try await performer.perform(deeds(context)) }
-      } else {
-        try await performer.perform(deeds(context))
-      }
+      try await performer.perform(deeds(context))
     } catch {
       // Also when the play was interrupted: in a task that no cancellation reaches.
       throw await Task { await fail(context, error) }.value

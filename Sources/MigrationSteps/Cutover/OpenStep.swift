@@ -31,9 +31,11 @@ struct OpenStep: DeedStep {
   func begin(_ context: MigrationContext) async throws { try await pass(context) }
 
   /// Now neither side lets anybody in: a broken connection is no reason to leave it at that.
-  var holdsOn: Bool { true }
-
   func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    [.holdingOn(name) { try await opening(context) }]
+  }
+
+  private func opening(_ context: MigrationContext) async throws -> [Deed] {
     let record = try await context.handOff()
     let server = try await context.server(direction.to)
     let side = direction.to
