@@ -39,10 +39,14 @@ struct OpenStep: DeedStep {
     let record = try await context.handOff()
     let server = try await context.server(direction.to)
     let side = direction.to
-    var deeds = try await droppingSlots(context, record)
+    // All of it before the first writer of the opened side can get in.
+    let leaving = try await Way(context: context, record: record, direction: direction).droppingSlots()
+    var entering: [Deed] = []
     if direction == .forward, let settings = try await context.settingsToOpenTarget() {
-      deeds.append(.write(side, server.settingsFile, FileText(settings)))
+      entering.append(.write(side, server.settingsFile, FileText(settings)))
     }
+    entering += try await droppingUnusedWay(context, record)
+    var deeds: [Deed] = [.together([leaving, entering], atMost: 2)]
     if direction == .reverse { deeds += try await Fence(context: context, side: .target).callingQuarantine() }
     // Lifting reloads and waits until the postmaster has read both files.
     deeds += try await Fence(context: context, side: side).lifting()
@@ -72,10 +76,8 @@ struct OpenStep: DeedStep {
         + (downtime.map { ", \($0) ms after the first writer was held up" } ?? ""))
   }
 
-  /// Before the first writer of the opened side can get in. Where there is no way back, the slots that waited for it go
-  /// as well.
-  private func droppingSlots(_ context: MigrationContext, _ record: HandOffRecord) async throws -> [Deed] {
-    var deeds = try await Way(context: context, record: record, direction: direction).droppingSlots()
+  /// Where there is no way back, the slots that waited for it go as well.
+  private func droppingUnusedWay(_ context: MigrationContext, _ record: HandOffRecord) async throws -> [Deed] {
     let opposite = direction.opposite
     var hasWay = record.start(opposite) != nil
     if try await !context.isOver(direction) {
@@ -83,8 +85,7 @@ struct OpenStep: DeedStep {
       hasWay = await context.hasForetold(.way(opposite))
       if !hasWay { hasWay = try await context.record()?.desiredSync == DesiredSync(opposite) }
     }
-    if !hasWay { deeds += try await Way(context: context, record: record, direction: opposite).droppingSlots() }
-    return deeds
+    return hasWay ? [] : try await Way(context: context, record: record, direction: opposite).droppingSlots()
   }
 
   private func downtime(_ context: MigrationContext) async throws -> UInt64? {
