@@ -130,6 +130,25 @@ import Testing
     }
   }
 
+  /// Between the list of what is to be done and its turn lies whatever a cutover does before it holds anybody up.
+  @Test func whatRunsIsSeenWhenItIsStopped() async throws {
+    try await withServices { supervised in
+      for name in ["web", "app"] { try supervised.add(name, isDown: true) }
+      for name in ["web", "app"] { #expect(try await supervised.reaches(name, "down")) }
+      let context = try await context(supervised, "[{ name: web, manager: runit }, { name: app, manager: runit }]")
+      let stop = StopServicesStep(side: .source)
+      let deeds = try await stop.deeds(context)
+      _ = try await LocalHost().runChecked(
+        RemoteCommand(["sv", "-w", "30", "start", "\(supervised.directory)/service/app"]))
+      let performer = DeedPerformer(context, step: stop.name)
+      try await performer.perform(deeds)
+      #expect(try await stop.result(context, performer.found).summary == "stopped app")
+      #expect(supervised.log == ["up app", "down app"])
+      #expect(try await stop.undo(context) == .undone("started app again"))
+      await context.close()
+    }
+  }
+
   @Test func undoStartsWhatWasStoppedAndRefusesToForgetOne() async throws {
     try await withServices { supervised in
       try supervised.add("web")

@@ -23,19 +23,22 @@ struct StopServicesStep: DeedStep {
   }
 
   func deeds(_ context: MigrationContext) async throws -> [Deed] {
-    let controls = try await context.serviceControls(side)
     let isServing = try await isServing(context)
-    let states = try await mapConcurrently(controls, limit: 8) { try await $0.isRunning() }
-    var deeds: [Deed] = [
+    return [
       .later(announced: {
         await context.foretell(.stop(side))
         return []
       }) { _ in [] }
-    ]
-    if isServing {
-      deeds += HeadStart(context: context, direction: StreamDirection(closing: side)).deeds()
-      deeds.append(.aside { _ in try await context.setFact(.downtimeBegan, millisecondsSince1970()) })
-    }
+    ] + (isServing ? HeadStart(context: context, direction: StreamDirection(closing: side)).deeds() : [])
+      // A head start may take a minute, and services come and go meanwhile.
+      + [.later { try await stopping(context, isServing: isServing) }]
+  }
+
+  private func stopping(_ context: MigrationContext, isServing: Bool) async throws -> [Deed] {
+    let controls = try await context.serviceControls(side)
+    let states = try await mapConcurrently(controls, limit: 8) { try await $0.isRunning() }
+    var deeds: [Deed] = []
+    if isServing { deeds.append(.aside { _ in try await context.setFact(.downtimeBegan, millisecondsSince1970()) }) }
     for (control, isRunning) in zip(controls, states) {
       // What was down on a side that does not serve says nothing of whether it is wanted once that side does.
       if !isRunning, !isServing { continue }
