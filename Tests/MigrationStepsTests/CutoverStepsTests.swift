@@ -73,6 +73,22 @@ struct CutoverStepsTests {
     }
   }
 
+  /// A marker that does not get away leaves no session listening, its own database's or another's.
+  private func markersFail(_ context: MigrationContext) async throws {
+    try await context.setFact(.markers, [])
+    _ = try await context.session(.target, database: "postgres")
+    // Each listens before it looks at its database's replication origin, and there is none.
+    let error = await #expect(throws: ConvoyError.self) {
+      try await ConfirmFenceStep(deadline: .seconds(20)).run(context)
+    }
+    #expect(error?.message.contains("replication origin") == true, "\(String(describing: error))")
+    for name in ["o'ne", "postgres"] {
+      let channels = try await context.session(.target, database: name).query("SELECT pg_listening_channels()")
+      #expect(channels.rows.isEmpty, "database \(name)")
+    }
+    try await context.removeFact(.markers)
+  }
+
   /// Content, holes, owners and privileges; what is new, changed and gone.
   private func largeObjects(_ context: MigrationContext, _ servers: TwoServers) async throws {
     #expect(try await CopyLargeObjectsStep().run(context).changed == false)
@@ -123,6 +139,7 @@ struct CutoverStepsTests {
     #expect(try await VerifyStep().plan(context).count == 2)
     #expect(try await AnalyzeStep().isDone(context))
     #expect(try await AnalyzeStep().run(context).figures == [.init("tables", 1)])
+    try await markersFail(context)
     try await largeObjects(context, servers)
 
     try await servers.run("target", "postgres", "UPDATE plain SET a = 2")

@@ -89,8 +89,7 @@ struct Markers: Sendable {
     _ = try await context.session(direction.from, database: database.name)
     let began = ContinuousClock.now
     let kept = await context.keptSession(direction.to, database.name)
-    let listener =
-      if let kept { kept } else { try await context.newSession(direction.to, database: database.name) }
+    let listener = try await context.session(direction.to, database: database.name)
     let own = HandOffNames.random().nonce + HandOffNames.random().nonce
     found[pending(database)] = Pending(
       listener: listener, isOwn: kept == nil, nonce: own, before: nil, began: began)
@@ -100,27 +99,17 @@ struct Markers: Sendable {
   }
 
   private func arrive(_ found: Findings, end: ContinuousClock.Instant) async throws {
-    do {
-      found[passed] = try await withThrowingTaskGroup(of: Passed.self) { group in
-        for database in record.databases {
-          group.addTask { try await placed(database) { try await pass(database, found, end: end) } }
-        }
-        var passed: [Passed] = []
-        for try await one in group { passed.append(one) }
-        return passed.sorted { $0.marker.database < $1.marker.database }
+    found[passed] = try await withThrowingTaskGroup(of: Passed.self) { group in
+      for database in record.databases {
+        group.addTask { try await placed(database) { try await pass(database, found, end: end) } }
       }
-    } catch {
-      // A session that listens is nobody else's any more.
-      for database in record.databases { await close(database, found, evenKept: true) }
-      throw error
+      var passed: [Passed] = []
+      for try await one in group { passed.append(one) }
+      return passed.sorted { $0.marker.database < $1.marker.database }
     }
-    for database in record.databases { await close(database, found, evenKept: false) }
-  }
-
-  private func close(_ database: HandOffDatabase, _ found: Findings, evenKept: Bool) async {
-    guard let pending = found[pending(database)] else { return }
-    if pending.isOwn { await pending.listener.close() }
-    if !pending.isOwn, evenKept { await context.closeSession(direction.to, database: database.name) }
+    for database in record.databases where found[pending(database)]?.isOwn == true {
+      await context.closeSession(direction.to, database: database.name)
+    }
   }
 
   private func placed<Value>(_ database: HandOffDatabase, _ body: () async throws -> Value) async throws -> Value {
@@ -223,6 +212,12 @@ struct DrainStep: DeedStep {
     ]
   }
 
+  /// A session that listens is nobody else's any more.
+  func fail(_ context: MigrationContext, _ error: any Error) async -> any Error {
+    await context.closeSessions(direction.to)
+    return error
+  }
+
   func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
     let passed = found[try await markers(context).passed] ?? []
     return StepResult(
@@ -290,6 +285,12 @@ struct ConfirmFenceStep: DeedStep {
       report.markers.append(.init(database: marker.database, name: "proof", lsn: marker.lsn, changesBefore: 0))
     }
     try await context.setFact(.report, report)
+  }
+
+  /// A session that listens is nobody else's any more.
+  func fail(_ context: MigrationContext, _ error: any Error) async -> any Error {
+    await context.closeSessions(direction.to)
+    return error
   }
 
   func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
