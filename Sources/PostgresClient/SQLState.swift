@@ -14,6 +14,7 @@ public struct SQLState: Hashable, Sendable, RawRepresentable, ExpressibleByStrin
   public static let invalidAuthorization: SQLState = "28000"
   public static let undefinedObject: SQLState = "42704"
   public static let undefinedTable: SQLState = "42P01"
+  public static let undefinedSchema: SQLState = "3F000"
   public static let duplicateObject: SQLState = "42710"
   public static let invalidCatalogName: SQLState = "3D000"
   public static let protocolViolation: SQLState = "08P01"

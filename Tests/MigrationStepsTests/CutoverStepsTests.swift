@@ -73,6 +73,30 @@ struct CutoverStepsTests {
     }
   }
 
+  /// A table that is dropped, or renamed, between the look at what there is and its turn.
+  private func tablesGo(_ context: MigrationContext, _ servers: TwoServers) async throws {
+    try await servers.run(
+      "target", "o'ne", "CREATE SCHEMA going; CREATE TABLE going.one AS SELECT generate_series(1, 1000) AS n")
+    try await eventually("the statistics") {
+      try await servers.pair("o'ne") { _, target in
+        try await target.query(AnalyzeStep.stale).rows.contains { $0.string(0) == "going" }
+      }
+    }
+    let analyzing = try await AnalyzeStep().deeds(context)
+    try await servers.run("target", "o'ne", "DROP SCHEMA going CASCADE")
+    try await DeedPerformer(context, step: "analyze").perform(analyzing)
+
+    try await servers.run("source", "postgres", "CREATE TABLE dropped (); CREATE TABLE renamed ()")
+    let identities = try await ReplicaIdentityStep().deeds(context)
+    try await servers.run("source", "postgres", "DROP TABLE dropped; ALTER TABLE renamed RENAME TO other")
+    try await DeedPerformer(context, step: "set_replica_identity").perform(identities)
+    #expect(try await ReplicaIdentities.missing(context).isEmpty)
+    try await servers.run("source", "postgres", "DROP TABLE other")
+    // A table that is gone is none to be given back.
+    _ = try await ReplicaIdentityStep().undo(context)
+    #expect(try await ReplicaIdentities.left(context).isEmpty)
+  }
+
   /// A marker that does not get away leaves no session listening, its own database's or another's.
   private func markersFail(_ context: MigrationContext) async throws {
     try await context.setFact(.markers, [])
@@ -139,6 +163,7 @@ struct CutoverStepsTests {
     #expect(try await VerifyStep().plan(context).count == 2)
     #expect(try await AnalyzeStep().isDone(context))
     #expect(try await AnalyzeStep().run(context).figures == [.init("tables", 1)])
+    try await tablesGo(context, servers)
     try await markersFail(context)
     try await largeObjects(context, servers)
 

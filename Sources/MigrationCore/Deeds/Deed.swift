@@ -99,6 +99,9 @@ package struct StatementDeed: Sendable {
     self.text = text
     self.values = values
   }
+
+  /// What a statement about one table fails with when the table, or its schema, was dropped since it was listed.
+  package static let tableIsGone: Set<SQLState> = [.undefinedTable, .undefinedSchema]
 }
 
 /// What a statement does while somebody holds its slot or its origin (55006): it waits for the end of a worker that has

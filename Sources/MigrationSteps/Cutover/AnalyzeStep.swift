@@ -35,11 +35,17 @@ struct AnalyzeStep: DeedStep {
     let (record, _) = try await context.travelling(direction)
     let lists = try await mapConcurrently(record.databases.map(\.name), limit: databasesAtATime) { name in
       try await context.withPair(of: name, direction) { _, target in
-        try await Self.tables(target).map { Deed.sql(direction.to, database: name, Self.statement($0)) }
+        try await Self.tables(target).map { analyzing($0, in: name) }
       }
     }
     let count = lists.reduce(0) { $0 + $1.count }
     return [.together(lists, atMost: 2), .aside { found in found[analyzed] = count }]
+  }
+
+  private func analyzing(_ table: RelationName, in database: String) -> Deed {
+    var statement = StatementDeed(direction.to, database: database, Self.statement(table))
+    statement.fine = StatementDeed.tableIsGone
+    return .statement(statement)
   }
 
   func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {

@@ -26,10 +26,18 @@ struct ReplicaIdentityStep: DeedStep {
   }
 
   func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    try await setting(context) + [
+      // Tables that were made meanwhile, or have got another name.
+      .later(announced: { [] }) { _ in try await setting(context) }
+    ]
+  }
+
+  private func setting(_ context: MigrationContext) async throws -> [Deed] {
     let changes = try await ReplicaIdentities.missing(context)
+    guard !changes.isEmpty else { return [] }
     return [
       .aside { found in
-        found[set] = changes.count
+        found[set] = (found[set] ?? 0) + changes.count
         let known = try await context.fact(.replicaIdentities) ?? []
         try await context.setFact(
           .replicaIdentities,
