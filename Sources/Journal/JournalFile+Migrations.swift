@@ -47,24 +47,34 @@ extension JournalFile {
   public func setState(
     _ state: MigrationState, of name: String, direction: StreamDirection? = nil
   ) throws(ConvoyError) {
-    try write { database in
-      let known = try self.known(name, database)
-      guard state.follows(known.state) else {
-        throw ConvoyError(
-          "journal.state-conflict", "migration \(name) is \(known.state.rawValue) and cannot become \(state.rawValue)",
-          at: .path(self.directory.journalPath),
-          hint: "see where it stands with pgconvoy status; another run may have moved it on")
-      }
-      try database.execute(
-        sql: "UPDATE migrations SET state = ?, direction = ?, updated = ? WHERE name = ?",
-        arguments: [state.rawValue, (direction ?? known.direction).rawValue, Moment.now, name])
+    try write { database in try self.setState(state, of: name, direction: direction, database) }
+  }
+
+  private func setState(
+    _ state: MigrationState, of name: String, direction: StreamDirection?, _ database: Database
+  ) throws {
+    let known = try self.known(name, database)
+    guard state.follows(known.state) else {
+      throw ConvoyError(
+        "journal.state-conflict", "migration \(name) is \(known.state.rawValue) and cannot become \(state.rawValue)",
+        at: .path(directory.journalPath),
+        hint: "see where it stands with pgconvoy status; another run may have moved it on")
     }
+    try database.execute(
+      sql: "UPDATE migrations SET state = ?, direction = ?, updated = ? WHERE name = ?",
+      arguments: [state.rawValue, (direction ?? known.direction).rawValue, Moment.now, name])
   }
 
   /// Records a hand-off before anything that carries its nonce is made on the servers, and makes it the current one.
   /// Workers of an earlier one must stop: what should run becomes `stopped`.
-  public func beginHandOff(_ record: HandOffRecord, migration name: String) throws(ConvoyError) {
+  ///
+  /// - Parameter state: where the migration stands from now on, in the same transaction; nil: where it did.
+  /// - Throws: `journal.state-conflict` as `setState`, `journal.unknown-migration`.
+  public func beginHandOff(
+    _ record: HandOffRecord, migration name: String, state: MigrationState? = nil
+  ) throws(ConvoyError) {
     try write { database in
+      if let state { try self.setState(state, of: name, direction: .forward, database) }
       _ = try self.known(name, database)
       try record.insert(database, migration: name)
       try database.execute(

@@ -136,6 +136,32 @@ import Testing
     #expect(try journal.handOffs(migration: "eu").count == 2)
   }
 
+  /// Between a new hand-off and its state no run may be cut off: behind a migration that was given up, it would be taken
+  /// for one that is over.
+  @Test func aHandOffAndItsStateAreRecordedTogether() throws {
+    let state = try TemporaryState()
+    let journal = try state.open()
+    try journal.registerMigration("eu", source: "a", target: "b")
+    func begin() throws(ConvoyError) {
+      let record = HandOffRecord(names: .random(), sourceSystemIdentifier: 1, sourceTimeline: 1)
+      try journal.beginHandOff(record, migration: "eu", state: .copying)
+    }
+    try begin()
+    #expect(try journal.migration("eu")?.state == .copying)
+    try journal.setState(.finished, of: "eu")
+    try journal.endHandOff(migration: "eu")
+    try begin()
+    #expect(try journal.migration("eu")?.state == .copying)
+
+    // Both or none.
+    let before = try journal.migration("eu")
+    for state in [MigrationState.standby, .handedOff, .fenced] { try journal.setState(state, of: "eu") }
+    #expect(convoyError { try begin() }?.code == "journal.state-conflict")
+    #expect(try journal.migration("eu")?.handOff == before?.handOff)
+    #expect(try journal.migration("eu")?.state == .fenced)
+    #expect(try journal.handOffs(migration: "eu").count == 2)
+  }
+
   @Test func hostsCannotChangeUnderAHandOff() throws {
     let state = try TemporaryState()
     let journal = try state.open()

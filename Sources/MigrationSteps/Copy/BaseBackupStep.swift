@@ -39,12 +39,11 @@ struct BaseBackupStep: DeedStep {
     return try await removingLeftovers(context, target) + [
       .later(announced: { try await copying(context, target, oldData, HandOffNames(nonce: "NONCE")) }) { _ in
         let names = HandOffNames.random()
-        try await beginHandOff(context, names: names)
         try await context.setFact(
           .targetDirectories,
           ServerDirectories(data: target.dataDirectory, programs: target.binDirectory, configFile: target.configFile))
         try await context.setFact(.targetWasRunning, try await oldData.ranBefore())
-        try await context.setState(.copying)
+        try await beginHandOff(context, names: names)
         try await claimPlaces(context, target)
         return try await copying(context, target, oldData, names)
       }
@@ -171,6 +170,8 @@ struct BaseBackupStep: DeedStep {
     return list
   }
 
+  /// From here on the migration is copying. A new hand-off beside the state of an earlier one would be taken for a copy
+  /// that is in its place already.
   private func beginHandOff(_ context: MigrationContext, names: HandOffNames) async throws {
     let source = try await context.session(.source)
     let row = try await source.query(
@@ -192,7 +193,7 @@ struct BaseBackupStep: DeedStep {
     let migration = context.migration
     try await context.journal.perform { file throws(ConvoyError) in
       try file.registerMigration(migration.name, source: migration.source.name, target: migration.target.name)
-      try file.beginHandOff(record, migration: migration.name)
+      try file.beginHandOff(record, migration: migration.name, state: .copying)
     }
   }
 
