@@ -49,15 +49,12 @@ extension StepLibrary where Context == MigrationContext {
       ) { _ in SealTargetStep() },
       StepDefinition(
         name: "start_sync", summary: "start the sync workers in a process of their own",
-        parameters: [deadline("60s", "until every worker streams")]
-      ) { parameters in StartSyncStep(deadline: parameters.duration("deadline") ?? .seconds(60)) },
+        parameters: [streaming.definition]
+      ) { parameters in StartSyncStep(deadline: streaming.limit(parameters)) },
       StepDefinition(
         name: "wait_for_lag", summary: "wait until every database is close enough for a cutover or rollback",
-        parameters: [direction, deadline("10m", "until the lag is below the inventory's limits")]
-      ) { parameters in
-        WaitForLagStep(
-          direction: way(parameters), deadline: parameters.duration("deadline") ?? .seconds(600))
-      },
+        parameters: [direction, closeEnough.definition]
+      ) { parameters in WaitForLagStep(direction: way(parameters), deadline: closeEnough.limit(parameters)) },
       StepDefinition(
         name: "analyze", summary: "analyze the tables that changed much on the side to be opened",
         parameters: [direction]
@@ -68,9 +65,9 @@ extension StepLibrary where Context == MigrationContext {
       ) { parameters in StopServicesStep(side: parameters.choice("on") ?? .source) },
       StepDefinition(
         name: "fence", summary: "keep every writer but pgconvoy out of one side",
-        parameters: [on, deadline("30s", "until no writer is left inside")]
+        parameters: [on, swept.definition]
       ) { parameters in
-        FenceStep(side: parameters.choice("on") ?? .source, deadline: parameters.duration("deadline") ?? .seconds(30))
+        FenceStep(side: parameters.choice("on") ?? .source, deadline: swept.limit(parameters))
       },
       StepDefinition(
         name: "unfence", summary: "lift a fence that was left standing, and enable what it had disabled",
@@ -180,12 +177,32 @@ extension StepLibrary where Context == MigrationContext {
     parameters.choice("direction") ?? .forward
   }
 
-  private static func deadline(_ text: String, _ summary: String) -> ParameterDefinition {
-    ParameterDefinition("deadline", .duration, summary + "; \(text) when not given")
+  private static var streaming: StepDeadline { StepDeadline(.seconds(60), "until every worker streams") }
+  private static var closeEnough: StepDeadline {
+    StepDeadline(.seconds(600), "until the lag is below the inventory's limits")
   }
+  private static var swept: StepDeadline { StepDeadline(.seconds(30), "until no writer is left inside") }
 
   private static var optionalDeadline: ParameterDefinition {
     ParameterDefinition(
       "deadline", .duration, "until every marker is applied; the inventory's cutover.drain_deadline when not given")
   }
+}
+
+/// How long a step waits where the playbook does not say it.
+private struct StepDeadline {
+  private let preset: Duration
+  private let summary: String
+
+  /// - Parameter summary: until what: a sentence fragment.
+  init(_ preset: Duration, _ summary: String) {
+    self.preset = preset
+    self.summary = summary
+  }
+
+  var definition: ParameterDefinition {
+    ParameterDefinition("deadline", .duration, default: .duration(preset), summary)
+  }
+
+  func limit(_ parameters: StepParameters) -> Duration { parameters.duration("deadline") ?? preset }
 }
