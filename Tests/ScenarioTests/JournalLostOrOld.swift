@@ -15,6 +15,7 @@ extension Scenarios {
         try Program.check(["cp", "-a", scenario.lab.directory + "/.pgconvoy", old])
         try await scenario.play("cutover")
         try await scenario.applicationGoesOn(on: scenario.target)
+        try await openedByHand(scenario)
 
         let lost = scenario.workDirectory + "/state-lost"
         try await refused(scenario, "migrate", lost, "truth.target-has-writers")
@@ -32,6 +33,23 @@ extension Scenarios {
         try await scenario.play("rollback")
         try await scenario.applicationGoesOn(on: scenario.source)
       }
+    }
+
+    /// Somebody takes the block out of the old server's pg_hba.conf, and puts it back.
+    private func openedByHand(_ scenario: Scenario) async throws {
+      let hba = scenario.source.dataDirectory + "/pg_hba.conf"
+      let block = "/^# pgconvoy fence begin/,/^# pgconvoy fence end/d"
+      try scenario.asServer(["/usr/bin/sed", "-i.kept", block, hba])
+      try await scenario.control(scenario.source, "reload")
+      try await eventually("the old server's opening") { try await scenario.refusal(.sourceApp) == nil }
+      for name in ["finish", "rollback"] {
+        let result = try await scenario.play(name, expecting: 1)
+        #expect(result.text.contains("[truth.newer-elsewhere]"), "\(name): \(result.text)")
+        #expect(result.text.contains("so does lab-target: was pgconvoy's block taken out"), "\(name): \(result.text)")
+      }
+      try scenario.asServer(["/usr/bin/mv", hba + ".kept", hba])
+      try await scenario.control(scenario.source, "reload")
+      try await eventually("the old server's closing") { try await scenario.refusal(.sourceApp) != nil }
     }
 
     /// A play with another state directory ends with that code, and the old server stays closed.

@@ -70,7 +70,18 @@ package struct ServingServers: Sendable {
     throw ConvoyError(
       "truth.newer-elsewhere",
       "\(context.host(side).name) takes writes, and this journal says that it is closed ('\(try await context.state().rawValue)')",
-      at: context.place(step, side),
-      hint: "this state directory is older than what was done with the servers: use the one that it was done with")
+      at: context.place(step, side), hint: await waysOut(side))
+  }
+
+  /// A cutover or rollback that another journal knows of has closed the other side. Where that one is open as well,
+  /// somebody has lifted this one's block.
+  private func waysOut(_ side: Side) async -> String {
+    let other: Side = side == .source ? .target : .source
+    guard (try? await isOpen(other)) == true else {
+      return "this state directory is older than what was done with the servers: use the one that it was done with"
+    }
+    return "so does \(context.host(other).name): was pgconvoy's block taken out of pg_hba.conf by hand? what is "
+      + "written to \(context.host(side).name) gets nowhere else. Put the block back, or stop that PostgreSQL: "
+      + "docs/how-to/finish-a-migration.md says how"
   }
 }
