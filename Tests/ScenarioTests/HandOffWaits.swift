@@ -6,6 +6,7 @@ import Testing
 
 extension Scenarios {
   /// An open transaction holds the logical slots up; the hand-off says who it is, and gives up in good order.
+  /// Then it is killed between its parts, and goes on exactly.
   @Suite(.serialized) struct HandOffWaits {
     @Test func forOpenAndPreparedTransactionsAndNamesThem() async throws {
       try await Scenario.run(databases: ["alpha"]) { scenario in
@@ -36,15 +37,29 @@ extension Scenarios {
 
         try await open.script("COMMIT PREPARED 'who knows'")
         await open.close()
-        try await scenario.play("migrate")
+        try await killedBetweenTheParts(scenario)
         try await scenario.application("stop")
         try await scenario.drained()
         try await scenario.expectIdentical()
+        try await scenario.expectAcknowledgedOnTarget()
         #expect(try await scenario.value(.target, "SELECT count(*) FROM waited", in: "alpha") == "4")
         #expect(
           try await scenario.sql(.source, "SELECT slot_name FROM pg_replication_slots WHERE slot_type = 'physical'")
             .isEmpty)
       }
+    }
+
+    /// The hand-off by its parts, while the application writes. Each run is killed where its next part begins; the next
+    /// run starts the standby again, unless there is a restore point by then.
+    private func killedBetweenTheParts(_ scenario: Scenario) async throws {
+      let parts = ["make_slots", "set_restore_point", "promote_target", "seal_target", "start_sync"]
+      let playbook = try scenario.playbook(steps: ["preflight", "base_backup", "start_standby"] + parts)
+      for next in parts.dropFirst() {
+        try await scenario.killPlay(playbook, at: "[lab] \(next) (")
+        try await scenario.applicationGoesOn(by: 5)
+      }
+      let result = try await scenario.play(playbook)
+      for done in parts.dropLast(2) { #expect(result.text.contains("\(done): already done"), "\(result.text)") }
     }
 
     private func expectStandbyGoesOn(_ scenario: Scenario, marker: Int) async throws {
