@@ -10,21 +10,26 @@ extension Scenarios {
   @Suite(.serialized) struct JournalLostOrOld {
     @Test func behindACutoverNothingIsReplacedPutBackOrOpened() async throws {
       try await Scenario.run(databases: ["alpha"]) { scenario in
+        try await scenario.play(try scenario.playbook(steps: ["preflight", "base_backup"]))
+        let copied = try copyOfState(scenario, "copied")
         try await scenario.play("migrate")
-        let old = scenario.workDirectory + "/state-before"
-        try Program.check(["cp", "-a", scenario.lab.directory + "/.pgconvoy", old])
+        let old = try copyOfState(scenario, "before")
+        try await inTheMiddleOfACutover(scenario)
         try await scenario.play("cutover")
         try await scenario.applicationGoesOn(on: scenario.target)
         try await openedByHand(scenario)
 
         let lost = scenario.workDirectory + "/state-lost"
-        try await refused(scenario, "migrate", lost, "truth.target-has-writers")
-        try await refused(scenario, "unfence", lost, "fence.target-is-open")
-        try await refused(scenario, "cutover", old, "truth.newer-elsewhere")
-        try await refused(scenario, "unfence", old, "fence.target-is-open")
-        try await refused(scenario, "finish", old, "truth.target-has-writers")
+        try await refused(scenario, "migrate", lost, "truth.target-has-writers", by: "base_backup")
+        try await refused(scenario, "unfence", lost, "fence.target-is-open", by: "unfence")
+        try await refused(scenario, "cutover", old, "truth.newer-elsewhere", by: "wait_for_lag")
+        try await refused(scenario, "unfence", old, "fence.target-is-open", by: "unfence")
+        try await refused(scenario, "finish", old, "truth.target-has-writers", by: "stop_sync")
+        try await refused(scenario, "finish", old, "truth.target-has-writers", by: "clean_up", "--check")
         // Nor by its way around the beginning, and nothing is taken back that this run has not done.
-        try await refused(scenario, "cutover", old, "truth.newer-elsewhere", "--start-at", "fence")
+        try await refused(scenario, "cutover", old, "truth.newer-elsewhere", by: "fence", "--start-at", "fence")
+        try await refused(
+          scenario, "migrate", copied, "truth.target-has-writers", by: "start_standby", "--start-at", "start_standby")
 
         let before = try scenario.acknowledgedCount(scenario.target)
         try await scenario.applicationGoesOn(on: scenario.target)
@@ -33,6 +38,23 @@ extension Scenarios {
         try await scenario.play("rollback")
         try await scenario.applicationGoesOn(on: scenario.source)
       }
+    }
+
+    /// What this machine knows of the migration now.
+    private func copyOfState(_ scenario: Scenario, _ name: String) throws -> String {
+      let copy = "\(scenario.workDirectory)/state-\(name)"
+      try Program.check(["cp", "-a", scenario.lab.directory + "/.pgconvoy", copy])
+      return copy
+    }
+
+    /// Who begins anew beside a cutover that is under way finds nobody open, and must not take the source for the truth.
+    private func inTheMiddleOfACutover(_ scenario: Scenario) async throws {
+      try await scenario.killPlay(Scenario.shipped("cutover"), at: "drain (")
+      let anew = ["play", Scenario.shipped("migrate"), "--yes", "--state", scenario.workDirectory + "/state-anew"]
+      let result = try await scenario.start(anew).result()
+      let refusal = result.text.split(separator: "\n").first { $0.contains("[truth.source-has-open-target]") } ?? ""
+      #expect(result.status == 1 && refusal.contains("step base_backup: "), "\(result.text)")
+      #expect(try await scenario.refusal(.targetApp) != nil)
     }
 
     /// Somebody takes the block out of the old server's pg_hba.conf, and puts it back.
@@ -52,16 +74,17 @@ extension Scenarios {
       try await eventually("the old server's closing") { try await scenario.refusal(.sourceApp) != nil }
     }
 
-    /// A play with another state directory ends with that code, and the old server stays closed.
+    /// A play with another state directory is refused by that step with that code, and the old server stays closed.
     private func refused(
-      _ scenario: Scenario, _ playbook: String, _ state: String, _ code: String, _ options: String...,
+      _ scenario: Scenario, _ playbook: String, _ state: String, _ code: String, by step: String, _ options: String...,
       sourceLocation: SourceLocation = #_sourceLocation
     ) async throws {
       let result = try await scenario.start(
         ["play", Scenario.shipped(playbook), "--yes", "--state", state] + options
       ).result()
+      let refusal = result.text.split(separator: "\n").first { $0.contains("[\(code)]") } ?? ""
       #expect(
-        result.status == 1 && result.text.contains("[\(code)]"), "\(playbook): \(result.text)",
+        result.status == 1 && refusal.contains("step \(step): "), "\(playbook): \(result.text)",
         sourceLocation: sourceLocation)
       await #expect(throws: (any Error).self, "the old server lets applications in", sourceLocation: sourceLocation) {
         try await scenario.sql(.sourceApp, "SELECT 1")
