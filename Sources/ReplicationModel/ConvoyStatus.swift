@@ -19,6 +19,25 @@ public struct ConvoyStatus: Sendable, Equatable {
     }
   }
 
+  /// The process that applies one migration's changes, where it was put on a host.
+  public struct HostedSync: Sendable, Codable, Equatable {
+    /// The host's name in the inventory.
+    public var host: String
+    /// `systemd`, `runit` or `detached`.
+    public var manager: String
+    /// Nil when it could not be asked.
+    public var running: Bool?
+    /// Its process id there.
+    public var pid: Int32?
+
+    public init(host: String, manager: String, running: Bool? = nil, pid: Int32? = nil) {
+      self.host = host
+      self.manager = manager
+      self.running = running
+      self.pid = pid
+    }
+  }
+
   /// One source, one target, and the databases between them.
   public struct Migration: Sendable, Codable, Equatable {
     public var name: String
@@ -34,6 +53,8 @@ public struct ConvoyStatus: Sendable, Equatable {
     public var targetFenced: Bool?
     /// The hand-off position; nil before the hand-off.
     public var handOffLSN: LSN?
+    /// Nil where the workers are those of `ConvoyStatus.sync`.
+    public var sync: HostedSync?
     public var databases: [DatabaseStatus]
 
     public init(
@@ -53,7 +74,7 @@ public struct ConvoyStatus: Sendable, Equatable {
       case sourceFenced = "source_fenced"
       case targetFenced = "target_fenced"
       case handOffLSN = "hand_off_lsn"
-      case databases
+      case sync, databases
     }
   }
 

@@ -28,7 +28,15 @@ public enum StatusJSON {
       ("source_fenced", migration.sourceFenced.map { .bool($0) } ?? .null),
       ("target_fenced", migration.targetFenced.map { .bool($0) } ?? .null),
       ("hand_off_lsn", .lsn(migration.handOffLSN)),
+      ("sync", migration.sync.map(sync) ?? .null),
       ("databases", .array(migration.databases.map(database))),
+    ])
+  }
+
+  private static func sync(_ sync: ConvoyStatus.HostedSync) -> JSONText {
+    .object([
+      ("host", .string(sync.host)), ("manager", .string(sync.manager)),
+      ("running", sync.running.map { .bool($0) } ?? .null), ("pid", .integer(sync.pid.map { UInt64(max(0, $0)) })),
     ])
   }
 

@@ -13,6 +13,13 @@ public enum StatusPrometheus {
     family("sync_running", "gauge", "1 when the process that applies changes runs.", to: &text) {
       [sample([], status.sync.running ? "1" : "0")]
     }
+    family("hosted_sync_running", "gauge", "1 when the migration's sync process on that host runs.", to: &text) {
+      status.migrations.compactMap { migration in
+        migration.sync.flatMap { sync in
+          sync.running.map { sample(labels(migration.name) + [("host", sync.host)], $0 ? "1" : "0") }
+        }
+      }
+    }
     family("migration_state", "gauge", "1 for the state that the migration is in.", to: &text) {
       status.migrations.map { migration in
         sample(

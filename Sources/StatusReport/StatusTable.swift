@@ -18,6 +18,7 @@ public enum StatusTable {
     var lines = table.lines(style)
     lines.append("")
     lines += status.migrations.compactMap { notice($0, style) }
+    lines += status.migrations.compactMap { hosted($0, style) }
     lines += status.migrations.flatMap { migration in migration.databases.compactMap { drift($0, style) } }
     lines.append(summary(status, style))
     return lines.joined(separator: "\n") + "\n"
@@ -57,6 +58,17 @@ public enum StatusTable {
     return style.paint("\(DisplayText.visible(migration.name)): \(parts.joined(separator: "; "))", .yellow)
   }
 
+  /// Where the workers are, if they were put on a host.
+  private static func hosted(_ migration: ConvoyStatus.Migration, _ style: TextStyle) -> String? {
+    guard let sync = migration.sync else { return nil }
+    let place = "\(DisplayText.visible(migration.name)): sync on \(DisplayText.visible(sync.host)) (\(sync.manager))"
+    switch sync.running {
+    case true?: return "\(place) is running" + (sync.pid.map { " (pid \($0))" } ?? "")
+    case false?: return style.paint("\(place) is not running", .yellow)
+    case nil: return style.paint("\(place) could not be asked", .yellow)
+    }
+  }
+
   private static let mostDrift = 3
 
   /// What differs between the schemas of a database.
@@ -88,6 +100,10 @@ public enum StatusTable {
       style.paint("\(parked) parked", parked > 0 ? .red : nil),
     ]
     if missed > 0 { parts.append(style.paint(HumanFormat.counted(missed, "missed row"), .red)) }
+    // Where every migration's process was put on a host, none here says nothing.
+    if !status.sync.running, !status.migrations.isEmpty, status.migrations.allSatisfy({ $0.sync != nil }) {
+      return parts.joined(separator: ", ")
+    }
     let sync =
       status.sync.running
       ? "sync is running" + (status.sync.pid.map { " (pid \($0))" } ?? "")

@@ -32,6 +32,7 @@ import Testing
               "source_fenced": false,
               "target_fenced": null,
               "hand_off_lsn": "16/B374D848",
+              "sync": null,
               "databases": [
                 {
                   "migration": "chef-eu",

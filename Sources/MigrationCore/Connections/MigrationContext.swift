@@ -18,6 +18,8 @@ package actor MigrationContext: StepContext {
   package nonisolated let progress: @Sendable (String) -> Void
 
   private var remotes: [Side: any RemoteHost] = [:]
+  /// Those that are neither side, by name.
+  private var otherRemotes: [String: any RemoteHost] = [:]
   private var sessions: [SessionKey: PostgresSession] = [:]
   private var passwords: [Side: String] = [:]
   private var tunnels: [Side: PostgresTunnel] = [:]
@@ -64,6 +66,31 @@ package actor MigrationContext: StepContext {
       return raced
     }
     remotes[side] = made
+    return made
+  }
+
+  /// As `remote`, of a host that need be neither side.
+  ///
+  /// - Throws: `sync.unknown-host` where the inventory has no such host, or no SSH to it.
+  package func remote(named name: String) async throws -> any RemoteHost {
+    if let side = Side.allCases.first(where: { migration.host($0).name == name }) { return try await remote(side) }
+    if let known = otherRemotes[name] {
+      if known.isOpen { return known }
+      otherRemotes[name] = nil
+      await known.close()
+    }
+    guard let host = migration.syncHosts.first(where: { $0.name == name }) else {
+      throw ConvoyError(
+        "sync.unknown-host", "the inventory has no host \(name), where a sync process was put", at: .host(name),
+        hint: "put the host back into the inventory until the process has moved")
+    }
+    let made: any RemoteHost = WatchedHost(
+      host: try await connect(host, prompt: environment.askPassphrase), logger: logger)
+    if let raced = otherRemotes[name] {
+      await made.close()
+      return raced
+    }
+    otherRemotes[name] = made
     return made
   }
 
@@ -207,6 +234,10 @@ package actor MigrationContext: StepContext {
     tunnels = [:]
     for (side, remote) in remotes {
       remotes[side] = nil
+      await remote.close()
+    }
+    for (name, remote) in otherRemotes {
+      otherRemotes[name] = nil
       await remote.close()
     }
   }

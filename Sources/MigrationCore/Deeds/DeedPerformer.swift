@@ -56,6 +56,12 @@ package struct DeedPerformer: Sendable {
       }
     case .statement(let statement): try await recorded(deed) { try await perform(statement) }
     case .file(let file): try await perform(file, deed)
+    case .hosted(let host, let command):
+      try await recorded(deed) { try await context.remote(named: host).runChecked(command) }
+    case .hostedFile(let host, let file):
+      try await recorded(deed) {
+        try await context.remote(named: host).upload(try await file.make(), to: file.path, mode: file.mode, owner: nil)
+      }
     case .server(let side, let verb): try await perform(verb, side, deed)
     case .service(let side, let name, let verb):
       try await recorded(deed) { try await perform(verb, ofService: name, side) }

@@ -48,9 +48,12 @@ extension StepLibrary where Context == MigrationContext {
         summary: "set the replication origins to that LSN and make the slots for the way back; hand_off's last part"
       ) { _ in SealTargetStep() },
       StepDefinition(
-        name: "start_sync", summary: "start the sync workers in a process of their own",
-        parameters: [deadline("60s", "until every worker streams")]
-      ) { parameters in StartSyncStep(deadline: parameters.duration("deadline") ?? .seconds(60)) },
+        name: "start_sync",
+        summary: "start the sync workers in a process of their own, where the inventory's sync.on says",
+        parameters: [deadline("60s", "until every worker streams"), goneHost]
+      ) { parameters in
+        StartSyncStep(deadline: parameters.duration("deadline") ?? .seconds(60), gone: parameters.string("gone"))
+      },
       StepDefinition(
         name: "wait_for_lag", summary: "wait until every database is close enough for a cutover or rollback",
         parameters: [direction, deadline("10m", "until the lag is below the inventory's limits")]
@@ -136,8 +139,11 @@ extension StepLibrary where Context == MigrationContext {
         parameters: [direction]
       ) { parameters in ReportStep(direction: way(parameters)) },
       StepDefinition(
-        name: "stop_sync", summary: "end the migration's workers, in whichever direction they stream"
-      ) { _ in StopSyncStep() },
+        name: "stop_sync",
+        summary:
+          "end the migration's workers, in whichever direction they stream, and remove what was put on a host for them",
+        parameters: [goneHost]
+      ) { parameters in StopSyncStep(gone: parameters.string("gone")) },
       StepDefinition(
         name: "clean_up", summary: "remove what the migration has put on one side",
         parameters: [
@@ -162,6 +168,10 @@ extension StepLibrary where Context == MigrationContext {
 
   private static var on: ParameterDefinition {
     ParameterDefinition("on", .choice(["source", "target"]), isRequired: true, "which side of the migration")
+  }
+
+  private static var goneHost: ParameterDefinition {
+    ParameterDefinition("gone", .string, "a host that had the sync process and will not come back")
   }
 
   private static var onServing: ParameterDefinition {

@@ -1,11 +1,11 @@
 import BlockingIO
-package import DatabaseSync
+import DatabaseSync
 package import Inventory
 package import Journal
 package import Logging
 package import MigrationCore
 import PostgresClient
-package import ReplicationModel
+import ReplicationModel
 import StatementReplication
 
 /// Runs the workers that the journal wants to run, until it is told to stop.
@@ -23,6 +23,10 @@ package actor SyncSupervisor {
   private var refused: [String: String] = [:]
   /// Migrations whose workers could not be started, since a host that leads to PostgreSQL was out of reach.
   private var retries: [String: Deadline] = [:]
+  /// Migrations that another process has, and what it says of itself.
+  private var heldElsewhere: [String: String] = [:]
+  /// Those among the running ones that another process has taken meanwhile.
+  private var lost: Set<String> = []
 
   private struct Convoy {
     var nonce: String
@@ -31,6 +35,8 @@ package actor SyncSupervisor {
     var start: LSN
     var workers: [DatabaseWorker]
     var keeper: Task<Void, Never>
+    var hold: MigrationHold
+    var holdKeeper: Task<Void, Never>
     var driftWatch: Task<Void, Never>
     /// What differs between the schemas, by database, where that is known.
     var drift: [String: [String]] = [:]
@@ -58,6 +64,8 @@ package actor SyncSupervisor {
   /// How often the journal is looked at; what a play waits for at most before a worker starts to stop.
   private static let pollInterval = Duration.milliseconds(50)
   private static let statusInterval = Duration.milliseconds(500)
+  private static let holdInterval = Duration.seconds(5)
+  private static let holdRetry = Duration.milliseconds(200)
   private static let driftWatchDelay = Duration.seconds(3)
   /// How long nothing may have been wanted before a process that was started for a migration ends by itself.
   private static let idleGrace = Duration.seconds(20)
@@ -104,6 +112,11 @@ package actor SyncSupervisor {
 
   private func adjust() async throws {
     let current = try await journal.perform { file throws(ConvoyError) in try file.generations() }
+    for name in lost {
+      lost.remove(name)
+      generations[name] = nil
+      if let convoy = running.removeValue(forKey: name) { try await end(convoy, of: name) }
+    }
     for migration in migrations {
       guard let generation = current[migration.name], generations[migration.name] != generation else { continue }
       if let retry = retries[migration.name], !retry.hasPassed { continue }
@@ -112,8 +125,8 @@ package actor SyncSupervisor {
       }
       guard let record else { continue }
       do {
-        try await adjust(migration, to: record)
         retries[migration.name] = nil
+        try await adjust(migration, to: record)
       } catch let error as ConvoyError where error.code.rawValue.hasPrefix("ssh.") {
         logger.warning("workers not started, trying again in a minute: \(error)")
         retries[migration.name] = .after(.seconds(60))
@@ -123,21 +136,30 @@ package actor SyncSupervisor {
         try await passOnSkips(migration.name, to: convoy.workers)
         try await passOnSnapshots(migration.name, to: convoy.workers)
       }
-      generations[migration.name] = generation
+      if retries[migration.name] == nil { generations[migration.name] = generation }
     }
+  }
+
+  private func end(_ convoy: Convoy, of migration: String) async throws {
+    await stop(convoy)
+    try await recordLast(convoy)
+    // Behind the last word, which whoever takes the migration over reads.
+    await convoy.hold.release()
+    logger.info("workers stopped", metadata: ["migration": "\(migration)"])
   }
 
   private func adjust(_ migration: Inventory.Migration, to record: MigrationRecord) async throws {
     let direction = StreamDirection(record.desiredSync)
-    let wanted = direction == nil ? nil : record.handOff
+    let isHere = try await journal.perform { [name = migration.name] file throws(ConvoyError) in
+      try file.fact(SyncPlaces.self, forKey: FactKey.syncPlaces.name, migration: name)?.current == nil
+    }
+    let wanted = direction == nil || !isHere ? nil : record.handOff
     if let convoy = running[migration.name],
       convoy.nonce != wanted?.names.nonce || convoy.direction != direction
         || convoy.start != direction.flatMap({ wanted?.start($0) })
     {
       running[migration.name] = nil
-      await stop(convoy)
-      try await recordLast(convoy)
-      logger.info("workers stopped", metadata: ["migration": "\(migration.name)"])
+      try await end(convoy, of: migration.name)
     }
     guard running[migration.name] == nil, let direction, let handOff = wanted, let start = handOff.start(direction),
       let timeline = handOff.targetTimeline
@@ -146,6 +168,10 @@ package actor SyncSupervisor {
       migration: migration, journal: journal, environment: environment, logger: logger, progress: { _ in })
     let from = try await context.parameters(direction.from)
     let to = try await context.parameters(direction.to)
+    guard let hold = await take(MigrationHold(context, handOff), of: migration.name) else {
+      await context.close()
+      return
+    }
     let (sourceTimeline, targetTimeline) = (Int(handOff.sourceTimeline), Int(timeline))
     let earlier = try await context.recordedStatuses()
     let workers = handOff.databases.map { database in
@@ -189,14 +215,41 @@ package actor SyncSupervisor {
         report: { database, drift in await self.note(drift, of: database, in: name) }
       ).run()
     }
+    let holdKeeper = Task {
+      while (try? await Task.sleep(for: Self.holdInterval)) != nil {
+        // Not cut off in the middle, which would let it go.
+        if case .elsewhere(let who) = await Task(operation: { await hold.take() }).value { self.lose(name, to: who) }
+      }
+    }
     running[migration.name] = Convoy(
-      nonce: handOff.names.nonce, direction: direction, start: start, workers: workers, keeper: keeper,
-      driftWatch: driftWatch, context: context)
+      nonce: handOff.names.nonce, direction: direction, start: start, workers: workers, keeper: keeper, hold: hold,
+      holdKeeper: holdKeeper, driftWatch: driftWatch, context: context)
     logger.info(
       "workers started",
       metadata: [
         "migration": "\(migration.name)", "databases": "\(workers.count)", "direction": "\(direction.rawValue)",
       ])
+  }
+
+  /// Nil where another process has it: tried again in a moment.
+  private func take(_ hold: MigrationHold, of migration: String) async -> MigrationHold? {
+    guard case .elsewhere(let who) = await hold.take() else {
+      heldElsewhere[migration] = nil
+      return hold
+    }
+    retries[migration] = .after(Self.holdRetry)
+    if heldElsewhere.updateValue(who, forKey: migration) != who {
+      logger.warning(
+        "another sync process has the migration: waiting until it has ended",
+        metadata: ["migration": "\(migration)", "process": "\(who)"])
+    }
+    return nil
+  }
+
+  private func lose(_ migration: String, to who: String) {
+    guard running[migration] != nil, lost.insert(migration).inserted else { return }
+    logger.warning(
+      "another sync process has taken the migration", metadata: ["migration": "\(migration)", "process": "\(who)"])
   }
 
   private func note(_ drift: [String], of database: String, in migration: String) {
@@ -275,9 +328,11 @@ package actor SyncSupervisor {
   private func stop(_ convoy: Convoy) async {
     convoy.keeper.cancel()
     convoy.driftWatch.cancel()
+    convoy.holdKeeper.cancel()
     // Before the workers: when their slots are free, no slot for the way back is moved any more either.
     await convoy.keeper.value
     await convoy.driftWatch.value
+    await convoy.holdKeeper.value
     for worker in convoy.workers { worker.requestStop() }
     let workers = convoy.workers
     let ended = try? await onDedicatedThread("stop-workers") {
@@ -292,7 +347,10 @@ package actor SyncSupervisor {
     let convoys = running
     running = [:]
     for convoy in convoys.values { await stop(convoy) }
-    for convoy in convoys.values { try? await recordLast(convoy) }
+    for convoy in convoys.values {
+      try? await recordLast(convoy)
+      await convoy.hold.release()
+    }
   }
 
   // MARK: the journal
@@ -306,32 +364,6 @@ package actor SyncSupervisor {
   private func recordLast(_ convoy: Convoy) async throws {
     let statuses = convoy.statuses
     try await journal.perform { file throws(ConvoyError) in try file.recordStatuses(statuses) }
-  }
-}
-
-extension DatabaseStatus {
-  package init(_ snapshot: WorkerSnapshot, _ assignment: WorkerAssignment) {
-    self.init(migration: snapshot.migration, database: snapshot.database, phase: snapshot.phase)
-    direction = assignment.direction
-    handOffLSN = assignment.handOff
-    appliedLSN = snapshot.position == .invalid ? nil : snapshot.position
-    transactionsApplied = snapshot.transactions
-    rowsApplied = snapshot.changes
-    rowsPerSecond = snapshot.changesPerSecond
-    missedRows = snapshot.missedRows
-    lagSeconds = snapshot.secondsBehind
-    lastError = snapshot.lastError
-    parkedAt = snapshot.phase == .parked ? snapshot.parkedAt : nil
-  }
-}
-
-extension WorkerSnapshot {
-  /// What an earlier worker had counted.
-  init(_ status: DatabaseStatus) {
-    self.init(migration: status.migration, database: status.database)
-    transactions = status.transactionsApplied
-    changes = status.rowsApplied
-    missedRows = status.missedRows
   }
 }
 

@@ -15,5 +15,6 @@ struct Pgconvoy: AsyncParsableCommand {
     subcommands: [
       InitCommand.self, CheckCommand.self, PlayCommand.self, SyncCommand.self, StatusCommand.self, VerifyCommand.self,
       SkipCommand.self, ReportCommand.self, DecodeCommand.self, InventoryCommand.self, LabCommand.self,
+      HostedSyncCommand.self,
     ])
 }

@@ -38,11 +38,7 @@ struct SkipCommand: AsyncParsableCommand {
     let factory = ContextFactory(journal: journal, environment: options.environment, logger: options.log.logger)
     let context = factory.context(for: try await migration(inventory, factory))
     let order = try await SkipOrder.place(context, database: database, lsn: lsn)
-    let directory = options.stateDirectory
-    let sync = try await journal.perform { _ throws(ConvoyError) in
-      try SyncProcessLock.status(stateDirectory: directory)
-    }
-    if !sync.running {
+    if try await !isSyncRunning(context) {
       Terminal.output(
         "ordered: database \(database) will step over the transaction with the record at \(lsn) as soon as "
           + "'pgconvoy sync' runs\n")
