@@ -94,7 +94,7 @@ let package = Package(
       "Preflight",
       [
         "ReplicationModel", "Presentation", "PostgresClient", "LogicalDecoding", "RemoteHost", "Inventory", "Journal",
-        "HostAdmin", "MigrationCore",
+        "HostAdmin", "MigrationCore", "SyncService",
       ]),
     room(
       "ClosingReports",

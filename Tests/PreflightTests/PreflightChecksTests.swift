@@ -32,7 +32,7 @@ struct PreflightChecksTests {
     #expect(Set(Preflight.catalogue.map(\.name)).count == Preflight.catalogue.count)
   }
 
-  @Test(arguments: hostCases + serverCases + buildCases + replicationCases + directoryCases + databaseCases)
+  @Test(arguments: hostCases + syncCases + serverCases + buildCases + replicationCases + directoryCases + databaseCases)
   func finding(_ example: Case) throws {
     let report = Preflight.evaluate(try soundFacts(example.spoil))
     #expect(report.findings.map { "\($0.severity.rawValue) \($0.code) \($0.problem)" } == example.expected)
@@ -44,6 +44,21 @@ struct PreflightChecksTests {
     let report = Preflight.evaluate(try soundFacts { $0.cluster.change { $0.walRate = 2 << 20 } })
     #expect(report.findings.first?.remedy?.hasSuffix("max_slot_wal_keep_size = '92160MB'") == true)
   }
+
+  static let syncCases = [
+    Case("WorkersOnTheTarget", []) { $0.sync = .value(SyncHostAnswer(host: "new")) },
+    Case("LibrariesForTheWorkersMissing", ["error preflight.sync-libraries new has no libpq.so.5, libssh2.so.1"]) {
+      $0.sync = .value(SyncHostAnswer(host: "new", missingLibraries: ["libpq.so.5", "libssh2.so.1"]))
+    },
+    Case(
+      "SourceRefusesTheWorkers",
+      ["error preflight.sync-connection the source refuses the workers' sessions from the target: FATAL:  no entry"]
+    ) { $0.sync = .value(SyncHostAnswer(host: "new", refusal: "psql: error:\nFATAL:  no entry")) },
+    Case("AnotherProcessor", ["error sync.other-architecture host new is aarch64"]) {
+      $0.sync = .failed(
+        ConvoyError("sync.other-architecture", "host new is aarch64", hint: "run plays from a machine like that host"))
+    },
+  ]
 
   static let hostCases = [
     Case("WrongUser", ["error preflight.os-user commands for postgres run as admin"]) {

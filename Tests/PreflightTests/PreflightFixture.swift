@@ -34,6 +34,7 @@ func soundFacts(_ change: (inout PreflightFacts) -> Void = { _ in }) throws -> P
     tablespaces: .value([]), walDirectory: .value(nil),
     taken: .value(TakenRoom()), hasCopy: .value(false), replication: .value(.identified(systemIdentifier: "source-id")),
     sourceWAL: .value(path("/pg/data/pg_wal", isFilled: true)), libraries: .value(LibraryFacts(directory: "/pg/lib")),
+    sync: .value(nil),
     databases: [("postgres", .value(DatabaseFacts())), ("shop", .value(DatabaseFacts()))])
   change(&facts)
   return facts

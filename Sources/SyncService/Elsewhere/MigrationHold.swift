@@ -21,22 +21,29 @@ package actor MigrationHold {
   private let context: MigrationContext
   private let handOff: HandOffRecord
   private var session: PostgresSession?
+  private var isOver = false
 
   init(_ context: MigrationContext, _ handOff: HandOffRecord) {
     self.context = context
     self.handOff = handOff
   }
 
-  /// Takes it, or takes it again where the session has broken. Never waits for whoever has it.
+  /// Takes it, or takes it again where the session has broken. Never waits for whoever has it, and for a target that does
+  /// not answer no longer than it must: others wait meanwhile.
   func take() async -> State {
     if let session, (try? await session.query("SELECT 1", within: .seconds(5))) != nil { return .mine }
-    await release()
+    await close()
     do {
       var parameters = try await context.parameters(.target, database: Self.database(handOff))
       parameters.applicationName = "pgconvoy sync, \(operatorName())"
+      parameters.connectTimeout = min(parameters.connectTimeout, 3)
       let made = try await PostgresSession.connect(parameters)
       let result = try await made.query(
         "SELECT pg_catalog.pg_try_advisory_lock($1)", [String(Self.key(handOff))], within: .seconds(10))
+      if isOver {
+        await made.close()
+        return .unknown
+      }
       if result.rows.first?.bool(0) == true {
         session = made
         return .mine
@@ -49,7 +56,13 @@ package actor MigrationHold {
     }
   }
 
+  /// For good, also where it is just being taken.
   func release() async {
+    isOver = true
+    await close()
+  }
+
+  private func close() async {
     let held = session
     session = nil
     await held?.close()

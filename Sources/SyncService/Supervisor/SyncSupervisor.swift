@@ -332,7 +332,6 @@ package actor SyncSupervisor {
     // Before the workers: when their slots are free, no slot for the way back is moved any more either.
     await convoy.keeper.value
     await convoy.driftWatch.value
-    await convoy.holdKeeper.value
     for worker in convoy.workers { worker.requestStop() }
     let workers = convoy.workers
     let ended = try? await onDedicatedThread("stop-workers") {
