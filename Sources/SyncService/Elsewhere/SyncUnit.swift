@@ -50,6 +50,8 @@ package struct SyncUnit: Sendable {
   }
 
   private var service: String { place.directory + "/service" }
+  /// There while runit watches it.
+  private var supervised: String { service + "/supervise/ok" }
   /// What runit finds it by.
   private var link: String { "\(place.serviceDirectory)/\(place.unit)" }
 
@@ -81,11 +83,11 @@ package struct SyncUnit: Sendable {
         """
         ln -sfn -- "$1" "$2" || exit 1
         i=0
-        while [ ! -p "$1/supervise/ok" ] || ! sv status "$1" >/dev/null 2>&1; do
+        while [ ! -p "$3" ] || ! sv status "$1" >/dev/null 2>&1; do
           i=$((i+1)); [ $i -le 100 ] || { echo "runsvdir has not taken up $2" >&2; exit 1; }; sleep 0.2
         done
         sv -w 30 start "$1" >/dev/null
-        """, [service, link])
+        """, [service, link, supervised])
     case .detached:
       command("exec setsid -f \"$1\" --exit-when-done >>\"$2\" 2>&1 </dev/null", [place.run, place.log])
     }
@@ -105,8 +107,8 @@ package struct SyncUnit: Sendable {
         command(
           """
           rm -f -- "$2"
-          if [ -p "$1/supervise/ok" ] && sv status "$1" >/dev/null 2>&1; then sv -w \(Self.patience) exit "$1" >/dev/null; fi
-          """, [service, link]), end,
+          if [ -p "$3" ] && sv status "$1" >/dev/null 2>&1; then sv -w \(Self.patience) exit "$1" >/dev/null; fi
+          """, [service, link, supervised]), end,
       ]
     case .detached: [end]
     }
@@ -119,14 +121,13 @@ package struct SyncUnit: Sendable {
 
   /// All that was put there, and programs that no migration's process has any more.
   package var removal: RemoteCommand {
-    let unit = place.manager == .systemd ? systemdPath : ""
+    let isUnit = place.manager == .systemd
     return command(
-      """
-      if [ -n "$3" ]; then rm -f -- "$3"; systemctl daemon-reload; fi
-      rm -rf -- "$1"
-      \(Self.pruningScript)
-      rmdir -- "$2/bin" "$2/sync" "$2" 2>/dev/null || :
-      """, [place.directory, place.root, unit])
+      (isUnit ? "rm -f -- \"$3\"; systemctl daemon-reload\n" : "") + """
+        rm -rf -- "$1"
+        \(Self.pruningScript)
+        rmdir -- "$2"/bin "$2"/sync "$2" 2>/dev/null || :
+        """, [place.directory, place.root] + (isUnit ? [systemdPath] : []))
   }
 
   /// Programs that no migration's process has any more.
