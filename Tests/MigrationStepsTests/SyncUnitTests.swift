@@ -1,5 +1,6 @@
 import Inventory
 import Lab
+import ReplicationModel
 import TestSupport
 import Testing
 
@@ -42,5 +43,35 @@ import Testing
     var newer = one
     newer.digest = "fedcba9876543210"
     #expect(newer.isSame(as: one) && !one.isSame(as: other))
+  }
+
+  /// Before anything is put there.
+  @Test(
+    arguments: [
+      ("pdp11", SyncManager.detached, "sync.other-architecture"), (nil, .systemd, "sync.needs-root"),
+      (nil, .runit, "sync.no-service-directory"), (nil, .detached, nil),
+    ] as [(String?, SyncManager, String?)])
+  func aHostThatCannotRunItIsRefused(_ machine: String?, _ manager: SyncManager, _ code: String?) async throws {
+    let own = try await Program(["uname", "-m"]).result().output.split(separator: "\n").first.map(String.init)
+    let facts = SyncHostFacts(
+      home: "/home/a", machine: machine ?? own ?? "", isRoot: false, mayAddServices: false, hasSystemd: true)
+    var found: ConvoyError?
+    do { try await facts.check(manager, "new", "/etc/service") } catch let error as ConvoyError { found = error }
+    #expect(found?.code.rawValue == code)
+  }
+
+  /// Each server as its own host, the other one, and a third host see it.
+  @Test func theServersAreReachedFromWhereTheProcessRuns() throws {
+    let inventory = try FleetInventory.parse(
+      """
+      hosts:
+        old: { address: 10.0.0.1, postgres: { replication_address: 192.168.0.1 } }
+        new: { address: 10.0.0.2, postgres: { via: ssh } }
+        third: { address: 10.0.0.3 }
+      migrations: { one: { source: old, target: new } }
+      """, path: "/inventory.yml", user: LocalUser(name: "u", home: "/"))
+    let migration = try #require(inventory.migrations.first)
+    let seen = ["old", "new", "third"].map { name in Side.allCases.map { migration.address(of: $0, from: name) } }
+    #expect(seen == [["10.0.0.1", "10.0.0.2"], ["192.168.0.1", "127.0.0.1"], ["10.0.0.1", "127.0.0.1"]])
   }
 }
