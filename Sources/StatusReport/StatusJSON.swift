@@ -27,6 +27,11 @@ public enum StatusJSON {
       ("direction", .string(migration.direction?.rawValue)),
       ("source_fenced", migration.sourceFenced.map { .bool($0) } ?? .null),
       ("target_fenced", migration.targetFenced.map { .bool($0) } ?? .null),
+      ("should_be_closed", .string(migration.sideToBeClosed?.rawValue)),
+      ("should_be_closed_and_is_open", migration.shouldBeClosedAndIsOpen.map { .bool($0) } ?? .null),
+      ("both_open", migration.areBothOpen.map { .bool($0) } ?? .null),
+      ("fence_breaches", .integer(migration.fenceBreaches)),
+      ("closed_side_commits", .integer(migration.closedSideCommits)),
       ("hand_off_lsn", .lsn(migration.handOffLSN)),
       ("databases", .array(migration.databases.map(database))),
     ])

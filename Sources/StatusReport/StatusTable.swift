@@ -17,6 +17,7 @@ public enum StatusTable {
     }
     var lines = table.lines(style)
     lines.append("")
+    lines += status.migrations.flatMap { alarms($0, style) }
     lines += status.migrations.compactMap { notice($0, style) }
     lines += status.migrations.flatMap { migration in migration.databases.compactMap { drift($0, style) } }
     lines.append(summary(status, style))
@@ -55,6 +56,21 @@ public enum StatusTable {
     if migration.targetFenced == true, migration.direction == .reverse { parts.append("\(target) is fenced") }
     guard !parts.isEmpty else { return nil }
     return style.paint("\(DisplayText.visible(migration.name)): \(parts.joined(separator: "; "))", .yellow)
+  }
+
+  /// What must never be.
+  private static func alarms(_ migration: ConvoyStatus.Migration, _ style: TextStyle) -> [String] {
+    guard let side = migration.sideToBeClosed else { return [] }
+    let host = DisplayText.visible(migration.host(side))
+    var lines: [String] = []
+    if migration.areBothOpen == true {
+      lines.append("both open: \(DisplayText.visible(migration.source)) and \(DisplayText.visible(migration.target))")
+    }
+    if migration.shouldBeClosedAndIsOpen == true { lines.append("\(host) should be closed and is open") }
+    if let commits = migration.closedSideCommits, commits > 0 {
+      lines.append("\(HumanFormat.counted(commits, "transaction")) of others on \(host), which should be closed")
+    }
+    return lines.map { style.paint("\(DisplayText.visible(migration.name)): \($0)", .red) }
   }
 
   private static let mostDrift = 3

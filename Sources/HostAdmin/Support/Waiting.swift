@@ -6,9 +6,9 @@ package import ReplicationModel
 ///
 /// For conditions that the servers do not announce (a standby's replay, a slot becoming inactive). Between two looks
 /// it waits a little longer each time, up to `interval`.
-package func waitUntil(
+package nonisolated(nonsending) func waitUntil(
   within limit: Duration, interval: Duration = .milliseconds(250), orThrow error: () -> ConvoyError,
-  _ condition: () async throws -> Bool
+  _ condition: nonisolated(nonsending) () async throws -> Bool
 ) async throws {
   let deadline = Deadline.after(limit)
   var pause = Duration.milliseconds(5)

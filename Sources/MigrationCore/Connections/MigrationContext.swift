@@ -23,6 +23,8 @@ package actor MigrationContext: StepContext {
   private var tunnels: [Side: PostgresTunnel] = [:]
   /// What deeds of this play will have done by the time that later ones are performed.
   private var foretold: Set<Foretold> = []
+  /// What watches over a side while the steps of a play do their work.
+  private var companions: [Side: any Companion] = [:]
   /// Of both sides, as `server(_:)` has found them, and the text of a quarantined target's settings once it is open.
   var controls: [Side: ServerControl] = [:]
   var settingsToOpen: String??
@@ -73,6 +75,25 @@ package actor MigrationContext: StepContext {
   package func foretell(_ what: Foretold) { foretold.insert(what) }
   package func hasForetold(_ what: Foretold) -> Bool { foretold.contains(what) }
   package func takeBack(_ what: Foretold) { foretold.remove(what) }
+
+  // MARK: beside the steps
+
+  package func companion(_ side: Side) -> (any Companion)? { companions[side] }
+
+  /// The companion of a side from now on, unless it has one.
+  ///
+  /// - Returns: the one that it has then.
+  package func accompany(_ side: Side, _ companion: any Companion) -> any Companion {
+    if let known = companions[side] { return known }
+    companions[side] = companion
+    return companion
+  }
+
+  /// Ends what goes on beside the steps on one side.
+  package func leaveAlone(_ side: Side) async {
+    guard let companion = companions.removeValue(forKey: side) else { return }
+    await companion.end()
+  }
 
   // MARK: PostgreSQL
 
@@ -202,6 +223,7 @@ package actor MigrationContext: StepContext {
   }
 
   package func close() async {
+    for side in Side.allCases { await leaveAlone(side) }
     for side in Side.allCases { await closeSessions(side) }
     for tunnel in tunnels.values { await tunnel.close() }
     tunnels = [:]

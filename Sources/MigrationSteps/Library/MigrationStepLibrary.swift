@@ -120,11 +120,13 @@ extension StepLibrary where Context == MigrationContext {
         name: "open_way_forward", summary: "start workers from the source, which is about to open again, to the target"
       ) { _ in OpenWayStep(direction: .reverse) },
       StepDefinition(
-        name: "open_target", summary: "drop the forward slots, lift the quarantine: applications come in",
+        name: "open_target",
+        summary: "show that the source is closed, lift the quarantine: applications come in; drop the forward slots",
         confirmation: "makes the target the truth: the source stays fenced, and what was not carried over stays behind"
       ) { _ in OpenStep(direction: .forward) },
       StepDefinition(
-        name: "open_source", summary: "drop the slots of the way back, lift the source's fence: applications come in",
+        name: "open_source",
+        summary: "show that the target is closed, lift the source's fence: applications come in; drop its slots",
         confirmation: "makes the source the truth again: the target stays fenced"
       ) { _ in OpenStep(direction: .reverse) },
       StepDefinition(

@@ -23,6 +23,10 @@ package enum LiveStatus {
     async let source = isFenced(context, .source)
     async let target = isFenced(context, .target)
     (result.sourceFenced, result.targetFenced) = await (source, target)
+    if let breaches = try await context.fact(.fenceBreaches) {
+      result.fenceBreaches = UInt64(breaches.count { $0.commits == 0 })
+      result.closedSideCommits = breaches.reduce(0) { $0 + $1.commits }
+    }
     return result
   }
 

@@ -32,6 +32,7 @@ package actor SyncSupervisor {
     var workers: [DatabaseWorker]
     var keeper: Task<Void, Never>
     var driftWatch: Task<Void, Never>
+    var closedSide: Task<Void, Never>
     /// What differs between the schemas, by database, where that is known.
     var drift: [String: [String]] = [:]
     /// Holds the tunnels that the workers' connections go through.
@@ -189,9 +190,10 @@ package actor SyncSupervisor {
         report: { database, drift in await self.note(drift, of: database, in: name) }
       ).run()
     }
+    let closedSide = Task { [logger] in await ClosedSideKeeper(context: context, logger: logger).run() }
     running[migration.name] = Convoy(
       nonce: handOff.names.nonce, direction: direction, start: start, workers: workers, keeper: keeper,
-      driftWatch: driftWatch, context: context)
+      driftWatch: driftWatch, closedSide: closedSide, context: context)
     logger.info(
       "workers started",
       metadata: [
@@ -273,11 +275,10 @@ package actor SyncSupervisor {
   // MARK: the end
 
   private func stop(_ convoy: Convoy) async {
-    convoy.keeper.cancel()
-    convoy.driftWatch.cancel()
-    // Before the workers: when their slots are free, no slot for the way back is moved any more either.
-    await convoy.keeper.value
-    await convoy.driftWatch.value
+    let besides = [convoy.keeper, convoy.driftWatch, convoy.closedSide]
+    for task in besides { task.cancel() }
+    // Before the workers: when their slots are free, no slot for the way back is moved any more, and nothing is closed.
+    for task in besides { await task.value }
     for worker in convoy.workers { worker.requestStop() }
     let workers = convoy.workers
     let ended = try? await onDedicatedThread("stop-workers") {
