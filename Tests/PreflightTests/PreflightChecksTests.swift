@@ -50,7 +50,10 @@ struct PreflightChecksTests {
       $0.target.account.change { $0.name = "admin" }
     },
     Case("ProgramsMissing", ["error preflight.programs /pg/bin has no pg_basebackup, psql"]) {
-      $0.target.machine.change { $0.programs = ["pg_ctl", "postgres"] }
+      $0.target.machine.change { $0.programs = ["pg_ctl", "postgres", "pg_waldump"] }
+    },
+    Case("NoWALReader", ["warning preflight.wal-reader there is no pg_waldump"]) {
+      $0.source.machine.change { $0.programs.remove("pg_waldump") }
     },
     Case(
       "OneDirectoryForBoth", ["error preflight.same-data-directory old and new have one data directory, /pg/data"]
@@ -471,7 +474,7 @@ struct PreflightChecksTests {
     let notMade = report.checks.filter { $0.notMade != nil }
     #expect(Set(notMade.map(\.notMade)) == [reason])
     #expect(notMade.map(\.name).filter { $0.hasPrefix("source.") || $0.hasPrefix("databases.") } == [])
-    #expect(notMade.count == 24)
+    #expect(notMade.count == 25)
   }
 
   struct Refusal: Sendable {

@@ -45,7 +45,8 @@ private func side(_ side: Side) -> SideFacts {
     installation: .value(Installation(dataDirectory: "/pg/data", binDirectory: "/pg/bin")),
     machine: .value(
       MachineFacts(
-        bootID: "boot-\(side)", cLibrary: "glibc 2.36", dataInode: "1:2", programs: Set(HostChecks.neededPrograms),
+        bootID: "boot-\(side)", cLibrary: "glibc 2.36", dataInode: "1:2",
+        programs: Set(HostChecks.neededPrograms + [HostChecks.walReading]),
         postgresVersion: "postgres (PostgreSQL) 15.20 (Debian 15.20-1)", outputPlugin: .present,
         ownAddresses: ["10.0.1.20"], listening: ["0.0.0.0"], ownPort: 5432)),
     role: .value(RoleFacts(name: "pgconvoy", isSuperuser: true, isInRecovery: false, serverVersion: 150020)),

@@ -1,7 +1,7 @@
-import Journal
 import BlockingIO
 import FoundationEssentials
 import Glibc
+import Journal
 import Lab
 import PostgresClient
 import ReplicationModel

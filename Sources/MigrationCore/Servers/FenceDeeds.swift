@@ -15,7 +15,7 @@ extension Fence {
     var deeds: [Deed] = [
       // Before anybody is kept out: a server that is full of attempts takes its time to let one more in.
       .aside { _ in try await context.fenceWatch(side).connect() },
-      .edit(side, path) { try HostBasedAuthentication($0).fenced(for: role, note: note).text }
+      .edit(side, path) { try HostBasedAuthentication($0).fenced(for: role, note: note).text },
     ]
     deeds += reloading()
     // Listed when nobody comes in any more who could enable one.
@@ -68,7 +68,9 @@ extension Fence {
   package func callingQuarantine() async throws -> [Deed] {
     let (role, note) = (role, Quarantine.note(context))
     return [.edit(side, try await hbaPath()) { try HostBasedAuthentication($0).fenced(for: role, note: note).text }]
-      + reloading()
+      + reloading() + [
+        .aside { _ in try await (context.companion(side) as? FenceWatch)?.adoptLoaded() }
+      ]
   }
 
   private func hbaPath() async throws -> String {

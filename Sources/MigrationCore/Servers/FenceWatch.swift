@@ -8,7 +8,8 @@ package import ReplicationModel
 /// and closes it again.
 ///
 /// A look is one statement. That the block stands in pg_hba.conf says nothing of what the postmaster has loaded, so the
-/// watch has the server reload it once, and again whenever it has put it back or the file is another one.
+/// watch has the server reload it unless that has been done since, and again whenever it has put it back or the file is
+/// another one.
 package actor FenceWatch: Companion {
   private let context: MigrationContext
   private let side: Side
@@ -93,7 +94,12 @@ package actor FenceWatch: Companion {
       guard try await putBack() else { return [] }
       found.append("pg_hba.conf had lost the fence, which was put back")
     } else if loaded != look.changed {
-      try await load()
+      // Without SSH, which that takes, it is loaded once more.
+      if loaded == nil, (try? await wasLoadedBehindItsLastChange()) == true {
+        loaded = look.changed
+      } else {
+        try await load()
+      }
     }
     if look.foreign > 0 { found.append("\(look.foreign) sessions of others were inside, and were ended") }
     if let databases = try await closeDatabases(look.databases) {
@@ -198,6 +204,19 @@ package actor FenceWatch: Companion {
       loaded = after.changed
       return true
     }
+  }
+
+  /// By the host's finer clock. The session has inherited the postmaster's own load time, if it is older than itself.
+  private func wasLoadedBehindItsLastChange() async throws -> Bool {
+    let session = try await openSession()
+    let path = try await session.query("SHOW hba_file").first ?? ""
+    let changed = try await context.server(side).ask("stat -c %.9Z -- \"$1\"", [path], label: "looking at pg_hba.conf")
+    return try await session.query(
+      """
+      SELECT pg_catalog.pg_conf_load_time() BETWEEN pg_catalog.to_timestamp($1::float8) AND backend_start
+        FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()
+      """, [trimmed(changed)]
+    ).first == "t"
   }
 
   /// - Returns: those that somebody had opened; nil where none was, or the lock had not been there.

@@ -45,7 +45,7 @@ struct ClosedSide {
         } catch let error as ConvoyError where error.code == "fence.wal-unreadable" {
           try await refuseUnproven(error)
         }
-        try await goOn(end)
+        try await context.setFact(.closedSince, ClosedSince(side: side, position: end))
       }
     ]
   }
@@ -64,7 +64,8 @@ struct ClosedSide {
         } catch let error as ConvoyError where error.code == "fence.wal-unreadable" {
           try await noteUnread(error)
         }
-        try await goOn(end)
+        try await context.setFact(.closedSince, ClosedSince(side: side, position: end))
+        await context.fenceWatch(side).begin()
       }
     ]
   }
@@ -89,11 +90,6 @@ struct ClosedSide {
     if !isClosed { isClosed = try await context.isOver(direction) }
     guard isClosed, let since = try await context.fact(.closedSince), since.side == side.rawValue else { return nil }
     return since.position
-  }
-
-  private func goOn(_ position: WALPosition) async throws {
-    try await context.setFact(.closedSince, ClosedSince(side: side, position: position))
-    await context.fenceWatch(side).begin()
   }
 
   // MARK: what is told

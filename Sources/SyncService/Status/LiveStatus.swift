@@ -95,17 +95,14 @@ package enum LiveStatus {
       metadata: ["migration": "\(context.migrationName)", "reason": "\(line)"])
   }
 
-  /// Whether a block of ours stands in the server's pg_hba.conf; nil when it does not say.
+  /// Whether a block of ours stands on top of the server's pg_hba.conf, whole; nil when it does not say.
   private static func isFenced(_ context: MigrationContext, _ side: Side) async -> Bool? {
-    let query = """
-      SELECT pg_catalog.strpos(
-        pg_catalog.pg_read_file(pg_catalog.current_setting('hba_file')), $1) > 0
-      """
+    let query = "SELECT pg_catalog.pg_read_file(pg_catalog.current_setting('hba_file'))"
     // A server that has not answered just now is not waited for again.
     guard let session = await context.openSession(side),
-      let row = try? await session.query(query, [HostBasedAuthentication.beginMark], within: .seconds(10)).rows.first
+      let text = try? await session.query(query, within: .seconds(10)).first
     else { return nil }
-    return row.bool(0)
+    return HostBasedAuthentication(text).isKeptOut
   }
 
   private static func facts(

@@ -12,9 +12,9 @@ struct ClosedSideKeeper: Sendable {
   let logger: Logger
 
   /// Between two looks; more where one takes long.
-  private static let pause = Duration.milliseconds(500)
+  private static let pause = Duration.seconds(1)
   /// Between two readings of the closed server's WAL, where there is any.
-  private static let readingPause = Duration.seconds(2)
+  private static let readingPause = Duration.seconds(5)
 
   /// The side that nobody but pgconvoy may come into while the migration stands so; nil while it is in between.
   static func closedSide(_ record: MigrationRecord?) -> Side? {
@@ -31,6 +31,7 @@ struct ClosedSideKeeper: Sendable {
     var watch: FenceWatch?
     var reading: Reading?
     var side: Side?
+    var trouble: String?
     while !Task.isCancelled {
       do {
         let closed = Self.closedSide(try await context.record())
@@ -46,8 +47,13 @@ struct ClosedSideKeeper: Sendable {
           try await read(&current, keeper)
           reading = current
         }
+        trouble = nil
       } catch {
-        logger.debug("a closed side was not looked at", metadata: ["reason": "\(error)"])
+        let reason = "\(error)"
+        if reason != trouble, !Task.isCancelled {
+          logger.warning("a closed side was not looked at, or not closed", metadata: ["reason": "\(reason)"])
+        }
+        trouble = reason
         try? await Task.sleep(for: .seconds(2))
       }
       try? await Task.sleep(for: Self.pause)
