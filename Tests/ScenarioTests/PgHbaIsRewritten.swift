@@ -26,12 +26,37 @@ extension Scenarios {
           CREATE ROLE fenced_owner LOGIN PASSWORD 'owner'; GRANT ALL ON fenced_rows TO fenced_owner
           """, in: "alpha")
         try await scenario.play("migrate")
+        let open = try scenario.asServer(["cat", scenario.source.hba])
         for round in 0..<Self.rounds {
           let isEven = round.isMultiple(of: 2)
           try await there(scenario, .forward, "there \(round)", isSuperuser: !isEven)
+          if round == 0 { try await daysLater(scenario, open) }
           try await there(scenario, .reverse, "back \(round)", isSuperuser: isEven)
         }
       }
+    }
+
+    /// Put back once behind the cutover, with a superuser at the door: the sync process closes the server again, and says
+    /// what has come in.
+    private func daysLater(_ scenario: Scenario, _ open: String) async throws {
+      let stop = Flag()
+      let writer = ReconnectLoop(try scenario.parameters(.sourceApp, "alpha"), who: "late", pause: .milliseconds(2))
+      let writing = Task { try await writer.run(until: stop) }
+      try await scenario.putPgHba(open, scenario.source)
+      try await eventually("a commit on the closed server") { writer.committed > 0 }
+      try await eventually("the closed side") {
+        try await scenario.refusal(.sourceApp)?.code == "postgres.hba-rejects"
+      }
+      stop.raise()
+      try await writing.value
+      try await eventually("\(writer.committed) commits are told") {
+        try await scenario.status().migrations.first?.closedSideCommits ?? 0 >= UInt64(writer.committed)
+      }
+      let metrics = try await scenario.start("status", "--format", "prometheus").result()
+      let told = metrics.output.contains(#/pgconvoy_closed_side_commits_total{[^}]*side="source"} [1-9]/#)
+      #expect(told, "\(metrics.text)")
+      #expect(metrics.output.contains(#/pgconvoy_should_be_closed_and_is_open{[^}]*side="source"} 0/#))
+      try await scenario.script(.source, "DELETE FROM fenced_rows WHERE who = 'late'", in: "alpha")
     }
 
     private func there(
@@ -55,7 +80,7 @@ extension Scenarios {
       try await rewriting.value
 
       let isOpened = try await scenario.status().migrations.first?.direction == direction.opposite
-      let code = result.text.firstMatch(of: #/\[fence\.[a-z-]+\]/#).map { String($0.output) } ?? ""
+      let code = result.text.firstMatch(of: #/\[[a-z-]+\.[a-z-]+\]/#).map { String($0.output) } ?? ""
       print("\(who): \(result.status) \(isOpened ? "opened" : "called off") \(code), \(writer.committed) commits")
       #expect(isSuperuser || isOpened, "\(result.text)")
       if isOpened {
