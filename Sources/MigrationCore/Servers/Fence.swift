@@ -65,6 +65,16 @@ struct PostmasterChild {
     "io worker", "walsummarizer",
   ]
 
+  /// Whether it has said that it is that role: by the rules that a fence leaves, it may come in.
+  func isLogin(of role: String) -> Bool {
+    guard let prefix = title.firstRange(of: "postgres: ") else { return false }
+    var words = title[prefix.upperBound...].split(separator: " ")
+    // cluster_name stands first, and a walsender's kind.
+    if words.first?.last == ":" { words.removeFirst() }
+    if words.first == "walsender" { words.removeFirst() }
+    return words.count > 2 && words[0] == role
+  }
+
   /// Whether it is one of the server's own processes and no client's.
   ///
   /// A backend that has just been forked still shows the postmaster's own command line; that is a client too. So is a

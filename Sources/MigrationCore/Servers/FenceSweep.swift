@@ -15,6 +15,10 @@ struct FenceSweep {
   let session: PostgresSession
   /// Logins that had begun when the first look was taken; nil before it.
   private var suspects: Set<String>?
+  private var firstLook: ContinuousClock.Instant?
+
+  /// How long a login may take before it is ended: one that has not said yet who it is may be one of ours.
+  private static let grace = Duration.milliseconds(100)
 
   /// - Parameter session: of our own role, made behind the reload that put the new rules in force.
   init(_ fence: Fence, _ server: ServerControl, _ session: PostgresSession) {
@@ -31,7 +35,7 @@ struct FenceSweep {
   }
 
   /// The rules were others for a moment: whoever is there now may have come in under those.
-  mutating func beginAnew() { suspects = nil }
+  mutating func beginAnew() { (suspects, firstLook) = (nil, nil) }
 
   /// Backends that are no client's.
   private static let background = """
@@ -75,12 +79,16 @@ struct FenceSweep {
       guard let pid = words.first.map(String.init), !known.contains(pid) else { continue }
       let title = words.dropFirst().joined(separator: " ")
       // A session that has begun or ended since the views were asked is found by the next look.
-      if !PostmasterChild(title: title).isBackground { halfOpen[pid] = title }
+      let child = PostmasterChild(title: title)
+      if !child.isBackground, !child.isLogin(of: fence.role) { halfOpen[pid] = title }
     }
     let suspects = suspects ?? Set(halfOpen.keys)
     self.suspects = suspects
     let found = halfOpen.filter { suspects.contains($0.key) }.sorted { $0.key < $1.key }
+    let began = firstLook ?? .now
+    firstLook = began
     guard !found.isEmpty else { return [] }
+    if began.duration(to: .now) < Self.grace { return found.map { "pid \($0.key), \($0.value)" } }
     _ = try await server.remote.run(server.shell("kill -TERM \"$@\"", found.map(\.key)))
     return found.map { "pid \($0.key), \($0.value)" }
   }
