@@ -93,7 +93,12 @@ extension Scenarios {
         try await expectThere(scenario, opened, writer, who)
       }
       // Whatever was put back last, it is closed again by itself.
-      try await eventually("the closed side") { try await scenario.refusal(app)?.code == "postgres.hba-rejects" }
+      do {
+        try await eventually("the closed side") { try await scenario.refusal(app)?.code == "postgres.hba-rejects" }
+      } catch {
+        let log = try readText("\(scenario.lab.directory)/.pgconvoy/sync.log").split(separator: "\n").suffix(25)
+        Issue.record("\(who): \(error); the sync process says:\n\(log.joined(separator: "\n"))")
+      }
       let status = try #require(try await scenario.status().migrations.first)
       #expect(status.shouldBeClosedAndIsOpen == false && status.areBothOpen == false)
       try await scenario.expectAcknowledged(

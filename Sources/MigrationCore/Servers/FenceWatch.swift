@@ -1,5 +1,6 @@
 import HostAdmin
 package import Inventory
+import Journal
 import Logging
 import PostgresClient
 package import ReplicationModel
@@ -18,8 +19,8 @@ package actor FenceWatch: Companion {
   private let isWanted: @Sendable () async throws -> Bool
 
   private var session: PostgresSession?
-  /// What the block says besides its rules, for when it is gone: the note, and the subscriptions that were disabled.
-  private var block: (note: String, disabled: [Subscriptions.Name])
+  /// The subscriptions that the block names, for when it is gone.
+  private var disabled: [Subscriptions.Name] = []
   /// When the file was changed last, as of the look behind which the postmaster had certainly loaded it; nil before.
   private var loaded: String?
   private var rounds: Task<Void, Never>?
@@ -29,17 +30,11 @@ package actor FenceWatch: Companion {
   /// How long closing again may take.
   private static let patience = Duration.seconds(10)
 
-  /// - Parameter note: what the block says of itself, for when it is gone already; nil: a fence's.
-  package init(
-    _ context: MigrationContext, _ side: Side, note: String? = nil,
-    while isWanted: @escaping @Sendable () async throws -> Bool
-  ) {
+  package init(_ context: MigrationContext, _ side: Side, while isWanted: @escaping @Sendable () async throws -> Bool) {
     self.context = context
     self.side = side
     self.isWanted = isWanted
-    let fence = Fence(context: context, side: side)
-    self.fence = fence
-    block = (note ?? fence.note, [])
+    fence = Fence(context: context, side: side)
   }
 
   // MARK: its life
@@ -153,7 +148,7 @@ package actor FenceWatch: Companion {
     ).rows.first
     guard let row else { throw ConvoyError("fence.unreadable", "pg_hba.conf could not be read", at: fence.place) }
     let text = HostBasedAuthentication(row.string(0))
-    if let note = text.note, text.isKeptOut { block = (note, text.disabledSubscriptions) }
+    if text.isKeptOut { disabled = text.disabledSubscriptions }
     return Look(
       text: text, changed: row.string(1), foreign: row.int(2) ?? 0,
       databases: try await ConnectionLimits.databases(session))
@@ -168,13 +163,21 @@ package actor FenceWatch: Companion {
 
   // MARK: closing again
 
+  /// What the block says of itself. Once the source is open again, that of a copy says that it is one.
+  private func note() async throws -> String {
+    guard side == .target, let state = try await context.record()?.state, !state.isHeldUp, state != .cutOver else {
+      return fence.note
+    }
+    return Quarantine.note(context)
+  }
+
   /// - Returns: whether the block stands and is in force; false where the side is to be open by now.
   private func putBack() async throws -> Bool {
     guard try await isWanted() else { return false }
     let file = try await fence.hbaFile(try await context.server(side), try await openSession())
     // One that has begun when the block was gone already has not seen the names in it.
-    if block.disabled.isEmpty { block.disabled = try await context.fact(.fencedSubscriptions(side)) ?? [] }
-    try await file.fence(for: fence.role, note: block.note, disabling: block.disabled)
+    if disabled.isEmpty { disabled = try await context.fact(.fencedSubscriptions(side)) ?? [] }
+    try await file.fence(for: fence.role, note: note(), disabling: disabled)
     try await load()
     // Somebody may have opened the side while this went on, or while this machine slept.
     if try await isWanted() { return true }
@@ -196,7 +199,7 @@ package actor FenceWatch: Companion {
       let before = try await look()
       if !before.text.isKeptOut {
         let file = try await fence.hbaFile(try await context.server(side), try await openSession())
-        try await file.fence(for: fence.role, note: block.note, disabling: block.disabled)
+        try await file.fence(for: fence.role, note: note(), disabling: disabled)
       }
       try await fence.reload(try await openSession())
       let after = try await look()

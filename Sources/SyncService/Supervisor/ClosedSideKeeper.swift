@@ -62,7 +62,7 @@ struct ClosedSideKeeper: Sendable {
   }
 
   private func newWatch(_ side: Side) -> FenceWatch {
-    FenceWatch(context, side, note: side == .target ? Quarantine.note(context) : nil) { try await isStill(side) }
+    FenceWatch(context, side) { try await isStill(side) }
   }
 
   private func isStill(_ side: Side) async throws -> Bool {
