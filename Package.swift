@@ -78,6 +78,12 @@ let package = Package(
         "RemoteHost", "Inventory", "Playbook", "Journal", "HostAdmin", logging,
       ]),
     room(
+      "MigrationRecord",
+      [
+        "ReplicationModel", "BlockingIO", "PostgresClient", "Inventory", "Playbook", "Journal", "HostAdmin",
+        "MigrationCore",
+      ]),
+    room(
       "Verification",
       [
         "ReplicationModel", "BlockingIO", "Presentation", "PostgresClient", "LogicalDecoding", "Inventory", "Playbook",
@@ -87,14 +93,15 @@ let package = Package(
       "SyncService",
       [
         "ReplicationModel", "BlockingIO", "Presentation", "PostgresClient", "LogicalDecoding", "StatementReplication",
-        "DatabaseSync", "RemoteHost", "Inventory", "Playbook", "Journal", "HostAdmin", "MigrationCore", "Verification",
+        "DatabaseSync", "RemoteHost", "Inventory", "Playbook", "Journal", "HostAdmin", "MigrationCore",
+        "MigrationRecord", "Verification",
         logging,
       ]),
     room(
       "Preflight",
       [
         "ReplicationModel", "Presentation", "PostgresClient", "LogicalDecoding", "RemoteHost", "Inventory", "Journal",
-        "HostAdmin", "MigrationCore",
+        "HostAdmin", "MigrationCore", "SyncService",
       ]),
     room(
       "ClosingReports",
@@ -106,7 +113,8 @@ let package = Package(
       "MigrationSteps",
       [
         "ReplicationModel", "BlockingIO", "Presentation", "PostgresClient", "LogicalDecoding", "StatementReplication",
-        "RemoteHost", "Inventory", "Playbook", "Journal", "HostAdmin", "MigrationCore", "Verification", "SyncService",
+        "RemoteHost", "Inventory", "Playbook", "Journal", "HostAdmin", "MigrationCore", "MigrationRecord",
+        "Verification", "SyncService",
         "Preflight", "ClosingReports",
       ]),
     room("Lab", ["ReplicationModel", "BlockingIO", "Presentation", "PostgresClient"]),
@@ -114,7 +122,8 @@ let package = Package(
       name: "pgconvoy",
       dependencies: [
         "ReplicationModel", "BlockingIO", "Presentation", "PostgresClient", "LogicalDecoding", "DatabaseSync",
-        "RemoteHost", "Inventory", "Playbook", "Journal", "StatusReport", "HostAdmin", "MigrationCore", "Verification",
+        "RemoteHost", "Inventory", "Playbook", "Journal", "StatusReport", "HostAdmin", "MigrationCore",
+        "MigrationRecord", "Verification",
         "SyncService", "Preflight", "ClosingReports", "MigrationSteps", "Lab", argumentParser, logging,
       ],
       swiftSettings: house),
@@ -152,7 +161,8 @@ let package = Package(
     tests(
       "MigrationCoreTests",
       [
-        "MigrationFixtures", "MigrationCore", "HostAdmin", "Inventory", "ReplicationModel", "Journal", "Playbook",
+        "MigrationFixtures", "MigrationCore", "MigrationRecord", "HostAdmin", "Inventory", "ReplicationModel",
+        "Journal", "Playbook",
         "RemoteHost", logging,
       ]),
     tests("VerificationTests", ["Verification", "MigrationCore", "ReplicationModel"]),
@@ -170,7 +180,8 @@ let package = Package(
       "MigrationStepsTests",
       [
         "MigrationFixtures", "MigrationSteps", "ReplicationModel", "LogicalDecoding", "Inventory", "Playbook",
-        "Journal", "HostAdmin", "MigrationCore", "Verification", "SyncService", "Preflight", "ClosingReports",
+        "Journal", "HostAdmin", "MigrationCore", "MigrationRecord", "Verification", "SyncService", "Preflight",
+        "ClosingReports",
         "PostgresClient", "RemoteHost", "Lab", "StatusReport",
       ]),
     tests("StatusReportTests", ["StatusReport", "Presentation", "ReplicationModel"]),

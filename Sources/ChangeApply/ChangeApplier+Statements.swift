@@ -6,22 +6,26 @@ import StatementReplication
 /// Statements of `ddl: replicate`, each a barrier in the stream: what came before it is on the target, what comes
 /// behind it is applied to the tables as they are then.
 extension ChangeApplier {
-  /// Whether a change is of the source's protected table, whose rows are statements and never applied as rows.
-  func isStatement(_ decoded: DecodedRecord) -> Bool {
-    guard let statementTable else { return false }
+  enum RowContent { case data, statement, record }
+
+  /// What the rows of a table are: those of the source's protected table are statements, and never applied as rows;
+  /// those of the record are each server's own.
+  func content(_ decoded: DecodedRecord) -> RowContent {
     let number: RelationNumber
     switch decoded {
     case .insert(let relation), .update(let relation, _), .delete(let relation): number = relation
     case .truncate(let relations, _, _):
-      guard let first = relations.first else { return false }
+      guard let first = relations.first else { return .data }
       number = first
-    default: return false
+    default: return .data
     }
     while namedRelations <= number {
-      if parser.relationName(namedRelations) == statementTable { statementNumber = namedRelations }
+      let name = parser.relationName(namedRelations)
+      if name == statementTable { statementNumber = namedRelations }
+      if name == .serverRecord { recordNumber = namedRelations }
       namedRelations += 1
     }
-    return number == statementNumber
+    return number == statementNumber ? .statement : number == recordNumber ? .record : .data
   }
 
   func takeStatement(_ decoded: DecodedRecord, lsn: LSN, record: UnsafeRawBufferPointer) throws(ApplyFailure) {

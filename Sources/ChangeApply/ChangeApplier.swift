@@ -48,6 +48,8 @@ public final class ChangeApplier<Parser: RecordParser> {
   /// Statements to leave out, named by their records.
   let orderedStatements: Set<LSN>
   var statementNumber: RelationNumber?
+  /// The record of migrations, if the stream has named it.
+  var recordNumber: RelationNumber?
   /// How many relations have been looked at to find it.
   var namedRelations = 0
   /// The beginning of a statement that is on the target; its rows come now.
@@ -158,8 +160,11 @@ public final class ChangeApplier<Parser: RecordParser> {
     case .insert, .update, .delete, .truncate:
       guard machine.isInTransaction else { throw ApplyFailure(.unreadable, "a change outside a transaction") }
       if steppingOver.isInHand { return leaveOut(decoded, lsn: lsn) }
-      if isStatement(decoded) { return try takeStatement(decoded, lsn: lsn, record: record) }
-      try applyChange(decoded, lsn: lsn, record: record)
+      switch content(decoded) {
+      case .data: try applyChange(decoded, lsn: lsn, record: record)
+      case .statement: try takeStatement(decoded, lsn: lsn, record: record)
+      case .record: return
+      }
     case .begin(let xid):
       try machine.begin()
       sourceTransaction = xid

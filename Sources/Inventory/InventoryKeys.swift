@@ -17,6 +17,7 @@ public enum InventoryKeys {
   /// The keys of a migration that `defaults` may hold too.
   static let sharedMigration = [
     "services", "version_check", "plugin", "ddl", "old_data", "hand_off", "cutover", "base_backup", "allow_restart",
+    "sync",
   ]
   public static let service = ["name", "manager", "on", "directory", "start", "stop", "status"]
   /// Of `postgres.service`.
@@ -26,6 +27,7 @@ public enum InventoryKeys {
     "max_lag_bytes", "max_lag_seconds", "drain_deadline", "verify", "verify_budget", "copy_unlogged",
   ]
   public static let baseBackup = ["max_rate", "checkpoint", "compress", "tablespace_mapping", "wal_directory"]
+  public static let sync = ["on", "manager", "directory"]
   public static let defaults = ["ssh", "postgres", "service_directory", "except"] + sharedMigration
 
   /// Every mapping with its keys, by the dotted name that the reference uses as a heading.
@@ -33,6 +35,6 @@ public enum InventoryKeys {
     ("file", root), ("defaults", defaults), ("host", host), ("ssh", ssh), ("postgres", postgres),
     ("postgres.service", postgresService),
     ("migration", migration), ("services", service), ("hand_off", handOff), ("cutover", cutover),
-    ("base_backup", baseBackup),
+    ("base_backup", baseBackup), ("sync", sync),
   ]
 }

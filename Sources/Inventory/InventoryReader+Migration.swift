@@ -11,12 +11,13 @@ struct MigrationDraft {
   let place: SourcePlace
   let origins: [String: Origin]
 
-  func migration(source: Host, target: Host) -> Migration {
+  func migration(source: Host, target: Host, sync: SyncSettings, hosts: [Host]) -> Migration {
     Migration(
       name: name, source: source, target: target, databases: databases, services: settings.services,
       versionCheck: settings.versionCheck, plugin: settings.plugin, ddl: settings.ddl, oldData: settings.oldData,
       handOff: settings.handOff, cutover: settings.cutover, baseBackup: settings.baseBackup,
-      allowRestart: settings.allowRestart, place: place, origins: origins)
+      allowRestart: settings.allowRestart, sync: sync, syncHosts: hosts.filter { !$0.isLocal }, place: place,
+      origins: origins)
   }
 }
 
@@ -31,6 +32,7 @@ struct MigrationSettings {
   var cutover: CutoverSettings
   var baseBackup: BaseBackupSettings
   var allowRestart: Set<Side>
+  var sync: SyncDraft
 }
 
 extension InventoryReader {
@@ -97,7 +99,7 @@ extension InventoryReader {
         verifyBudget: cutover.optional("verify_budget", problems.duration),
         copyUnlogged: cutover.value("copy_unlogged", default: false, problems.boolean)),
       baseBackup: baseBackup(layers),
-      allowRestart: layers.value("allow_restart", default: [], sides))
+      allowRestart: layers.value("allow_restart", default: [], sides), sync: sync(layers))
   }
 
   private func baseBackup(_ outer: Layers) -> BaseBackupSettings {

@@ -105,7 +105,8 @@ struct InventoryReader {
           hint: "the copy replaces the target's whole data directory; each migration needs a target of its own")
       } else {
         targets[target.name] = draft.name
-        migrations.append(draft.migration(source: source, target: target))
+        let sync = sync(draft.settings.sync, source: source, target: target, hosts: hosts)
+        migrations.append(draft.migration(source: source, target: target, sync: sync, hosts: hosts))
       }
     }
     return migrations

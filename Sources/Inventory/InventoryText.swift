@@ -69,6 +69,8 @@ public enum InventoryText {
       ("base_backup.compress", backup.compress),
       ("base_backup.tablespace_mapping", list(mapping)),
       ("base_backup.wal_directory", backup.walDirectory),
+      ("sync.on", migration.sync.host ?? SyncSettings.workstation),
+      ("sync.manager", migration.sync.manager.rawValue), ("sync.directory", migration.sync.directory),
       ("allow_restart", list(Side.allCases.filter(migration.allowRestart.contains).map(\.rawValue))),
     ]
     return "migration \(migration.name)  (\(Origin.file(migration.place)))\n" + settings(rows, migration.origins)

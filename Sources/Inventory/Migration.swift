@@ -129,6 +129,10 @@ public struct Migration: Sendable, Equatable {
   /// The servers that may be restarted when a setting needs it. The target's PostgreSQL is stopped and replaced in
   /// any case.
   public var allowRestart: Set<Side>
+  /// Where the workers run.
+  public var sync: SyncSettings
+  /// The hosts of the inventory that a sync process may run on, or may have run on: those behind SSH.
+  public var syncHosts: [Host]
   /// Where the migration's own entry stands.
   public var place: SourcePlace
   /// Where each value came from, by dotted key: `cutover.verify`.

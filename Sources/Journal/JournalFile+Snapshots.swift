@@ -81,7 +81,7 @@ extension JournalFile {
       var orders: [SnapshotRecord] = []
       for row in rows {
         let order: SnapshotRecord = try row.decoded()
-        if try row.decoded(as: ProcessIdentity.self).life() == .dead {
+        if Self.isAbandoned(try row.decoded()) {
           try database.execute(sql: "DELETE FROM snapshot_orders WHERE id = ?", arguments: [order.id])
         } else {
           orders.append(order)
@@ -94,7 +94,7 @@ extension JournalFile {
 }
 
 /// A verifier's order for a snapshot of the target.
-public struct SnapshotRecord: Sendable, Decodable, Equatable, Identifiable {
+public struct SnapshotRecord: Sendable, Codable, Equatable, Identifiable {
   public var id: Int64
   public var database: String
   /// Up to where the source's snapshot reaches; nil until the verifier has it.

@@ -12,8 +12,46 @@ enum JournalSchema {
     migrator.registerMigration("v3") { try $0.execute(sql: version3) }
     migrator.registerMigration("v4") { try $0.execute(sql: version4) }
     migrator.registerMigration("v5") { try $0.execute(sql: version5) }
+    migrator.registerMigration("v6") { try $0.execute(sql: version6) }
     return migrator
   }()
+
+  // What stands in the record on the servers makes the journal run ahead of it as soon as it changes. A migration of the
+  // version before is ahead of servers that have no record yet.
+  private static let version6 = """
+    ALTER TABLE migrations ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE migrations ADD COLUMN token TEXT NOT NULL DEFAULT '';
+    ALTER TABLE migrations ADD COLUMN lineage TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE migrations ADD COLUMN is_ahead INTEGER NOT NULL DEFAULT 0;
+    UPDATE migrations SET is_ahead = 1 WHERE nonce IS NOT NULL;
+    CREATE TRIGGER migrations_ahead
+      AFTER UPDATE OF source, target, state, nonce, desired_sync, direction ON migrations
+      WHEN (OLD.source, OLD.target, OLD.state, OLD.nonce, OLD.desired_sync, OLD.direction)
+        IS NOT (NEW.source, NEW.target, NEW.state, NEW.nonce, NEW.desired_sync, NEW.direction)
+      BEGIN UPDATE migrations SET is_ahead = 1 WHERE name = NEW.name; END;
+    CREATE TRIGGER hand_offs_ahead AFTER UPDATE ON hand_offs
+      BEGIN UPDATE migrations SET is_ahead = 1 WHERE name = NEW.migration; END;
+    CREATE TRIGGER facts_made_ahead AFTER INSERT ON facts WHEN NEW.key NOT IN (\(passing))
+      BEGIN UPDATE migrations SET is_ahead = 1 WHERE name = NEW.migration; END;
+    CREATE TRIGGER facts_changed_ahead AFTER UPDATE ON facts
+      WHEN NEW.key NOT IN (\(passing)) AND OLD.value <> NEW.value
+      BEGIN UPDATE migrations SET is_ahead = 1 WHERE name = NEW.migration; END;
+    CREATE TRIGGER facts_removed_ahead AFTER DELETE ON facts WHEN OLD.key NOT IN (\(passing))
+      BEGIN UPDATE migrations SET is_ahead = 1 WHERE name = OLD.migration; END;
+    CREATE TRIGGER services_made_ahead AFTER INSERT ON services
+      BEGIN UPDATE migrations SET is_ahead = 1 WHERE name = NEW.migration; END;
+    CREATE TRIGGER services_changed_ahead AFTER UPDATE ON services
+      BEGIN UPDATE migrations SET is_ahead = 1 WHERE name = NEW.migration; END;
+    CREATE TRIGGER skips_made_ahead AFTER INSERT ON skips
+      BEGIN UPDATE migrations SET is_ahead = 1 WHERE name = NEW.migration; END;
+    CREATE TRIGGER skips_changed_ahead AFTER UPDATE ON skips
+      BEGIN UPDATE migrations SET is_ahead = 1 WHERE name = NEW.migration; END;
+    """
+
+  /// Facts that change often and decide nothing: they travel with the next thing that does.
+  private static let passing = """
+    'report', 'markers', 'written_report', 'downtime_began_ms', 'closed_since', 'sync_orders_from', 'sync_orders_followed'
+    """
 
   // Until then a step that was done already, or not meant for its migration, was begun and never ended.
   private static let version5 = """

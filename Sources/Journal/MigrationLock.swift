@@ -30,7 +30,35 @@ public final class MigrationLock: Sendable {
   }
 }
 
+/// The right to write the servers' record of one migration from one state directory, for a moment. A play and a sync process
+/// both do.
+public final class PublicationLock: Sendable {
+  private let file: FileLock
+
+  private init(_ file: FileLock) { self.file = file }
+
+  /// Nil while another process, or another task of this one, has it.
+  public static func take(
+    _ directory: StateDirectory, migration: String
+  ) throws(ConvoyError) -> PublicationLock? {
+    try FileLock.take(directory.publicationLockPath(migration: migration)).map(PublicationLock.init)
+  }
+
+  public func release() { file.release() }
+}
+
 extension JournalFile {
+  /// Whether a run works on the migration from this state directory, this process's own included.
+  public func isHeld(migration: String) throws(ConvoyError) -> Bool {
+    try FileLock.isHeld(directory.lockPath(migration: migration))
+  }
+
+  /// Whether something of a migration is not on its servers yet; one small question.
+  public func isAhead(migration name: String) throws(ConvoyError) -> Bool {
+    try read { try Bool.fetchOne($0, sql: "SELECT is_ahead FROM migrations WHERE name = ?", arguments: [name]) }
+      ?? false
+  }
+
   /// Takes a migration for a run, or says who has it. Never waits for the holder.
   ///
   /// What a process left behind that is gone is taken over. One that another machine left behind is not, because

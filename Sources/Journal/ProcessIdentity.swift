@@ -45,13 +45,13 @@ struct ProcessIdentity: Sendable, Equatable, Decodable {
 /// Who works on this machine, for records of who did what: `user@host`.
 public func operatorName() -> String { userName() + "@" + hostName() }
 
-func hostName() -> String {
+public func hostName() -> String {
   var name = [CChar](repeating: 0, count: 256)
   guard gethostname(&name, name.count - 1) == 0 else { return "localhost" }
   return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }
 
-func userName() -> String {
+public func userName() -> String {
   let user = geteuid()
   var entry = passwd()
   var found: UnsafeMutablePointer<passwd>?

@@ -17,8 +17,14 @@ public struct StateDirectory: Sendable, Hashable {
   public var syncLockPath: String { path + "/sync.lock" }
   var openLockPath: String { path + "/journal.lock" }
 
-  /// Held by the run that works on the migration. Bytes outside `A-Za-z0-9_-` are written as `%XX`.
-  public func lockPath(migration: String) -> String {
+  /// Held by the run that works on the migration.
+  public func lockPath(migration: String) -> String { path + "/migration-" + encoded(migration) + ".lock" }
+
+  /// Held by who writes the servers' record of the migration.
+  func publicationLockPath(migration: String) -> String { path + "/record-" + encoded(migration) + ".lock" }
+
+  /// Bytes outside `A-Za-z0-9_-` are written as `%XX`.
+  private func encoded(_ migration: String) -> String {
     var encoded = ""
     for byte in migration.utf8 {
       switch byte {
@@ -30,8 +36,11 @@ public struct StateDirectory: Sendable, Hashable {
         encoded += "%" + (digits.count == 1 ? "0" : "") + digits
       }
     }
-    return path + "/migration-" + encoded + ".lock"
+    return encoded
   }
+
+  /// What tells it from others, copies of it included: `ws1:/home/admin/.pgconvoy`.
+  public var owner: String { hostName() + ":" + path }
 
   /// Whether a journal has ever been opened here; for commands that only look.
   public var hasJournal: Bool { access(journalPath, F_OK) == 0 }

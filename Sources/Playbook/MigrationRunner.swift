@@ -14,7 +14,7 @@ struct MigrationRunner<Context: StepContext>: Sendable {
   let makeContext: @Sendable (Migration, StepReporter) async throws -> Context
 
   func run(_ migration: Migration) async -> MigrationRecap {
-    let reporter = StepReporter(observer: observer)
+    let reporter = StepReporter(observer: observer, migration: migration.name)
     var recap = MigrationRecap(name: migration.name)
     do {
       let context = try await makeContext(migration, reporter)
@@ -89,7 +89,7 @@ struct MigrationRunner<Context: StepContext>: Sendable {
       } catch {
         if begun {
           taken.append(index)
-          if play.steps[index].step.isPointOfNoReturn { barrier = max(barrier, index) }
+          if await isPassedByItsFailure(index, context) { barrier = max(barrier, index) }
         }
         await fail(error, index, migration, position, since: start, &recap)
         if begun, !play.steps[index].step.isUndoneAfterItsOwnFailure { taken.removeLast() }
@@ -100,6 +100,13 @@ struct MigrationRunner<Context: StepContext>: Sendable {
     if recap.outcome != .ok, play.play.onFailure == .undo, !taken.isEmpty {
       await undo(taken, barrier: barrier, context, reporter, &recap)
     }
+  }
+
+  /// One that cannot be asked was passed. In a task of its own, since the failure may be a cancellation.
+  private func isPassedByItsFailure(_ index: Int, _ context: Context) async -> Bool {
+    let step = play.steps[index].step
+    guard step.isPointOfNoReturn else { return false }
+    return await Task { (try? await step.isPassedByItsFailure(context)) ?? true }.value
   }
 
   /// Takes one step. `begun` is set when `run` is about to be called: from then on there may be something to undo.

@@ -28,6 +28,8 @@ public enum PlayEvent: Sendable, Equatable {
   case batchStarted(play: String, number: Int, count: Int, migrations: [String])
   /// These migrations will not start in that play, since something before them failed or was interrupted.
   case notStarted(play: String, migrations: [String])
+  /// What a person should know before a migration's first step.
+  case remark(migration: String, String)
   case stepStarted(StepPosition)
   case stepAlreadyDone(StepPosition)
   /// The step's `when` does not hold for the migration: which fact is in the way.
@@ -73,19 +75,25 @@ public struct PlayObservers: PlayObserver {
 /// How a step tells how far it has come; a context gets one when it is made.
 public final class StepReporter: Sendable {
   private let observer: any PlayObserver
-  private let position = Mutex<StepPosition?>(nil)
+  private let migration: String
+  private let place = Mutex<(position: StepPosition?, hasBegun: Bool)>((nil, false))
 
-  public init(observer: any PlayObserver) {
+  public init(observer: any PlayObserver, migration: String) {
     self.observer = observer
+    self.migration = migration
   }
 
-  /// One line of progress about the step in hand. Outside of a step it goes nowhere.
+  /// One line of progress about the step in hand, or a remark before the first one. Behind a step it goes nowhere.
   public func progress(_ text: String) async {
-    guard let current = position.withLock({ $0 }) else { return }
-    await observer.observe(.progress(current, text))
+    let (position, hasBegun) = place.withLock { $0 }
+    if let position {
+      await observer.observe(.progress(position, text))
+    } else if !hasBegun {
+      await observer.observe(.remark(migration: migration, text))
+    }
   }
 
   func move(to next: StepPosition?) {
-    position.withLock { $0 = next }
+    place.withLock { $0 = (next, true) }
   }
 }

@@ -29,6 +29,8 @@ public struct PlayEventText: Sendable {
       return ["\(head(position)): would run"] + actions.flatMap(lines)
     case .stepDiff(let position, let actions):
       return ["\(head(position)): changes files"] + actions.flatMap(lines)
+    case .remark(let migration, let text):
+      return ["[\(migration)] \(text)"]
     case .progress(let position, let text):
       return ["\(head(position)): \(text)"]
     case .stepFinished(let position, let result, let duration):

@@ -41,11 +41,15 @@ public protocol Step<Context>: Sendable {
   /// The hosts that it works on, for the recap's counts by host.
   var sides: [Side] { get }
 
-  /// Once such a step has begun, neither it nor anything before it in its play is undone.
+  /// Once such a step is passed, neither it nor anything before it in its play is undone.
   var isPointOfNoReturn: Bool { get }
 
   /// For a point of no return: whether an earlier run has begun it, finished or not. By default, whether it is done.
   func isPassed(_ context: Context) async throws -> Bool
+
+  /// For a point of no return that has failed: whether it was passed nevertheless. By default it was: nobody knows how
+  /// far it has come.
+  func isPassedByItsFailure(_ context: Context) async throws -> Bool
 
   /// Whether `undo` is called too when `run` itself failed half-way, before the steps that came earlier.
   var isUndoneAfterItsOwnFailure: Bool { get }
@@ -57,6 +61,7 @@ extension Step {
   public var sides: [Side] { Side.allCases }
   public var isPointOfNoReturn: Bool { false }
   public func isPassed(_ context: Context) async throws -> Bool { try await isDone(context) }
+  public func isPassedByItsFailure(_ context: Context) async throws -> Bool { true }
   public var isUndoneAfterItsOwnFailure: Bool { true }
 }
 

@@ -12,6 +12,7 @@ public struct SQLState: Hashable, Sendable, RawRepresentable, ExpressibleByStrin
 
   public static let invalidPassword: SQLState = "28P01"
   public static let invalidAuthorization: SQLState = "28000"
+  public static let readOnlyTransaction: SQLState = "25006"
   public static let undefinedObject: SQLState = "42704"
   public static let undefinedTable: SQLState = "42P01"
   public static let undefinedSchema: SQLState = "3F000"

@@ -16,6 +16,7 @@ package enum HostChecks {
     },
     PreflightCheck("target.installation", "the target's data directory and programs are known", targetInstallation),
     PreflightCheck("target.programs", "the target has the programs that the migration uses", programs),
+    PreflightCheck("hosts.wal-reader", "both hosts have the program that reads the WAL of a closed server", walReader),
     PreflightCheck("hosts.data-directory", "source and target are not one data directory", sameDirectory),
     PreflightCheck("source.cluster-manager", "no cluster manager runs the source") {
       facts throws(CheckNotMade) in try clusterManager(facts, .source)
@@ -75,6 +76,21 @@ package enum HostChecks {
         consequence: "the base backup could not be made or not be started",
         remedy: "install PostgreSQL's server and client packages there, or set postgres.bin_directory")
     ]
+  }
+
+  static let walReading = "pg_waldump"
+
+  @Sendable static func walReader(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
+    var findings: [Finding] = []
+    for side in Side.allCases where try !facts[side].machine.get().programs.contains(walReading) {
+      findings.append(
+        Finding(
+          .warning, "preflight.wal-reader", host: facts.name(side),
+          object: try facts[side].installation.get().binDirectory, "there is no \(walReading)",
+          consequence: "what others commit there behind a fence is seen in replicated tables only",
+          remedy: "install PostgreSQL's server package whole there, or set postgres.bin_directory"))
+    }
+    return findings
   }
 
   @Sendable static func sameDirectory(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {

@@ -65,7 +65,7 @@ extension PreflightReader {
         [
           control.dataDirectory, control.binDirectory, migration.plugin.name, control.host.postgres.address,
           String(control.host.postgres.port),
-        ] + HostChecks.neededPrograms,
+        ] + HostChecks.neededPrograms + [HostChecks.walReading],
         environment: ["LC_ALL": "C"], deadline: Self.deadline)
       command.label = "looking at the host"
       return MachineFacts(parsing: try await control.remote.runChecked(command.asking).text)

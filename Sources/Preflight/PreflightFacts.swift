@@ -22,6 +22,8 @@ package struct PreflightFacts: Sendable {
   var sourceWAL: Reading<PathFacts>
   /// What the source's databases have installed, looked for on the target.
   package var libraries: Reading<LibraryFacts>
+  /// Where the workers are to run; nil: on the workstation.
+  package var sync: Reading<SyncHostAnswer?>
   /// The selected databases, in order.
   package var databases: [(name: String, facts: Reading<DatabaseFacts>)]
 

@@ -25,12 +25,14 @@ struct PreflightReader: Sendable {
     async let hasCopy = reading(.target) { try await context.hasWholeCopy() }
     async let replication = self.replication(control, source.role)
     async let sourceWAL = self.sourceWAL(sourceControl)
+    async let sync = syncHost(control, source.role)
     let found = await databases
     return PreflightFacts(
       migration: migration, source: source, target: target, cluster: cluster, directory: await directory,
       tablespaces: await tablespaces, walDirectory: await walDirectory, taken: await taken, hasCopy: await hasCopy,
       replication: await replication,
       sourceWAL: await sourceWAL, libraries: await libraries(control, found.compactMap(\.facts.value)),
+      sync: await sync,
       databases: found)
   }
 

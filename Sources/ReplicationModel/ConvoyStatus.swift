@@ -19,6 +19,25 @@ public struct ConvoyStatus: Sendable, Equatable {
     }
   }
 
+  /// The process that applies one migration's changes, where it was put on a host.
+  public struct HostedSync: Sendable, Codable, Equatable {
+    /// The host's name in the inventory.
+    public var host: String
+    /// `systemd`, `runit` or `detached`.
+    public var manager: String
+    /// Nil when it could not be asked.
+    public var running: Bool?
+    /// Its process id there.
+    public var pid: Int32?
+
+    public init(host: String, manager: String, running: Bool? = nil, pid: Int32? = nil) {
+      self.host = host
+      self.manager = manager
+      self.running = running
+      self.pid = pid
+    }
+  }
+
   /// One source, one target, and the databases between them.
   public struct Migration: Sendable, Codable, Equatable {
     public var name: String
@@ -32,8 +51,15 @@ public struct ConvoyStatus: Sendable, Equatable {
     /// Whether a fence (or, on the target, the quarantine's) keeps everyone but pgconvoy out; nil when not known.
     public var sourceFenced: Bool?
     public var targetFenced: Bool?
+    /// How often the fence of the latest cutover or rollback had to be put back, or somebody ended behind it; nil before
+    /// the first one.
+    public var fenceBreaches: UInt64?
+    /// Transactions of others that were committed on the side that should be closed, since the other one was opened.
+    public var closedSideCommits: UInt64?
     /// The hand-off position; nil before the hand-off.
     public var handOffLSN: LSN?
+    /// Nil where the workers are those of `ConvoyStatus.sync`.
+    public var sync: HostedSync?
     public var databases: [DatabaseStatus]
 
     public init(
@@ -52,8 +78,10 @@ public struct ConvoyStatus: Sendable, Equatable {
       case name, source, target, state, direction
       case sourceFenced = "source_fenced"
       case targetFenced = "target_fenced"
+      case fenceBreaches = "fence_breaches"
+      case closedSideCommits = "closed_side_commits"
       case handOffLSN = "hand_off_lsn"
-      case databases
+      case sync, databases
     }
   }
 
@@ -69,6 +97,40 @@ public struct ConvoyStatus: Sendable, Equatable {
     self.sync = sync
     self.migrations = migrations
   }
+}
+
+extension ConvoyStatus.Migration {
+  /// What a migration says of its two servers.
+  public enum Side: String, Sendable, Equatable { case source, target }
+
+  /// The side that nobody but pgconvoy may come into as the migration stands; nil where there is none.
+  public var sideToBeClosed: Side? {
+    switch state {
+    // The quarantine of a copy.
+    case .handedOff, .rolledBack: .target
+    case .cutOver: .source
+    case .fenced, .drained: direction == .reverse ? .target : .source
+    case .none, .prepared, .copying, .standby, .finished: nil
+    }
+  }
+
+  /// Whether that side takes connections nevertheless; nil when there is none, or it does not say.
+  public var shouldBeClosedAndIsOpen: Bool? {
+    switch sideToBeClosed {
+    case .source: sourceFenced.map { !$0 }
+    case .target: targetFenced.map { !$0 }
+    case nil: nil
+    }
+  }
+
+  /// Whether both servers take connections of applications while changes travel between them; nil when one does not say.
+  public var areBothOpen: Bool? {
+    guard state.isReplicating, let sourceFenced, let targetFenced else { return nil }
+    return !sourceFenced && !targetFenced
+  }
+
+  /// The host's name in the inventory.
+  public func host(_ side: Side) -> String { side == .source ? source : target }
 }
 
 extension ConvoyStatus: Codable {

@@ -20,6 +20,12 @@ public struct RelationName: Hashable, Comparable, Sendable, Codable, CustomStrin
   }
 }
 
+extension RelationName {
+  /// The table that holds the record of migrations, in the maintenance database of each server. Every server has rows of its
+  /// own there: they are no data, and travel nowhere.
+  public static let serverRecord = RelationName(schema: "pgconvoy_record", name: "migration")
+}
+
 /// An SQL identifier, always in double quotes, inner ones doubled.
 /// <https://www.postgresql.org/docs/15/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>
 public func quotedIdentifier(_ name: String) -> String {

@@ -27,8 +27,21 @@ public enum StatusJSON {
       ("direction", .string(migration.direction?.rawValue)),
       ("source_fenced", migration.sourceFenced.map { .bool($0) } ?? .null),
       ("target_fenced", migration.targetFenced.map { .bool($0) } ?? .null),
+      ("should_be_closed", .string(migration.sideToBeClosed?.rawValue)),
+      ("should_be_closed_and_is_open", migration.shouldBeClosedAndIsOpen.map { .bool($0) } ?? .null),
+      ("both_open", migration.areBothOpen.map { .bool($0) } ?? .null),
+      ("fence_breaches", .integer(migration.fenceBreaches)),
+      ("closed_side_commits", .integer(migration.closedSideCommits)),
       ("hand_off_lsn", .lsn(migration.handOffLSN)),
+      ("sync", migration.sync.map(sync) ?? .null),
       ("databases", .array(migration.databases.map(database))),
+    ])
+  }
+
+  private static func sync(_ sync: ConvoyStatus.HostedSync) -> JSONText {
+    .object([
+      ("host", .string(sync.host)), ("manager", .string(sync.manager)),
+      ("running", sync.running.map { .bool($0) } ?? .null), ("pid", .integer(sync.pid.map { UInt64(max(0, $0)) })),
     ])
   }
 

@@ -13,6 +13,13 @@ public enum StatusPrometheus {
     family("sync_running", "gauge", "1 when the process that applies changes runs.", to: &text) {
       [sample([], status.sync.running ? "1" : "0")]
     }
+    family("hosted_sync_running", "gauge", "1 when the migration's sync process on that host runs.", to: &text) {
+      status.migrations.compactMap { migration in
+        migration.sync.flatMap { sync in
+          sync.running.map { sample(labels(migration.name) + [("host", sync.host)], $0 ? "1" : "0") }
+        }
+      }
+    }
     family("migration_state", "gauge", "1 for the state that the migration is in.", to: &text) {
       status.migrations.map { migration in
         sample(
@@ -35,6 +42,7 @@ public enum StatusPrometheus {
           }
       }
     }
+    closedSides(status, to: &text)
     let databases = status.migrations.flatMap { migration in migration.databases.map { (migration.name, $0) } }
     family("database_phase", "gauge", "1 for the phase that the database is in.", to: &text) {
       databases.map { sample(labels($0) + [("phase", $1.phase.rawValue)], "1", $1) }
@@ -69,6 +77,34 @@ public enum StatusPrometheus {
       $0.drift.map { String($0.count) }
     }
     return text
+  }
+
+  /// What must be 0, always.
+  private static func closedSides(_ status: ConvoyStatus, to text: inout String) {
+    func each(_ name: String, _ type: String, _ help: String, _ value: (ConvoyStatus.Migration) -> String?) {
+      family(name, type, help, to: &text) {
+        status.migrations.compactMap { migration in
+          guard let value = value(migration) else { return nil }
+          let side = migration.sideToBeClosed
+          let labels = side.map { [("host", migration.host($0)), ("side", $0.rawValue)] } ?? []
+          return sample([("migration", migration.name)] + labels, value)
+        }
+      }
+    }
+    each("should_be_closed_and_is_open", "gauge", "1 when a server takes connections that should be closed.") {
+      $0.shouldBeClosedAndIsOpen.map { $0 ? "1" : "0" }
+    }
+    each("fence_breaches_total", "counter", "How often a fence was put back, or somebody ended behind it.") {
+      $0.sideToBeClosed == nil ? nil : $0.fenceBreaches.map { String($0) }
+    }
+    each("closed_side_commits_total", "counter", "Transactions of others on a server that should be closed.") {
+      $0.sideToBeClosed == nil ? nil : $0.closedSideCommits.map { String($0) }
+    }
+    family("both_open", "gauge", "1 when both servers take connections of applications.", to: &text) {
+      status.migrations.compactMap { migration in
+        migration.areBothOpen.map { sample(labels(migration.name), $0 ? "1" : "0") }
+      }
+    }
   }
 
   private typealias Label = (name: String, value: String)

@@ -17,7 +17,9 @@ public enum StatusTable {
     }
     var lines = table.lines(style)
     lines.append("")
+    lines += status.migrations.flatMap { alarms($0, style) }
     lines += status.migrations.compactMap { notice($0, style) }
+    lines += status.migrations.compactMap { hosted($0, style) }
     lines += status.migrations.flatMap { migration in migration.databases.compactMap { drift($0, style) } }
     lines.append(summary(status, style))
     return lines.joined(separator: "\n") + "\n"
@@ -57,6 +59,32 @@ public enum StatusTable {
     return style.paint("\(DisplayText.visible(migration.name)): \(parts.joined(separator: "; "))", .yellow)
   }
 
+  /// Where the workers are, if they were put on a host.
+  private static func hosted(_ migration: ConvoyStatus.Migration, _ style: TextStyle) -> String? {
+    guard let sync = migration.sync else { return nil }
+    let place = "\(DisplayText.visible(migration.name)): sync on \(DisplayText.visible(sync.host)) (\(sync.manager))"
+    switch sync.running {
+    case true?: return "\(place) is running" + (sync.pid.map { " (pid \($0))" } ?? "")
+    case false?: return style.paint("\(place) is not running", .yellow)
+    case nil: return style.paint("\(place) could not be asked", .yellow)
+    }
+  }
+
+  /// What must never be.
+  private static func alarms(_ migration: ConvoyStatus.Migration, _ style: TextStyle) -> [String] {
+    guard let side = migration.sideToBeClosed else { return [] }
+    let host = DisplayText.visible(migration.host(side))
+    var lines: [String] = []
+    if migration.areBothOpen == true {
+      lines.append("both open: \(DisplayText.visible(migration.source)) and \(DisplayText.visible(migration.target))")
+    }
+    if migration.shouldBeClosedAndIsOpen == true { lines.append("\(host) should be closed and is open") }
+    if let commits = migration.closedSideCommits, commits > 0 {
+      lines.append("\(HumanFormat.counted(commits, "transaction")) of others on \(host), which should be closed")
+    }
+    return lines.map { style.paint("\(DisplayText.visible(migration.name)): \($0)", .red) }
+  }
+
   private static let mostDrift = 3
 
   /// What differs between the schemas of a database.
@@ -88,6 +116,10 @@ public enum StatusTable {
       style.paint("\(parked) parked", parked > 0 ? .red : nil),
     ]
     if missed > 0 { parts.append(style.paint(HumanFormat.counted(missed, "missed row"), .red)) }
+    // Where every migration's process was put on a host, none here says nothing.
+    if !status.sync.running, !status.migrations.isEmpty, status.migrations.allSatisfy({ $0.sync != nil }) {
+      return parts.joined(separator: ", ")
+    }
     let sync =
       status.sync.running
       ? "sync is running" + (status.sync.pid.map { " (pid \($0))" } ?? "")

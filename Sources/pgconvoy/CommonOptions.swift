@@ -6,6 +6,7 @@ import Inventory
 import Journal
 import Logging
 import MigrationCore
+import MigrationRecord
 import MigrationSteps
 import Playbook
 import ReplicationModel
@@ -87,6 +88,23 @@ struct ContextFactory: Sendable {
     return MigrationContext(
       migration: migration, journal: journal, environment: environment, logger: logger,
       progress: { sink.yield($0) })
+  }
+
+  /// For a command that is no play, its journal brought up to date by what the servers have on record.
+  ///
+  /// - Parameter writes: whether what it orders goes to the servers.
+  func engaged(
+    _ migration: Migration, writes: Bool = false, holds: Bool = false,
+    progress: @escaping @Sendable (String) -> Void = { _ in }
+  ) async throws -> MigrationContext {
+    let context = context(for: migration, progress: progress)
+    do {
+      try await context.truth().engage(writes: writes, holds: holds)
+    } catch {
+      await context.close()
+      throw error
+    }
+    return context
   }
 
   /// For commands that only look.

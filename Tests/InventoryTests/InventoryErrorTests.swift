@@ -248,6 +248,40 @@ import Testing
       error: inventory.yml:6:21: allow_restart must be source or target, not 'sourse' [inventory.wrong-type]
       hint: did you mean 'source'?
       """),
+    Mistake(
+      migration("sync: { on: targte }"),
+      """
+      error: inventory.yml:6:17: unknown host 'targte' [inventory.unknown-host]
+      hint: did you mean 'target'?
+      """),
+    Mistake(
+      migration("sync: { on: target, manager: upstart }"),
+      "error: inventory.yml:6:34: manager must be systemd or runit or detached, not 'upstart' [inventory.wrong-type]"),
+    Mistake(
+      migration("sync: { manager: runit }"),
+      """
+      error: inventory.yml:6:13: manager is for a sync process on a host, not for one on the workstation [inventory.conflicting-keys]
+      hint: name the host with 'on'; a service of your own runs 'pgconvoy sync' here
+      """),
+    Mistake(
+      migration("sync: { on: workstation, directory: /srv }"),
+      """
+      error: inventory.yml:6:30: directory is for a sync process on a host, not for one on the workstation [inventory.conflicting-keys]
+      hint: name the host with 'on'; a service of your own runs 'pgconvoy sync' here
+      """),
+    Mistake(
+      migration("sync: { on: target, directory: srv }"),
+      """
+      error: inventory.yml:6:36: directory must be an absolute path on the host, not 'srv' [inventory.bad-path]
+      hint: write the whole path, from /
+      """),
+    Mistake(
+      "hosts: { old: { address: 10.0.0.1 }, new: { local: true } }\n"
+        + "migrations: { one: { source: old, target: new, sync: { on: new } } }",
+      """
+      error: inventory.yml:2:60: a sync process is put on a host through SSH, and host new is this machine [inventory.sync-without-ssh]
+      hint: write 'on: workstation'
+      """),
   ]
 
   static let services = [

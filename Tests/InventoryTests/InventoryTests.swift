@@ -51,6 +51,25 @@ import Testing
     #expect(new.postgres.maintenanceDatabase == "postgres" && new.postgres.sslMode == .prefer)
   }
 
+  /// The words come first; a migration that says `workstation` has nothing of what `defaults` say for hosts.
+  @Test(
+    arguments: [
+      ("on: target", "new", .runit), ("on: source, manager: detached", "old", .detached),
+      ("on: third", "third", .runit), ("on: workstation", nil, .detached),
+    ] as [(String, String?, SyncManager)])
+  func whereTheWorkersRun(_ sync: String, _ host: String?, _ manager: SyncManager) throws {
+    let inventory = try parse(
+      """
+      defaults: { sync: { manager: runit, directory: /srv/convoy } }
+      hosts: { old: , new: , third: , here: { local: true } }
+      migrations: { one: { source: old, target: new, sync: { \(sync) } } }
+      """)
+    let migration = try #require(inventory.migration(named: "one"))
+    #expect(migration.sync.host == host && migration.sync.manager == manager)
+    #expect(migration.sync.directory == (host == nil ? nil : "/srv/convoy"))
+    #expect(migration.syncHosts.map(\.name) == ["old", "new", "third"])
+  }
+
   @Test func migrationValues() throws {
     let migration = try #require(try parse(Self.full).migration(named: "one"))
     #expect(migration.ddl == .freeze && migration.oldData == .keep && migration.plugin == .testDecoding)
@@ -177,6 +196,7 @@ import Testing
       ("migration", "plugin", words(OutputPlugin.self)), ("migration", "ddl", words(DDLMode.self)),
       ("migration", "old_data", words(OldDataPolicy.self)), ("migration", "allow_restart", words(Side.self)),
       ("cutover", "verify", words(VerifyMode.self)), ("base_backup", "checkpoint", words(CheckpointMode.self)),
+      ("sync", "manager", words(SyncManager.self)), ("sync", "on", words(Side.self) + [SyncSettings.workstation]),
     ]
     let text = try String(contentsOfFile: repositoryRoot + "/docs/reference/inventory.md", encoding: .utf8)
     for choice in choices {
@@ -198,7 +218,7 @@ import Testing
     ]
     let inner = [
       "hand_off": InventoryKeys.handOff, "cutover": InventoryKeys.cutover, "base_backup": InventoryKeys.baseBackup,
-      "ssh": InventoryKeys.ssh, "postgres": InventoryKeys.postgres,
+      "sync": InventoryKeys.sync, "ssh": InventoryKeys.ssh, "postgres": InventoryKeys.postgres,
     ]
     for key in InventoryKeys.migration + InventoryKeys.host {
       for name in inner[key]?.map({ key + "." + $0 }) ?? [key] where !told.contains(name) {

@@ -13,6 +13,18 @@ struct FenceTests {
     #expect(PostmasterChild(title: title).isBackground)
   }
 
+  /// Our own logins, which are never swept away, are told by what the server calls them.
+  @Test func aLoginOfOurOwnIsSpared() {
+    for title in [
+      "postgres: pgconvoy shop 127.0.0.1(5000) authentication", "postgres: lab: pgconvoy shop [local] startup",
+      "postgres: walsender pgconvoy shop 10.0.0.1(4711) authentication",
+    ] { #expect(PostmasterChild(title: title).isLogin(of: "pgconvoy"), "\(title)") }
+    for title in [
+      "postgres: app pgconvoy 127.0.0.1(5000) authentication", "postgres: pgconvoys shop [local] startup", "postgres: ",
+      "/usr/lib/postgresql/15/bin/postgres -D pgconvoy", "postgres: pgconvoy",
+    ] { #expect(!PostmasterChild(title: title).isLogin(of: "pgconvoy"), "\(title)") }
+  }
+
   @Test(arguments: [
     "/usr/lib/postgresql/15/bin/postgres -D data", "postgres: app shop 127.0.0.1(5000) authentication",
     "postgres: lab: app shop [local] startup", "postgres: logger shop 127.0.0.1(5000) authentication",

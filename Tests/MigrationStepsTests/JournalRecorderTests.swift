@@ -1,5 +1,6 @@
 import Foundation
 import Inventory
+import MigrationRecord
 import Playbook
 import ReplicationModel
 import Synchronization

@@ -1,4 +1,5 @@
 import Foundation
+import Inventory
 import MigrationFixtures
 import ReplicationModel
 import TestSupport
@@ -96,6 +97,19 @@ import Testing
         + #""phases":[{"ms":900,"name":"drain"}],"source":"s","target":"t","version":1,"#
         + #""versions":{"pgconvoy":"1","source":"12.22","target":"17.5"}}"#,
       is: report)
+  }
+
+  @Test func whatIsKnownOfAClosedSide() async throws {
+    try await expect(.openedWholly, "opened_wholly", "false", is: false)
+    try await expect(
+      .closedSince, "closed_since", #"{"position":{"lsn":"0/10","timeline":"00000001"},"side":"source"}"#,
+      is: ClosedSince(side: .source, position: WALPosition(lsn: LSN(16), timeline: "00000001")))
+    try await expect(
+      .fenceBreaches, "fence_breaches", #"[{"at":5,"commits":1,"side":"target","what":"w"}]"#,
+      is: [FenceBreach(side: .target, at: 5, what: "w", commits: 1)])
+    try await expect(
+      .fencedSubscriptions(.source), "fenced_subscriptions_source", #"[{"database":"shop","name":"s"}]"#,
+      is: [.init(database: "shop", name: "s")])
   }
 
   @Test func aValueOfAnotherTypeIsDamage() async throws {

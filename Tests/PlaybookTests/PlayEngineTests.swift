@@ -157,6 +157,13 @@ import Testing
     #expect(recap.migrations[0].leftDone == ["a", "point"])
   }
 
+  @Test func aPointOfNoReturnThatSaysThatItWasNotPassedIsUndoneWithWhatCameBefore() async throws {
+    let hooks = Hooks(run: { _, step in if step == "door" { throw Broken() } })
+    let recap = try await play("- { on_failure: undo, steps: [a, door] }", on: fleet(1), log: log, hooks: hooks)
+    #expect(log.deeds == ["m1 run a", "m1 run door", "m1 undo door", "m1 undo a", "m1 close"])
+    #expect(recap.migrations[0].leftDone == [])
+  }
+
   @Test func aPointOfNoReturnThatAnEarlierRunPassedIsRespected() async throws {
     let hooks = Hooks(isDone: { _, step in step == "point" }, run: { _, step in if step == "b" { throw Broken() } })
     let recap = try await play("- { on_failure: undo, steps: [a, b, point, c] }", on: fleet(1), log: log, hooks: hooks)

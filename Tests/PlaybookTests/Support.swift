@@ -76,8 +76,12 @@ struct TestStep: Step {
   let name: String
   let hooks: Hooks
   var isPointOfNoReturn = false
+  /// What it says of its failure.
+  var isPassedWhenItFails = true
   var isUndoneAfterItsOwnFailure = true
   var sides = Side.allCases
+
+  func isPassedByItsFailure(_ context: TestContext) async throws -> Bool { isPassedWhenItFails }
 
   func plan(_ context: TestContext) async throws -> [PlannedAction] {
     context.log.add("\(context.migrationName) plan \(name)")
@@ -107,7 +111,7 @@ struct TestStep: Step {
   }
 }
 
-/// Steps a, b, c, same; `point`, a point of no return; `wipe`, which needs a yes; `half`, which is not undone after
+/// Steps a, b, c, same; `point`, a point of no return; `door`, one that is not passed when it fails; `wipe`, which needs a yes; `half`, which is not undone after
 /// its own failure; `all_types`, with a parameter of every type; `picky`, whose making fails.
 func library(_ hooks: Hooks = Hooks()) -> StepLibrary<TestContext> {
   let plain = ["a", "b", "c", "same"].map { name in
@@ -117,6 +121,9 @@ func library(_ hooks: Hooks = Hooks()) -> StepLibrary<TestContext> {
     plain + [
       StepDefinition(name: "point", summary: "passes the point of no return") { _ in
         TestStep(name: "point", hooks: hooks, isPointOfNoReturn: true)
+      },
+      StepDefinition(name: "door", summary: "looks before it passes") { _ in
+        TestStep(name: "door", hooks: hooks, isPointOfNoReturn: true, isPassedWhenItFails: false)
       },
       StepDefinition(name: "wipe", summary: "wipes", confirmation: "wipes the target") { _ in
         TestStep(name: "wipe", hooks: hooks)

@@ -34,6 +34,7 @@ func soundFacts(_ change: (inout PreflightFacts) -> Void = { _ in }) throws -> P
     tablespaces: .value([]), walDirectory: .value(nil),
     taken: .value(TakenRoom()), hasCopy: .value(false), replication: .value(.identified(systemIdentifier: "source-id")),
     sourceWAL: .value(path("/pg/data/pg_wal", isFilled: true)), libraries: .value(LibraryFacts(directory: "/pg/lib")),
+    sync: .value(nil),
     databases: [("postgres", .value(DatabaseFacts())), ("shop", .value(DatabaseFacts()))])
   change(&facts)
   return facts
@@ -45,7 +46,8 @@ private func side(_ side: Side) -> SideFacts {
     installation: .value(Installation(dataDirectory: "/pg/data", binDirectory: "/pg/bin")),
     machine: .value(
       MachineFacts(
-        bootID: "boot-\(side)", cLibrary: "glibc 2.36", dataInode: "1:2", programs: Set(HostChecks.neededPrograms),
+        bootID: "boot-\(side)", cLibrary: "glibc 2.36", dataInode: "1:2",
+        programs: Set(HostChecks.neededPrograms + [HostChecks.walReading]),
         postgresVersion: "postgres (PostgreSQL) 15.20 (Debian 15.20-1)", outputPlugin: .present,
         ownAddresses: ["10.0.1.20"], listening: ["0.0.0.0"], ownPort: 5432)),
     role: .value(RoleFacts(name: "pgconvoy", isSuperuser: true, isInRecovery: false, serverVersion: 150020)),

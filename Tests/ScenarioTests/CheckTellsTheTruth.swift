@@ -59,13 +59,15 @@ extension Scenarios {
         try await logStatements(scenario)
         try await makePlaces(scenario)
         try scenario.addToMigration("old_data: replace")
+        try scenario.addToMigration("sync: { on: target, manager: runit }")
         if withoutRoom { try PlayKilled().leaveNoRoomForBoth(scenario) }
         let copy = try await judge.expect(try scenario.playbook(steps: Self.copy + ["make_slots"]), "up to the slots")
         #expect(copy.deeds(scenario.target.name).contains { $0.contains("data.pgconvoy-going") } == withoutRoom)
         let slots = try await judge.expect(try scenario.playbook(steps: ["hand_off"]), "the hand-off behind its slots")
         // The standby stands still already; the promoted server is restarted.
         #expect(slots.deeds(scenario.target.name).count { $0.contains("pg_ctl stop") } == 1)
-        try await judge.expect(Scenario.shipped("migrate"), "the rest")
+        let rest = try await judge.expect(Scenario.shipped("migrate"), "the rest")
+        #expect(rest.deeds(scenario.target.name).contains { $0.hasPrefix("file") && $0.hasSuffix("/passfile") })
         // Given up; the old data is gone.
         let end = try await judge.expect(Scenario.shipped("finish"), "the end of a copy")
         #expect(end.deeds(scenario.target.name).contains { $0.contains("data.pgconvoy-copy") })

@@ -153,7 +153,7 @@ private struct CrashRun {
       try await kill(
         .target,
         """
-        SELECT pid FROM pg_stat_activity WHERE application_name = 'pgconvoy lab' AND datname IN ('alpha', 'beta')
+        SELECT pid FROM pg_stat_activity WHERE application_name = 'pgconvoy worker lab' AND datname IN ('alpha', 'beta')
            AND backend_type = 'client backend'
         """)
     case .walsender:

@@ -1,5 +1,7 @@
 import BlockingIO
+import FoundationEssentials
 import Glibc
+import Journal
 import Lab
 import PostgresClient
 import ReplicationModel
@@ -13,6 +15,7 @@ extension Scenarios.Streaming {
       CREATE ROLE fenced_owner LOGIN PASSWORD 'owner';
       CREATE TABLE fenced_rows (who text NOT NULL, serial integer NOT NULL);
       ALTER TABLE fenced_rows OWNER TO fenced_owner;
+      CREATE UNLOGGED TABLE fenced_unlogged (id integer PRIMARY KEY);
       """
 
     @Test func aPreparedTransactionIsNamedAndTheFenceLifted() async throws {
@@ -73,6 +76,103 @@ extension Scenarios.Streaming {
       try await scenario.drained(["beta"])
     }
 
+    /// A hundred clients that come again without a pause, over TLS, and connections that never say a word. What is about
+    /// to be refused does not count as a writer; whoever began before the fence is ended.
+    @Test func aHundredClientsThatReconnectAreFencedAtOnce() async throws {
+      let scenario = try Scenarios.Streaming.scenario()
+      let stop = Flag()
+      let parameters = try scenario.parameters(.sourceApp, "beta")
+      let loops = (0..<100).map { ReconnectLoop(parameters, who: "crowd \($0)", pause: .zero) }
+      let looping = loops.map { loop in Task { try await loop.run(until: stop) } }
+      let mute = try (0..<5).map { _ in try HalfOpenLogin(scenario.source, isMute: true) }
+      try await eventually("the first commits of most") { loops.count { $0.committed > 0 } > 80 }
+
+      let fence = try scenario.playbook(steps: ["fence: { on: source, deadline: 5s }"])
+      let play = try scenario.start("play", fence, "--yes")
+      _ = try await play.says("fence (1/")
+      var late: [HalfOpenLogin] = []
+      while !play.output.contains("fence: changed"), late.count < 100, !play.output.contains("[fence.") {
+        late.append(try HalfOpenLogin(scenario.source, isMute: true))
+        try await Task.sleep(for: .milliseconds(20))
+      }
+      let result = try await play.result()
+      #expect(result.status == 0, "\(result.text)")
+      let heldUp = try await heldUp(scenario)
+      print("a hundred clients were fenced in \(heldUp) s")
+      #expect(heldUp < 5)
+      for login in mute { #expect(login.isClosedByServer(within: .seconds(1))) }
+      let committed = loops.map(\.committed)
+      let refused = loops.reduce(0) { $0 + $1.refused }
+      try await eventually("more refused attempts") { loops.reduce(0) { $0 + $1.refused } > refused + 50 }
+      #expect(loops.map(\.committed) == committed)
+      stop.raise()
+      for task in looping { try await task.value }
+      late = []
+      try await scenario.play("unfence")
+      try await scenario.applicationGoesOn()
+      try await scenario.drained(["beta"])
+    }
+
+    /// pg_hba.conf alone does not open the server: to whoever is no superuser the databases stay closed.
+    @Test func theSecondLockHoldsWithoutPgHba() async throws {
+      let scenario = try Scenarios.Streaming.scenario()
+      try await scenario.script(.source, "ALTER DATABASE beta CONNECTION LIMIT 77", in: "postgres")
+      let limits = "SELECT datname, datconnlimit FROM pg_database WHERE datallowconn ORDER BY 1"
+      let before = try await scenario.sql(.source, limits)
+      let fence = try scenario.playbook(steps: ["fence: { on: source }"])
+      let open = try scenario.asServer(["cat", scenario.source.hba])
+      try await scenario.play(fence)
+      #expect(try await scenario.sql(.source, limits).allSatisfy { $0[1] == "0" })
+      try await scenario.putPgHba(open, scenario.source)
+      try await eventually("the file that was put back") { try await scenario.refusal(.sourceApp) == nil }
+      #expect(try await refusal(of: try ownerParameters(scenario))?.rawValue == "postgres.unreachable")
+
+      // A fence whose block is gone is raised again, and knows the limits of before.
+      let again = try await scenario.play(fence)
+      #expect(again.text.contains("fence: changed"), "\(again.text)")
+      #expect(try await scenario.refusal(.sourceApp)?.code == "postgres.hba-rejects")
+      try await scenario.putPgHba(open, scenario.source)
+      // Nor does a file that was put back keep it from being lifted.
+      try await scenario.play("unfence")
+      #expect(try await scenario.sql(.source, limits) == before)
+      #expect(try await scenario.value(.source, "SELECT count(*) FROM pg_db_role_setting") == "0")
+      #expect(try await refusal(of: try ownerParameters(scenario)) == nil)
+      try await scenario.script(.source, "ALTER DATABASE beta CONNECTION LIMIT -1", in: "postgres")
+      try await scenario.applicationGoesOn()
+    }
+
+    /// A configuration management has put pg_hba.conf back between the proof of the fence and the opening of the target,
+    /// and a superuser's commit came in: into a table, or into one that is in no WAL.
+    @Test(arguments: ["INSERT INTO fenced_rows VALUES ('late', 1)", "INSERT INTO fenced_unlogged VALUES (1)"])
+    func whatComesInBehindTheProofCallsTheCutoverOff(statement: String) async throws {
+      let scenario = try Scenarios.Streaming.scenario()
+      let open = try scenario.asServer(["cat", scenario.source.hba])
+      let half = try scenario.playbook("cutover") { text in
+        text.split(separator: "\n").prefix { !$0.contains("- close_forward") }.joined(separator: "\n") + "\n"
+      }
+      try await scenario.play(half)
+      try await scenario.putPgHba(open, scenario.source)
+      try await eventually("the file that was put back") { try await scenario.refusal(.sourceApp) == nil }
+      try await scenario.script(.sourceApp, statement, in: "beta")
+      let status = try #require(try await scenario.status().migrations.first)
+      #expect(status.shouldBeClosedAndIsOpen == true)
+
+      let rest = try await scenario.start(
+        "play", try scenario.cutoverWithoutServices(), "--yes", "--start-at", "close_forward"
+      ).result()
+      #expect(rest.status == 1 && rest.text.contains("[fence.leaked]"), "\(rest.text)")
+      #expect(try await scenario.refusal(.targetApp)?.code == "postgres.hba-rejects")
+      // It was closed again before anybody was asked.
+      #expect(try await scenario.refusal(.sourceApp)?.code == "postgres.hba-rejects")
+      try await scenario.play("unfence")
+      try await scenario.drained(["beta"])
+      let rows = "SELECT count(*) FROM fenced_rows WHERE who = 'late'"
+      #expect(try await scenario.value(.target, rows, in: "beta") == scenario.value(.source, rows, in: "beta"))
+      try await scenario.applicationGoesOn()
+      // No stream carries what is unlogged.
+      try await scenario.script(.source, "TRUNCATE fenced_unlogged", in: "beta")
+    }
+
     /// A subscription writes from inside. Who lifts the fence from another machine has no journal of this one.
     @Test func aSubscriptionIsEnabledAgainFromAnotherMachine() async throws {
       let scenario = try Scenarios.Streaming.scenario()
@@ -112,6 +212,14 @@ extension Scenarios.Streaming {
       #expect(try await scenario.status().migrations.first?.sourceFenced == false)
     }
 
+    /// From the block's coming into pg_hba.conf to the end of the sweep, in seconds: by the journal.
+    private func heldUp(_ scenario: Scenario) async throws -> Double {
+      let deeds = try await scenario.journalledDeeds().filter { $0.step == "fence" && !$0.isUndo }
+      let block = try #require(deeds.last { $0.kind == "file" })
+      let sweep = try #require(deeds.last { $0.text.hasPrefix("end every session") }?.ended)
+      return sweep.timeIntervalSince(block.began)
+    }
+
     private func ownerParameters(_ scenario: Scenario) throws -> ConnectionParameters {
       var parameters = try scenario.parameters(.sourceApp, "beta")
       parameters.user = "fenced_owner"
@@ -138,76 +246,5 @@ extension Scenarios.Streaming {
       await #expect(throws: PostgresError.self, sourceLocation: sourceLocation) { try await session.script(statement) }
       await session.close()
     }
-  }
-}
-
-/// An application that is never at a loss: a new connection and one row, again and again.
-private final class ReconnectLoop: Sendable {
-  private let parameters: ConnectionParameters
-  private let counts = Counts()
-
-  /// `@unchecked Sendable`: both numbers are touched with `condition` locked only.
-  private final class Counts: @unchecked Sendable {
-    let condition = ConditionVariable()
-    var committed = 0
-    var refused = 0
-  }
-
-  init(_ parameters: ConnectionParameters) { self.parameters = parameters }
-
-  var committed: Int { counts.condition.withLock { counts.committed } }
-  var refused: Int { counts.condition.withLock { counts.refused } }
-
-  func run(until stop: Flag) async throws {
-    let (parameters, counts) = (self.parameters, self.counts)
-    try await onDedicatedThread("reconnect") {
-      while !stop.isRaised {
-        do {
-          let connection = try PostgresConnection.connect(parameters)
-          try connection.script("INSERT INTO fenced_rows VALUES ('loop', 1)")
-          counts.condition.withLock { counts.committed += 1 }
-        } catch {
-          counts.condition.withLock { counts.refused += 1 }
-        }
-        _ = poll([], until: .after(.milliseconds(10)))
-      }
-    }
-  }
-}
-
-/// A client that has sent its start-up packet and says no more: the server waits for its password.
-private final class HalfOpenLogin: Sendable {
-  private let socket: Int32
-
-  init(_ host: LabHost) throws {
-    socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_port = in_port_t(UInt16(host.postgresPort).bigEndian)
-    inet_pton(AF_INET, host.address, &address.sin_addr)
-    let connected = withUnsafePointer(to: &address) { pointer in
-      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        connect(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-      }
-    }
-    try #require(connected == 0)
-    // https://www.postgresql.org/docs/15/protocol-message-formats.html, StartupMessage
-    let body = [UInt8]([0, 3, 0, 0]) + Array("user\0app\0database\0beta\0\0".utf8)
-    let packet = [0, 0, 0, UInt8(body.count + 4)] + body
-    try #require(write(socket, packet, packet.count) == packet.count)
-    var reply = [UInt8](repeating: 0, count: 1)
-    try #require(read(socket, &reply, 1) == 1 && reply[0] == UInt8(ascii: "R"))
-  }
-
-  deinit { close(socket) }
-
-  /// Whether the server has ended the connection.
-  func isClosedByServer(within limit: Duration) -> Bool {
-    let deadline = Deadline.after(limit)
-    var bytes = [UInt8](repeating: 0, count: 4096)
-    while poll([(socket, Int16(POLLIN))], until: deadline)[0] != 0 {
-      if read(socket, &bytes, bytes.count) <= 0 { return true }
-    }
-    return false
   }
 }

@@ -35,6 +35,11 @@ extension Scenarios {
         let status = try await scenario.status()
         #expect(status.migrations.map(\.state) == [.finished])
         #expect(try await scenario.refusal(.sourceApp) == nil)
+        for role in [Scenario.Role.source, .target] {
+          let closed = "SELECT count(*) FROM pg_database WHERE datconnlimit <> -1"
+          #expect(try await scenario.value(role, closed) == "0")
+          #expect(try await scenario.value(role, "SELECT count(*) FROM pg_db_role_setting") == "0")
+        }
 
         // A second time nothing is left to do, and no copy takes the place of what serves.
         let again = try await scenario.play("finish")

@@ -31,7 +31,13 @@ import Testing
               "direction": "forward",
               "source_fenced": false,
               "target_fenced": null,
+              "should_be_closed": "target",
+              "should_be_closed_and_is_open": null,
+              "both_open": null,
+              "fence_breaches": null,
+              "closed_side_commits": null,
               "hand_off_lsn": "16/B374D848",
+              "sync": null,
               "databases": [
                 {
                   "migration": "chef-eu",

@@ -9,7 +9,11 @@ import Testing
     database.direction = direction
     var status = ConvoyStatus(
       generatedAt: moment, sync: .init(running: true),
-      migrations: [.init(name: "m", source: "old", target: "new", state: .cutOver, databases: [database])])
+      migrations: [
+        .init(
+          name: "m", source: "old", target: "new", state: direction == .reverse ? .cutOver : .handedOff,
+          databases: [database])
+      ])
     status.migrations[0].direction = direction
     status.migrations[0].sourceFenced = source
     status.migrations[0].targetFenced = target
@@ -40,5 +44,38 @@ import Testing
     #expect(metrics.contains("pgconvoy_migration_direction{migration=\"m\",direction=\"reverse\"} 1\n"))
     #expect(metrics.contains("pgconvoy_host_fenced{migration=\"m\",host=\"old\",side=\"source\"} 1\n"))
     #expect(metrics.contains("pgconvoy_host_fenced{migration=\"m\",host=\"new\",side=\"target\"} 0\n"))
+  }
+
+  /// What must never be is in every format.
+  @Test func aServerThatShouldBeClosedAndIsOpenIsNamed() {
+    var status = status(source: false, target: false, .reverse)
+    status.migrations[0].fenceBreaches = 2
+    status.migrations[0].closedSideCommits = 1
+    let table = StatusTable.render(status)
+    #expect(table.contains("m: both open: old and new\nm: old should be closed and is open\n"))
+    #expect(table.contains("m: 1 transaction of others on old, which should be closed\n"))
+    let json = StatusJSON.render(status)
+    #expect(json.contains("\"should_be_closed\": \"source\",\n      \"should_be_closed_and_is_open\": true"))
+    #expect(json.contains("\"both_open\": true,\n      \"fence_breaches\": 2,\n      \"closed_side_commits\": 1"))
+    let metrics = StatusPrometheus.render(status)
+    let labels = "{migration=\"m\",host=\"old\",side=\"source\"}"
+    #expect(metrics.contains("pgconvoy_should_be_closed_and_is_open\(labels) 1\n"))
+    #expect(metrics.contains("pgconvoy_fence_breaches_total\(labels) 2\n"))
+    #expect(metrics.contains("pgconvoy_closed_side_commits_total\(labels) 1\n"))
+    #expect(metrics.contains("pgconvoy_both_open{migration=\"m\"} 1\n"))
+  }
+
+  @Test(
+    arguments: [
+      (.handedOff, .forward, .target), (.fenced, .forward, .source), (.drained, .reverse, .target),
+      (.cutOver, .reverse, .source), (.rolledBack, .forward, .target), (.finished, .forward, nil), (.copying, nil, nil),
+    ] as [(MigrationState, StreamDirection?, ConvoyStatus.Migration.Side?)])
+  func whichSideIsToBeClosed(state: MigrationState, direction: StreamDirection?, side: ConvoyStatus.Migration.Side?) {
+    var migration = ConvoyStatus.Migration(name: "m", source: "old", target: "new", state: state)
+    migration.direction = direction
+    #expect(migration.sideToBeClosed == side)
+    #expect(migration.shouldBeClosedAndIsOpen == nil && migration.areBothOpen == nil)
+    (migration.sourceFenced, migration.targetFenced) = (side == .source, side == .target)
+    #expect(migration.shouldBeClosedAndIsOpen == side.map { _ in false })
   }
 }

@@ -56,6 +56,11 @@ import Testing
     | `cutover.not-drained`, `cutover.no-way` | a step out of its order |
     | `way.in-use`, `way.slot-beyond` | somebody else holds or has moved a slot or an origin of the migration |
     | `fence.target-is-open`, `fence.source-is-open` | `unfence` of the side that does not serve |
+    | `fence.not-clean` | a writer could not be ended within the deadline: a prepared transaction, say |
+    | `fence.rewritten` | something takes the fence out of pg_hba.conf faster than it can be loaded |
+    | `fence.leaked` | others have committed behind the fence: the cutover is called off |
+    | `fence.not-proven` | whether others have committed there cannot be told, and they could have |
+    | `fence.written-behind` | others have committed on the side that was left while the other one was opened |
     | `finish.in-progress` | a cutover or rollback is in progress: who serves is not settled |
     | `finish.sync-wanted`, `finish.left-over` | `stop_sync` or `clean_up` was left out |
     | `report.changed` | the report was changed after it was written |

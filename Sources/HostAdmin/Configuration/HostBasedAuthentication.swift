@@ -74,6 +74,13 @@ package struct HostBasedAuthentication: Equatable {
 
   package var isFenced: Bool { text.contains(Self.beginMark) }
 
+  /// Whether the block stands on top, whole: nobody has put a record before it, or taken a rejection out.
+  package var isKeptOut: Bool {
+    guard text.hasPrefix(Self.beginMark) else { return false }
+    let block = Self.lines(of: text).prefix { !$0.hasPrefix(Self.endMark) }
+    return Self.rejections.allSatisfy { rejection in block.contains { $0.hasPrefix(rejection) } }
+  }
+
   /// What the block says of itself; nil when there is none.
   package var note: String? {
     Self.lines(of: text).first { $0.hasPrefix(Self.beginMark) }.map { line in

@@ -63,6 +63,7 @@ extension FleetInventory {
       resolved.hosts[index] = try await resolve(hosts[index])
     }
     for index in migrations.indices {
+      resolved.migrations[index].syncHosts = resolved.hosts.filter { !$0.isLocal }
       if let host = resolved.host(named: migrations[index].source.name) { resolved.migrations[index].source = host }
       if let host = resolved.host(named: migrations[index].target.name) { resolved.migrations[index].target = host }
     }

@@ -6,9 +6,9 @@ package import ReplicationModel
 ///
 /// For conditions that the servers do not announce (a standby's replay, a slot becoming inactive). Between two looks
 /// it waits a little longer each time, up to `interval`.
-package func waitUntil(
+package nonisolated(nonsending) func waitUntil(
   within limit: Duration, interval: Duration = .milliseconds(250), orThrow error: () -> ConvoyError,
-  _ condition: () async throws -> Bool
+  _ condition: nonisolated(nonsending) () async throws -> Bool
 ) async throws {
   let deadline = Deadline.after(limit)
   var pause = Duration.milliseconds(5)
@@ -26,7 +26,7 @@ package func saysThatAConnectionBroke(_ error: any Error) -> Bool {
   guard let code = (error as? ConvoyError)?.code else { return false }
   return [
     "ssh.connection-lost", "ssh.closed", "ssh.unreachable", "ssh.timeout", "ssh.tunnel-failed", "postgres.unreachable",
-    "postgres.connection-lost",
+    "postgres.connection-lost", "truth.out-of-reach",
   ].contains(code)
 }
 

@@ -18,14 +18,20 @@ package actor MigrationContext: StepContext {
   package nonisolated let progress: @Sendable (String) -> Void
 
   private var remotes: [Side: any RemoteHost] = [:]
+  /// Those that are neither side, by name.
+  private var otherRemotes: [String: any RemoteHost] = [:]
   private var sessions: [SessionKey: PostgresSession] = [:]
   private var passwords: [Side: String] = [:]
   private var tunnels: [Side: PostgresTunnel] = [:]
   /// What deeds of this play will have done by the time that later ones are performed.
   private var foretold: Set<Foretold> = []
+  /// What watches over a side while the steps of a play do their work.
+  private var companions: [Side: any Companion] = [:]
   /// Of both sides, as `server(_:)` has found them, and the text of a quarantined target's settings once it is open.
   var controls: [Side: ServerControl] = [:]
   var settingsToOpen: String??
+
+  private var recordKeeper: (any RecordKeeper)?
 
   private struct SessionKey: Hashable {
     var side: Side
@@ -67,12 +73,78 @@ package actor MigrationContext: StepContext {
     return made
   }
 
+  /// As `remote`, of a host that need be neither side.
+  ///
+  /// - Throws: `sync.unknown-host` where the inventory has no such host, or no SSH to it.
+  package func remote(named name: String) async throws -> any RemoteHost {
+    if let side = Side.allCases.first(where: { migration.host($0).name == name }) { return try await remote(side) }
+    if let known = otherRemotes[name] {
+      if known.isOpen { return known }
+      otherRemotes[name] = nil
+      await known.close()
+    }
+    guard let host = migration.syncHosts.first(where: { $0.name == name }) else {
+      throw ConvoyError(
+        "sync.unknown-host", "the inventory has no host \(name), where a sync process was put", at: .host(name),
+        hint: "put the host back into the inventory until the process has moved")
+    }
+    let made: any RemoteHost = WatchedHost(
+      host: try await connect(host, prompt: environment.askPassphrase), logger: logger)
+    if let raced = otherRemotes[name] {
+      await made.close()
+      return raced
+    }
+    otherRemotes[name] = made
+    return made
+  }
+
+  // MARK: the record
+
+  /// The one that keeps the servers' records, made when first needed.
+  package func keeper<Keeper: RecordKeeper>(_ make: @Sendable (MigrationContext) -> Keeper) -> Keeper {
+    if let known = recordKeeper as? Keeper { return known }
+    let made = make(self)
+    recordKeeper = made
+    return made
+  }
+
+  /// Brings what the journal has more to the servers, where somebody keeps their records.
+  package func publishRecord() async throws { try await recordKeeper?.publish() }
+
+  /// A side's server is about to be stopped or started.
+  package func endSessions(_ side: Side) async {
+    await recordKeeper?.forget(side)
+    await closeSessions(side)
+  }
+
+  /// To be asked before anything is done to a server.
+  package func mayAct() async throws { try await recordKeeper?.beforeDeed() }
+
   // MARK: before a cutover
 
   /// Says that a step of this play does something that a later one's deeds depend on.
   package func foretell(_ what: Foretold) { foretold.insert(what) }
   package func hasForetold(_ what: Foretold) -> Bool { foretold.contains(what) }
   package func takeBack(_ what: Foretold) { foretold.remove(what) }
+
+  // MARK: beside the steps
+
+  package func companion(_ side: Side) -> (any Companion)? { companions[side] }
+
+  /// The companion of a side from now on, unless it has one.
+  ///
+  /// - Returns: the one that it has then.
+  package func accompany(_ side: Side, _ companion: any Companion) -> any Companion {
+    if let known = companions[side] { return known }
+    companions[side] = companion
+    return companion
+  }
+
+  /// Ends what goes on beside the steps on one side.
+  package func leaveAlone(_ side: Side) async {
+    guard let companion = companions.removeValue(forKey: side) else { return }
+    await companion.end()
+  }
 
   // MARK: PostgreSQL
 
@@ -202,11 +274,17 @@ package actor MigrationContext: StepContext {
   }
 
   package func close() async {
+    for side in Side.allCases { await leaveAlone(side) }
+    await recordKeeper?.close()
     for side in Side.allCases { await closeSessions(side) }
     for tunnel in tunnels.values { await tunnel.close() }
     tunnels = [:]
     for (side, remote) in remotes {
       remotes[side] = nil
+      await remote.close()
+    }
+    for (name, remote) in otherRemotes {
+      otherRemotes[name] = nil
       await remote.close()
     }
   }

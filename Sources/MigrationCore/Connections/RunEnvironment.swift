@@ -11,6 +11,8 @@ package struct RunEnvironment: Sendable {
   package var version: String
   /// The run in the journal that this process is; nil for commands that only look.
   package var run: RunID?
+  /// The nonce of a target's hand-off, typed by an operator: what that server holds may be lost.
+  package var discards: String?
   /// Asks a person for the passphrase of a private key; nil where there is nobody to ask.
   package var askPassphrase: (@Sendable (_ key: String) -> [UInt8]?)?
 

@@ -16,6 +16,10 @@ package indirect enum Deed: Sendable {
   case statement(StatementDeed)
   /// A file's content.
   case file(FileDeed)
+  /// A command on a host of the inventory that need be neither side, by its name.
+  case hosted(String, RemoteCommand)
+  /// A file put whole on such a host, as its SSH user.
+  case hostedFile(String, HostedFile)
   /// PostgreSQL of a side: a clean stop, or a start and the wait for its readiness. Our sessions there end before.
   case server(Side, ServerVerb)
   /// A service of the inventory's.
@@ -138,6 +142,29 @@ package struct FileDeed: Sendable {
   package var side: Side
   package var path: String
   package var change: Change
+}
+
+/// A file on a host that need be neither side.
+package struct HostedFile: Sendable {
+  package var path: String
+  package var mode: UInt16
+  /// What can be shown of it: nil for a secret, and for what is no text.
+  package var announced: String?
+  package var make: @Sendable () async throws -> [UInt8]
+
+  package init(
+    _ path: String, mode: UInt16, announced: String? = nil, _ make: @escaping @Sendable () async throws -> [UInt8]
+  ) {
+    self.path = path
+    self.mode = mode
+    self.announced = announced
+    self.make = make
+  }
+
+  /// A text that may be shown.
+  package init(_ path: String, mode: UInt16, text: String) {
+    self.init(path, mode: mode, announced: text) { Array(text.utf8) }
+  }
 }
 
 /// A file's text to be.

@@ -22,6 +22,9 @@ package struct DeedAnnouncer: Sendable {
     case .command(let side, let command): return [PlannedAction(host: name(side), command)]
     case .statement(let statement): return [announcement(statement, found)]
     case .file(let file): return try await announcement(file).map { [$0] } ?? []
+    case .hosted(let host, let command): return [PlannedAction(host: host, command)]
+    case .hostedFile(let host, let file):
+      return [PlannedAction(host: host, .file(old: nil, new: file.announced), file.path)]
     case .server(let side, let verb):
       let server = try await context.server(side)
       return [

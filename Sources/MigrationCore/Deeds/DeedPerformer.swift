@@ -56,6 +56,12 @@ package struct DeedPerformer: Sendable {
       }
     case .statement(let statement): try await recorded(deed) { try await perform(statement) }
     case .file(let file): try await perform(file, deed)
+    case .hosted(let host, let command):
+      try await recorded(deed) { try await context.remote(named: host).runChecked(command) }
+    case .hostedFile(let host, let file):
+      try await recorded(deed) {
+        try await context.remote(named: host).upload(try await file.make(), to: file.path, mode: file.mode, owner: nil)
+      }
     case .server(let side, let verb): try await perform(verb, side, deed)
     case .service(let side, let name, let verb):
       try await recorded(deed) { try await perform(verb, ofService: name, side) }
@@ -78,7 +84,7 @@ package struct DeedPerformer: Sendable {
 
   /// A server that is as wanted already has nothing done to it, and the journal says so.
   private func perform(_ verb: Deed.ServerVerb, _ side: Side, _ deed: Deed) async throws {
-    await context.closeSessions(side)
+    await context.endSessions(side)
     let server = try await context.server(side)
     let isRunning = await asked { try await server.isRunning() }
     if case .success(verb == .start) = isRunning { return }
@@ -181,6 +187,7 @@ package struct DeedPerformer: Sendable {
 
   /// Written down before it begins and when it is over. A journal that cannot be written does not stop a deed half-way.
   private func recorded(_ deed: Deed, _ body: () async throws -> Void) async throws {
+    try await context.mayAct()
     let rows = await begin(try await announcement(deed))
     do {
       try await body()

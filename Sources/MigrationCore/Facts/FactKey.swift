@@ -1,4 +1,5 @@
 package import HostAdmin
+package import Inventory
 import Journal
 package import ReplicationModel
 
@@ -19,6 +20,8 @@ package struct FactKey<Value: Codable & Sendable>: Sendable {
 extension FactKey<Bool> {
   /// The target's PostgreSQL ran before it was replaced.
   package static var targetWasRunning: Self { Self("target_was_running") }
+  /// Whether the latest cutover or rollback has done all that its opening has behind it.
+  package static var openedWholly: Self { Self("opened_wholly") }
 }
 
 extension FactKey<ServerDirectories> {
@@ -45,6 +48,8 @@ extension FactKey<[String]> {
 extension FactKey<[HostBasedAuthentication.SubscriptionName]> {
   /// What was disabled on the copy, which has the source's subscriptions.
   package static var inheritedSubscriptions: Self { Self("inherited_subscriptions") }
+  /// What the fence of a side has disabled, for when its block in pg_hba.conf is gone.
+  package static func fencedSubscriptions(_ side: Side) -> Self { Self("fenced_subscriptions_\(side.rawValue)") }
 }
 
 /// Milliseconds since 1970.

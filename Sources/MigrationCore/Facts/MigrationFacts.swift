@@ -11,12 +11,16 @@ extension MigrationContext {
 
   package func state() async throws -> MigrationState { try await record()?.state ?? .none }
 
+  /// Brings the migration to a phase, in the journal and in the servers' records.
+  ///
   /// - Parameter direction: which way changes travel from now on; nil: as before.
+  /// - Throws: `journal.state-conflict`; `truth.superseded` when a server has moved on by somebody else's hand.
   package func setState(_ state: MigrationState, direction: StreamDirection? = nil) async throws {
     let name = migrationName
     try await journal.perform { file throws(ConvoyError) in
       try file.setState(state, of: name, direction: direction)
     }
+    try await publishRecord()
   }
 
   /// The hand-off in hand; an error that says what to run first when there is none.

@@ -37,15 +37,32 @@ package struct ServingServers: Sendable {
   /// - Throws: `truth.target-has-writers`.
   package func refuseReplacingTarget(_ step: String) async throws {
     guard try await isOpenCopy() else { return }
+    let nonce = await targetsNonce()
+    if let nonce, nonce == context.environment.discards { return }
     let host = context.host(.target).name
+    let directory = try await context.server(.target).dataDirectory
+    let way = nonce.map { "--discard \($0) says so" } ?? "stop its PostgreSQL and move \(directory) away"
     throw ConvoyError(
       "truth.target-has-writers",
       "\(host) is a copy of \(context.host(.source).name) that applications write to: replacing it would lose all that they "
         + "wrote since its cutover", at: context.place(step, .target),
       hint:
         "does another state directory know of this migration? use that one, or roll back and finish there. Where nobody "
-        + "needs what \(host) holds, stop its PostgreSQL and move \(try await context.server(.target).dataDirectory) away"
+        + "needs what \(host) holds, "
+        + way
     )
+  }
+
+  /// Of the hand-off that the target came from, by the origins and slots that it has of it; nil where it cannot be asked.
+  private func targetsNonce() async -> String? {
+    try? await context.session(.target).query(
+      """
+      SELECT pg_catalog.substr(name, 10, 12)
+        FROM (SELECT roname FROM pg_catalog.pg_replication_origin UNION ALL
+              SELECT slot_name FROM pg_catalog.pg_replication_slots) AS ours (name)
+       WHERE name ~ '^pgconvoy_[0-9a-f]{12}_' LIMIT 1
+      """
+    ).first
   }
 
   /// Refuses a source that a fence stands around: what it has is old when its target is or was open.
@@ -53,6 +70,7 @@ package struct ServingServers: Sendable {
   /// - Throws: `truth.source-has-open-target`.
   package func refuseFencedSource(_ step: String) async throws {
     guard try await !isOpen(.source) else { return }
+    if let discards = context.environment.discards, await targetsNonce() == discards { return }
     let host = context.host(.source).name
     throw ConvoyError(
       "truth.source-has-open-target",

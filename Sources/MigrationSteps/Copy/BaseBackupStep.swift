@@ -8,6 +8,7 @@ import PostgresClient
 import Presentation
 import RemoteHost
 import ReplicationModel
+import SyncService
 
 /// `base_backup`: a physical copy of the source, next to the target's data directory.
 ///
@@ -195,6 +196,8 @@ struct BaseBackupStep: DeedStep {
       try file.registerMigration(migration.name, source: migration.source.name, target: migration.target.name)
       try file.beginHandOff(record, migration: migration.name, state: .copying)
     }
+    // Workers of an earlier one end, also those on a host.
+    try await context.exchange(.order)
   }
 
   /// Removes what an earlier attempt of this migration may have left behind: its slot, its copy, its password file.

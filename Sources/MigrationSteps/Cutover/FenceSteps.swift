@@ -25,6 +25,8 @@ struct FenceStep: DeedStep {
     _ = try await context.travelling(direction)
     try await ServingServers(context).refuseOpen(direction.to, name)
     await context.foretell(.foundClosed(direction))
+    try await context.removeFact(.fenceBreaches)
+    try await context.removeFact(.closedSince)
   }
 
   func deeds(_ context: MigrationContext) async throws -> [Deed] {
@@ -62,6 +64,7 @@ struct FenceStep: DeedStep {
       .aside { _ in
         if isHeldUp { try await context.setState(context.handOff().restState(direction)) }
         try await context.removeFact(.downtimeBegan)
+        try await context.removeFact(.closedSince)
       })
     return Undoing("lifted the fence", deeds)
   }
@@ -85,7 +88,7 @@ struct UnfenceStep: DeedStep {
   var name: String { "unfence" }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
-    try await !Fence(context: context, side: side.resolved(context)).isUp()
+    try await !Fence(context: context, side: side.resolved(context)).hasTraces()
   }
 
   func begin(_ context: MigrationContext) async throws {
@@ -109,6 +112,7 @@ struct UnfenceStep: DeedStep {
         .aside { _ in
           if isHeldUp { try await context.setState(context.handOff().restState(direction)) }
           try await context.removeFact(.downtimeBegan)
+          try await context.removeFact(.closedSince)
         }
       ]
   }
@@ -129,19 +133,6 @@ extension UnfenceStep {
       return try await ServingServers(context).isOpen(direction.to)
     } catch  where record?.handOff != nil && saysThatAConnectionBroke(error) {
       return false
-    }
-  }
-}
-
-/// A side by name, or the one that serves applications as far as the journal knows.
-enum ServingSide: String, Sendable {
-  case source, target, serving
-
-  func resolved(_ context: MigrationContext) async throws -> Side {
-    switch self {
-    case .source: .source
-    case .target: .target
-    case .serving: try await context.record()?.direction.from ?? .source
     }
   }
 }

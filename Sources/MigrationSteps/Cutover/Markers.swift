@@ -203,7 +203,8 @@ struct DrainStep: DeedStep {
         try await context.removeFact(.report)
         // A cutover that was killed behind its close step has left the workers stopped.
         try await runWorkers(context, direction)
-      }
+      },
+      ClosedSide(context: context, direction: direction).beginning(),
     ] + markers.deeds(deadline: deadline ?? context.migration.cutover.drainDeadline) + [
       .aside { found in
         try await context.setFact(.markers, (found[markers.passed] ?? []).map(\.marker))

@@ -12,8 +12,9 @@ import SyncService
 
 /// `open_target`, `open_source`: the last point of return, then the closed side takes connections.
 ///
-/// The slots that were read until now are dropped before the first writer can get in, and the side that was left stays
-/// fenced: from here on the opened one is the truth. The target's first opening also ends its quarantine.
+/// The side that was left is shown to be closed, right before that point and right behind it, and stays fenced: from
+/// here on the opened one is the truth. The slots that were read until now are dropped when nothing has come in there
+/// behind the drain; until then they keep what did. The target's first opening also ends its quarantine.
 struct OpenStep: DeedStep {
   let direction: StreamDirection
 
@@ -23,30 +24,57 @@ struct OpenStep: DeedStep {
 
   func isPassed(_ context: MigrationContext) async throws -> Bool { try await context.isOver(direction) }
 
+  /// Not before the closed side was shown to be closed.
+  func isPassedByItsFailure(_ context: MigrationContext) async throws -> Bool { try await context.isOver(direction) }
+
   func isDone(_ context: MigrationContext) async throws -> Bool {
-    guard try await context.isOver(direction) else { return false }
-    return try await context.fact(.opened) != nil
+    guard try await context.isOver(direction), try await context.fact(.opened) != nil else { return false }
+    return try await context.fact(.openedWholly) != false
   }
 
-  func begin(_ context: MigrationContext) async throws { try await pass(context) }
+  func begin(_ context: MigrationContext) async throws {
+    if try await context.isOver(direction) { return }
+    _ = try await context.travelling(direction)
+    try await refuseUndrained(context)
+  }
 
-  /// Now neither side lets anybody in: a broken connection is no reason to leave it at that.
+  private func refuseUndrained(_ context: MigrationContext) async throws {
+    let state = try await context.state()
+    guard state != .drained else { return }
+    throw ConvoyError(
+      "cutover.not-drained", "migration \(context.migrationName) is \(state.rawValue), not drained",
+      at: context.place(name, direction.to), hint: "run the whole of \(direction.playbook)")
+  }
+
+  /// Held on: now neither side lets anybody in, and a broken connection is no reason to leave it at that.
   func deeds(_ context: MigrationContext) async throws -> [Deed] {
-    [.holdingOn(name) { try await opening(context) }]
+    [.holdingOn(name) { try await passing(context) }]
+  }
+
+  private func passing(_ context: MigrationContext) async throws -> [Deed] {
+    let record = try await context.handOff()
+    let closed = ClosedSide(context: context, direction: direction)
+    let isPassed = try await context.isOver(direction)
+    let dropping = try await droppingSlots(context, record)
+    var deeds = isPassed ? [] : closed.proving() + [.aside { _ in try await pass(context) }]
+    deeds += try await opening(context)
+    return deeds + closed.lookingBack() + [
+      .later(announced: { dropping }) { found in
+        guard found[ClosedSide.wasWrittenTo] == true else { return dropping }
+        let host = context.host(direction.from).name
+        return [.say("the slots of \(host) are kept: what was committed there is in them")]
+      },
+      .aside { _ in try await context.setFact(.openedWholly, true) },
+    ]
   }
 
   private func opening(_ context: MigrationContext) async throws -> [Deed] {
-    let record = try await context.handOff()
     let server = try await context.server(direction.to)
     let side = direction.to
-    // All of it before the first writer of the opened side can get in.
-    let leaving = try await Way(context: context, record: record, direction: direction).droppingSlots()
-    var entering: [Deed] = []
+    var deeds: [Deed] = []
     if direction == .forward, let settings = try await context.settingsToOpenTarget() {
-      entering.append(.write(side, server.settingsFile, FileText(settings)))
+      deeds.append(.write(side, server.settingsFile, FileText(settings)))
     }
-    entering += try await droppingUnusedWay(context, record)
-    var deeds: [Deed] = [.together([leaving, entering], atMost: 2)]
     if direction == .reverse { deeds += try await Fence(context: context, side: .target).callingQuarantine() }
     // Lifting reloads and waits until the postmaster has read both files.
     deeds += try await Fence(context: context, side: side).lifting()
@@ -77,15 +105,17 @@ struct OpenStep: DeedStep {
   }
 
   /// Where there is no way back, the slots that waited for it go as well.
-  private func droppingUnusedWay(_ context: MigrationContext, _ record: HandOffRecord) async throws -> [Deed] {
+  private func droppingSlots(_ context: MigrationContext, _ record: HandOffRecord) async throws -> [Deed] {
+    var deeds = try await Way(context: context, record: record, direction: direction).droppingSlots()
     let opposite = direction.opposite
     var hasWay = record.start(opposite) != nil
     if try await !context.isOver(direction) {
-      // In check mode: the step that makes it is one of the same play, or an earlier run has got as far.
+      // The step that makes it is one of the same play, or an earlier run has got as far.
       hasWay = await context.hasForetold(.way(opposite))
       if !hasWay { hasWay = try await context.record()?.desiredSync == DesiredSync(opposite) }
     }
-    return hasWay ? [] : try await Way(context: context, record: record, direction: opposite).droppingSlots()
+    if !hasWay { deeds += try await Way(context: context, record: record, direction: opposite).droppingSlots() }
+    return deeds
   }
 
   private func downtime(_ context: MigrationContext) async throws -> UInt64? {
@@ -99,12 +129,7 @@ struct OpenStep: DeedStep {
   private func pass(_ context: MigrationContext) async throws {
     if try await context.isOver(direction) { return }
     let (record, _) = try await context.travelling(direction)
-    let state = try await context.state()
-    guard state == .drained else {
-      throw ConvoyError(
-        "cutover.not-drained", "migration \(context.migrationName) is \(state.rawValue), not drained",
-        at: context.place(name, direction.to), hint: "run the whole of \(direction.playbook)")
-    }
+    try await refuseUndrained(context)
     if try await context.record()?.desiredSync != DesiredSync(direction.opposite) {
       guard direction == .forward else {
         throw ConvoyError(
@@ -118,6 +143,7 @@ struct OpenStep: DeedStep {
         context, record, direction.opposite, since: Date(), within: .seconds(15), at: context.place(name))
     }
     try await context.removeFact(.opened)
+    try await context.setFact(.openedWholly, false)
     try await context.setState(direction.endState, direction: direction.opposite)
   }
 

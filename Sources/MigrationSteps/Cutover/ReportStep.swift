@@ -33,6 +33,7 @@ struct ReportStep: DeedStep {
 
   func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
     guard let written = found[Self.written] else { return StepResult(changed: false, "") }
+    if try await context.isOver(direction) { try await context.refuseWrittenBehind(direction) }
     return StepResult(changed: true, "wrote \(written.path), SHA-256 \(written.seal ?? "")")
   }
 

@@ -45,6 +45,7 @@ struct CleanUp {
       "the event triggers of \($0.name) in database \($0.database)"
     }
     if try await Fence(context: context, side: side).isUp() { found.append("pgconvoy's block in pg_hba.conf") }
+    found += try await ConnectionLimits(context: context, side: side).closed().map { "the closed database \($0)" }
     if side == .source {
       found += try await SourcePreparation.left(context) + ReplicaIdentities.left(context)
     }
@@ -110,7 +111,7 @@ struct CleanUp {
       DDLTriggers.removing(context, side, $0.name, in: $0.database)
     }
     let fence = Fence(context: context, side: side)
-    if try await fence.isUp() {
+    if try await fence.hasTraces() {
       // Where the other side serves, it has taken over the subscriptions: two would take each change.
       let disabled = try await fence.disabledSubscriptions()
       deeds += try await fence.lifting(enablingSubscriptions: side == serving)

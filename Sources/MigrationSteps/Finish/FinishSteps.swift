@@ -2,6 +2,7 @@ import HostAdmin
 import Inventory
 import Journal
 import MigrationCore
+import MigrationRecord
 import Playbook
 import ReplicationModel
 import SyncService
@@ -22,13 +23,29 @@ private func refuseFinishing(_ context: MigrationContext, _ step: String, opensS
   } catch  where saysThatAConnectionBroke(error) {}
 }
 
-/// `stop_sync`: no worker runs any more, in either direction.
+/// - Throws: `finish.sync-wanted`, also where a process that was put on a host is still there.
+private func refuseWantedSync(_ context: MigrationContext, at place: ConvoyError.Place) async throws {
+  let hosts = try await context.syncPlaces().all.map(\.host)
+  guard try await context.record()?.desiredSync != .stopped || !hosts.isEmpty else { return }
+  throw ConvoyError(
+    "finish.sync-wanted",
+    hosts.isEmpty
+      ? "the workers of migration \(context.migrationName) still run"
+      : "the sync process of migration \(context.migrationName) is still on \(few(hosts))",
+    at: place, hint: "run the step stop_sync before this one")
+}
+
+/// `stop_sync`: no worker runs any more, in either direction, and a sync process that was put on a host is removed there.
 struct StopSyncStep: DeedStep {
+  /// A host with the process that will not come back.
+  var gone: String?
+
   var name: String { "stop_sync" }
 
   func isDone(_ context: MigrationContext) async throws -> Bool {
     if try await context.isFinished() { return true }
     guard let record = try await context.record(), record.desiredSync == .stopped else { return false }
+    guard try await context.syncPlaces().all.isEmpty else { return false }
     guard let handOff = record.handOff else { return true }
     return try await Way(context: context, record: handOff, direction: record.direction).activeSlots().isEmpty
   }
@@ -38,12 +55,13 @@ struct StopSyncStep: DeedStep {
   }
 
   func deeds(_ context: MigrationContext) async throws -> [Deed] {
-    [
+    let removing = try await SyncMove.removingAll(context, gone: gone)
+    return [
       .act(nil, "stop the sync workers of migration \(context.migrationName)") { _ in
         guard let record = try await context.record(), let handOff = record.handOff else { return }
-        try await stopWorkers(context, handOff, record.direction, at: context.place(name))
+        try await stopWorkers(context, handOff, record.direction, at: context.place(name), goneHost: gone)
       }
-    ]
+    ] + removing
   }
 
   func result(_ context: MigrationContext, _ found: Findings) async throws -> StepResult {
@@ -83,10 +101,7 @@ struct CleanUpStep: DeedStep {
 
   func begin(_ context: MigrationContext) async throws {
     try await refuseFinishing(context, name)
-    guard try await context.record()?.desiredSync != .stopped else { return }
-    throw ConvoyError(
-      "finish.sync-wanted", "the workers of migration \(context.migrationName) still run",
-      at: context.place("clean_up", side), hint: "run the step stop_sync before this one")
+    try await refuseWantedSync(context, at: context.place(name, side))
   }
 
   func deeds(_ context: MigrationContext) async throws -> [Deed] {
@@ -121,11 +136,36 @@ struct FinishStep: DeedStep {
 
   var name: String { "finish" }
 
-  func isDone(_ context: MigrationContext) async throws -> Bool { try await context.isFinished() }
+  func isDone(_ context: MigrationContext) async throws -> Bool {
+    guard try await context.isFinished() else { return false }
+    // Cut off between the end and the removal of its record.
+    for side in sides where await context.truth().hasRecord(side) { return false }
+    return true
+  }
 
-  func begin(_ context: MigrationContext) async throws { try await refuseFinishing(context, name) }
+  func begin(_ context: MigrationContext) async throws {
+    if try await context.isFinished() { return }
+    try await refuseFinishing(context, name)
+    guard try await !context.syncPlaces().all.isEmpty else { return }
+    try await refuseWantedSync(context, at: context.place(name))
+  }
 
   func deeds(_ context: MigrationContext) async throws -> [Deed] {
+    if try await context.isFinished() { return try await removingRecord(context) }
+    return try await ending(context) + removingRecord(context)
+  }
+
+  /// Last of all, since until then it says what is to be done.
+  private func removingRecord(_ context: MigrationContext) async throws -> [Deed] {
+    var deeds: [Deed] = []
+    // Where the old data has come back, the record has gone with the copy.
+    for side in sides where try await !CleanUp(context, side).isGivenUp {
+      deeds.append(.later { try await context.truth().removal(side) })
+    }
+    return deeds + [.aside { _ in await context.truth().retire() }]
+  }
+
+  private func ending(_ context: MigrationContext) async throws -> [Deed] {
     let name = context.migrationName
     return sides.map { side in
       .look(side, "look for slots, origins, fences and files of ours") { _ in
@@ -142,6 +182,8 @@ struct FinishStep: DeedStep {
         found[Self.kept] = kept
         try await context.setState(.finished)
         try await context.journal.perform { file throws(ConvoyError) in try file.endHandOff(migration: name) }
+        // Before the record goes: nothing of it may come again behind that.
+        try await context.publishRecord()
       }
     ]
   }

@@ -48,9 +48,12 @@ extension StepLibrary where Context == MigrationContext {
         summary: "set the replication origins to that LSN and make the slots for the way back; hand_off's last part"
       ) { _ in SealTargetStep() },
       StepDefinition(
-        name: "start_sync", summary: "start the sync workers in a process of their own",
-        parameters: [streaming.definition]
-      ) { parameters in StartSyncStep(deadline: streaming.limit(parameters)) },
+        name: "start_sync",
+        summary: "start the sync workers in a process of their own, where the inventory's sync.on says",
+        parameters: [streaming.definition, goneHost]
+      ) { parameters in
+        StartSyncStep(deadline: streaming.limit(parameters), gone: parameters.string("gone"))
+      },
       StepDefinition(
         name: "wait_for_lag", summary: "wait until every database is close enough for a cutover or rollback",
         parameters: [direction, closeEnough.definition]
@@ -117,11 +120,13 @@ extension StepLibrary where Context == MigrationContext {
         name: "open_way_forward", summary: "start workers from the source, which is about to open again, to the target"
       ) { _ in OpenWayStep(direction: .reverse) },
       StepDefinition(
-        name: "open_target", summary: "drop the forward slots, lift the quarantine: applications come in",
+        name: "open_target",
+        summary: "show that the source is closed, lift the quarantine: applications come in; drop the forward slots",
         confirmation: "makes the target the truth: the source stays fenced, and what was not carried over stays behind"
       ) { _ in OpenStep(direction: .forward) },
       StepDefinition(
-        name: "open_source", summary: "drop the slots of the way back, lift the source's fence: applications come in",
+        name: "open_source",
+        summary: "show that the target is closed, lift the source's fence: applications come in; drop its slots",
         confirmation: "makes the source the truth again: the target stays fenced"
       ) { _ in OpenStep(direction: .reverse) },
       StepDefinition(
@@ -133,8 +138,11 @@ extension StepLibrary where Context == MigrationContext {
         parameters: [direction]
       ) { parameters in ReportStep(direction: way(parameters)) },
       StepDefinition(
-        name: "stop_sync", summary: "end the migration's workers, in whichever direction they stream"
-      ) { _ in StopSyncStep() },
+        name: "stop_sync",
+        summary:
+          "end the migration's workers, in whichever direction they stream, and remove what was put on a host for them",
+        parameters: [goneHost]
+      ) { parameters in StopSyncStep(gone: parameters.string("gone")) },
       StepDefinition(
         name: "clean_up", summary: "remove what the migration has put on one side",
         parameters: [
@@ -159,6 +167,10 @@ extension StepLibrary where Context == MigrationContext {
 
   private static var on: ParameterDefinition {
     ParameterDefinition("on", .choice(["source", "target"]), isRequired: true, "which side of the migration")
+  }
+
+  private static var goneHost: ParameterDefinition {
+    ParameterDefinition("gone", .string, "a host that had the sync process and will not come back")
   }
 
   private static var onServing: ParameterDefinition {

@@ -5,7 +5,8 @@ import PostgresClient
 /// What the servers as a whole do not have in common: roles with their attributes and passwords, memberships, and what
 /// ALTER ROLE and ALTER DATABASE have set. None of it travels in a stream.
 package enum ServerDrift {
-  /// Passwords are compared by a digest and never shown.
+  /// Passwords are compared by a digest and never shown. The limit of a database that a fence has closed is the one that it
+  /// will have again.
   package static let listing = """
     SELECT 'role' AS kind, pg_catalog.quote_ident(rolname) AS name,
            pg_catalog.concat_ws(' ', rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication,
@@ -20,11 +21,18 @@ package enum ServerDrift {
              CASE WHEN setrole <> 0 THEN 'role ' || setrole::pg_catalog.regrole::text END,
              'database ' || (SELECT pg_catalog.quote_ident(datname) FROM pg_catalog.pg_database
                               WHERE pg_database.oid = setdatabase)),
-           (SELECT pg_catalog.string_agg(item, ', ' ORDER BY item COLLATE "C") FROM pg_catalog.unnest(setconfig) AS item)
+           (SELECT pg_catalog.string_agg(item, ', ' ORDER BY item COLLATE "C") FROM pg_catalog.unnest(setconfig) AS item
+             WHERE NOT pg_catalog.starts_with(item, '\(ConnectionLimits.setting)='))
       FROM pg_catalog.pg_db_role_setting
+     WHERE EXISTS (SELECT FROM pg_catalog.unnest(setconfig) AS item
+                    WHERE NOT pg_catalog.starts_with(item, '\(ConnectionLimits.setting)='))
     UNION ALL
     SELECT 'database', pg_catalog.quote_ident(datname),
-           pg_catalog.concat_ws(' ', pg_catalog.pg_get_userbyid(datdba), datconnlimit, datallowconn,
+           pg_catalog.concat_ws(' ', pg_catalog.pg_get_userbyid(datdba), coalesce(
+               (SELECT pg_catalog.substr(item, \(ConnectionLimits.setting.utf8.count + 2))
+                  FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) AS item
+                 WHERE s.setdatabase = pg_database.oid AND s.setrole = 0
+                   AND pg_catalog.starts_with(item, '\(ConnectionLimits.setting)=')), datconnlimit::text), datallowconn,
              (SELECT pg_catalog.string_agg(item::text, ',' ORDER BY item::text COLLATE "C")
                 FROM pg_catalog.unnest(datacl) AS item))
       FROM pg_catalog.pg_database WHERE datname <> 'template0'

@@ -19,17 +19,41 @@ package enum LiveStatus {
       name: context.migrationName, source: context.migration.source.name, target: context.migration.target.name,
       state: record?.state ?? .none, handOffLSN: record?.handOff?.handOffLSN, databases: [])
     if let record, record.handOff?.handOffLSN != nil { result.direction = record.direction }
-    result.databases = try await read(context, silenceIs: .warning)
+    result.sync = try await sync(context)
+    result.databases = try await read(context, silenceIs: .warning, asks: false)
     async let source = isFenced(context, .source)
     async let target = isFenced(context, .target)
     (result.sourceFenced, result.targetFenced) = await (source, target)
+    if let breaches = try await context.fact(.fenceBreaches) {
+      result.fenceBreaches = UInt64(breaches.count { $0.commits == 0 })
+      result.closedSideCommits = breaches.reduce(0) { $0 + $1.commits }
+    }
     return result
   }
 
-  /// - Parameter silenceIs: the level at which a server that does not answer is logged; the rows then say less.
+  /// What the process says that was put on a host, or that it says nothing; nil where it is on this machine.
+  private static func sync(_ context: MigrationContext) async throws -> ConvoyStatus.HostedSync? {
+    guard let place = try await context.syncPlaces().current else { return nil }
+    var sync = ConvoyStatus.HostedSync(host: place.host, manager: place.manager.rawValue)
+    do {
+      let report = try await context.exchange(.look, with: place)
+      sync.running = report.running
+      sync.pid = report.pid
+    } catch {
+      let line = "\(error)".split(separator: "\n").first.map(String.init) ?? ""
+      context.logger.warning("the sync process cannot be asked", metadata: ["reason": "\(line)"])
+    }
+    return sync
+  }
+
+  /// - Parameters:
+  ///   - silenceIs: the level at which a server that does not answer is logged; the rows then say less.
+  ///   - asks: whether a sync process on a host is asked first, and must answer.
   package static func read(
-    _ context: MigrationContext, silenceIs level: Logger.Level = .debug
+    _ context: MigrationContext, silenceIs level: Logger.Level = .debug, asks: Bool = true
   ) async throws -> [DatabaseStatus] {
+    if asks { try await context.exchange() }
+    let isHere = try await context.syncPlaces().current == nil
     let record = try await context.record()
     guard let record, let handOff = record.handOff else {
       if record?.state == .finished { return [] }
@@ -39,7 +63,7 @@ package enum LiveStatus {
       return databases.map { DatabaseStatus(migration: context.migrationName, database: $0.name, phase: .pending) }
     }
     let direction = record.direction
-    let recorded = try await context.recordedStatuses().filter { ($0.status.direction ?? .forward) == direction }
+    let recorded = try await context.knownStatuses().filter { ($0.status.direction ?? .forward) == direction }
     let source = await facts(context, of: direction.from, level)
     let progress = await progress(context, on: direction.to, level)
     return handOff.databases.map { database in
@@ -57,6 +81,10 @@ package enum LiveStatus {
         status.lagBytes = insert.bytes(since: applied)
       }
       status.phase = phase(record, handOff, word?.status.phase, isFresh: isFresh)
+      // A process that cannot be asked goes on: the server knows whether it reads.
+      if !isHere, status.phase == .stopped, source?.read.contains(handOff.slot(database, direction)) == true {
+        status.phase = .streaming
+      }
       if status.phase == .stopped || status.phase == .cutOver {
         status.rowsPerSecond = 0
         status.lagSeconds = nil
@@ -91,36 +119,35 @@ package enum LiveStatus {
       metadata: ["migration": "\(context.migrationName)", "reason": "\(line)"])
   }
 
-  /// Whether a block of ours stands in the server's pg_hba.conf; nil when it does not say.
+  /// Whether a block of ours stands on top of the server's pg_hba.conf, whole; nil when it does not say.
   private static func isFenced(_ context: MigrationContext, _ side: Side) async -> Bool? {
-    let query = """
-      SELECT pg_catalog.strpos(
-        pg_catalog.pg_read_file(pg_catalog.current_setting('hba_file')), $1) > 0
-      """
+    let query = "SELECT pg_catalog.pg_read_file(pg_catalog.current_setting('hba_file'))"
     // A server that has not answered just now is not waited for again.
     guard let session = await context.openSession(side),
-      let row = try? await session.query(query, [HostBasedAuthentication.beginMark], within: .seconds(10)).rows.first
+      let text = try? await session.query(query, within: .seconds(10)).first
     else { return nil }
-    return row.bool(0)
+    return HostBasedAuthentication(text).isKeptOut
   }
 
   private static func facts(
     _ context: MigrationContext, of side: Side, _ level: Logger.Level
-  ) async -> (insert: LSN, confirmed: [String: LSN])? {
+  ) async -> (insert: LSN, confirmed: [String: LSN], read: Set<String>)? {
     do {
       let session = try await context.session(side)
       let rows = try await session.query(
         """
-        SELECT slot_name, confirmed_flush_lsn, pg_catalog.pg_current_wal_insert_lsn()
+        SELECT slot_name, confirmed_flush_lsn, pg_catalog.pg_current_wal_insert_lsn(), active
           FROM (SELECT) AS one LEFT JOIN pg_catalog.pg_replication_slots ON slot_type = 'logical'
         """, within: .seconds(10)
       ).rows
       guard let insert = rows.first?[2].flatMap({ LSN($0) }) else { return nil }
       var confirmed: [String: LSN] = [:]
+      var read: Set<String> = []
       for row in rows {
         if let name = row[0], let lsn = row[1].flatMap({ LSN($0) }) { confirmed[name] = lsn }
+        if let name = row[0], row[3] == "t" { read.insert(name) }
       }
-      return (insert, confirmed)
+      return (insert, confirmed, read)
     } catch {
       note(error, from: side, context, level)
       return nil

@@ -31,7 +31,7 @@ package enum SkipOrder {
         hint: "read the error, and name the LSN in it if that change may be lost", cause: status.lastError)
     }
     let migration = context.migrationName
-    return try await context.journal.perform { file throws(ConvoyError) in
+    let order = try await context.journal.perform { file throws(ConvoyError) in
       try file.requestSkip(migration: migration, database: database, lsn: lsn)
       let orders = try file.skips(migration: migration, database: database, pendingOnly: true)
       guard let order = orders.first(where: { $0.lsn == lsn }) else {
@@ -39,6 +39,8 @@ package enum SkipOrder {
       }
       return order
     }
+    try await context.exchange(.order)
+    return order
   }
 
   /// Whether a worker has reported on the database.
@@ -52,6 +54,7 @@ package enum SkipOrder {
   ) async throws -> SkipRecord? {
     let deadline = Deadline.after(limit)
     while true {
+      try await context.exchange(.order)
       let orders = try await context.journal.perform { file throws(ConvoyError) in
         try file.skips(migration: order.migration, database: order.database)
       }

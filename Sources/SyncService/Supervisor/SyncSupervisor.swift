@@ -1,11 +1,11 @@
 import BlockingIO
-package import DatabaseSync
+import DatabaseSync
 package import Inventory
 package import Journal
 package import Logging
 package import MigrationCore
 import PostgresClient
-package import ReplicationModel
+import ReplicationModel
 import StatementReplication
 
 /// Runs the workers that the journal wants to run, until it is told to stop.
@@ -15,23 +15,33 @@ import StatementReplication
 /// writing there.
 package actor SyncSupervisor {
   private let migrations: [Inventory.Migration]
-  private let journal: Journal
+  let journal: Journal
   private let environment: RunEnvironment
-  private let logger: Logger
-  private var running: [String: Convoy] = [:]
+  let logger: Logger
+  var running: [String: Convoy] = [:]
   private var generations: [String: Int64] = [:]
   private var refused: [String: String] = [:]
   /// Migrations whose workers could not be started, since a host that leads to PostgreSQL was out of reach.
   private var retries: [String: Deadline] = [:]
+  private let follower: RecordFollower
+  /// Migrations that another process has, and what it says of itself.
+  private var heldElsewhere: [String: String] = [:]
+  /// Until when the state directory is waited for whose workers nobody runs.
+  private var idleOwners: [String: Deadline] = [:]
+  /// Those among the running ones that another process has taken meanwhile.
+  private var lost: Set<String> = []
 
-  private struct Convoy {
+  struct Convoy {
     var nonce: String
     var direction: StreamDirection
     /// Where its streams began: another beginning is another convoy.
     var start: LSN
     var workers: [DatabaseWorker]
     var keeper: Task<Void, Never>
+    var hold: MigrationHold
+    var holdKeeper: Task<Void, Never>
     var driftWatch: Task<Void, Never>
+    var closedSide: Task<Void, Never>
     /// What differs between the schemas, by database, where that is known.
     var drift: [String: [String]] = [:]
     /// Holds the tunnels that the workers' connections go through.
@@ -53,11 +63,15 @@ package actor SyncSupervisor {
     self.journal = journal
     self.environment = environment
     self.logger = logger
+    follower = RecordFollower(migrations, journal: journal, environment: environment, logger: logger)
   }
 
   /// How often the journal is looked at; what a play waits for at most before a worker starts to stop.
   private static let pollInterval = Duration.milliseconds(50)
   private static let statusInterval = Duration.milliseconds(500)
+  private static let holdInterval = Duration.seconds(5)
+  private static let holdRetry = Duration.milliseconds(200)
+  private static let ownersGrace = Duration.seconds(5)
   private static let driftWatchDelay = Duration.seconds(3)
   /// How long nothing may have been wanted before a process that was started for a migration ends by itself.
   private static let idleGrace = Duration.seconds(20)
@@ -65,6 +79,7 @@ package actor SyncSupervisor {
   /// Runs until the task is cancelled, or, when asked to, until nothing is left to do.
   package func run(exitWhenDone: Bool) async throws {
     var nextStatus = Deadline.now()
+    await follower.start()
     var idleSince: Deadline?
     do {
       while !Task.isCancelled {
@@ -91,9 +106,11 @@ package actor SyncSupervisor {
     } catch is CancellationError {
       // Asked to stop: the ordinary end of a service.
     } catch {
+      await follower.stop()
       await stopAll()
       throw error
     }
+    await follower.stop()
     await stopAll()
   }
 
@@ -104,16 +121,22 @@ package actor SyncSupervisor {
 
   private func adjust() async throws {
     let current = try await journal.perform { file throws(ConvoyError) in try file.generations() }
+    for name in lost {
+      lost.remove(name)
+      generations[name] = nil
+      if let convoy = running.removeValue(forKey: name) { try await end(convoy, of: name) }
+    }
     for migration in migrations {
       guard let generation = current[migration.name], generations[migration.name] != generation else { continue }
       if let retry = retries[migration.name], !retry.hasPassed { continue }
+      guard await follower.mayRun(migration.name) else { continue }
       let record = try await journal.perform { [name = migration.name] file throws(ConvoyError) in
         try file.migration(name)
       }
       guard let record else { continue }
       do {
-        try await adjust(migration, to: record)
         retries[migration.name] = nil
+        try await adjust(migration, to: record)
       } catch let error as ConvoyError where error.code.rawValue.hasPrefix("ssh.") {
         logger.warning("workers not started, trying again in a minute: \(error)")
         retries[migration.name] = .after(.seconds(60))
@@ -123,29 +146,53 @@ package actor SyncSupervisor {
         try await passOnSkips(migration.name, to: convoy.workers)
         try await passOnSnapshots(migration.name, to: convoy.workers)
       }
-      generations[migration.name] = generation
+      if retries[migration.name] == nil { generations[migration.name] = generation }
     }
+  }
+
+  private func end(_ convoy: Convoy, of migration: String) async throws {
+    await stop(convoy)
+    try await recordLast(convoy)
+    // Behind the last word, which whoever takes the migration over reads.
+    await convoy.hold.release()
+    logger.info("workers stopped", metadata: ["migration": "\(migration)"])
   }
 
   private func adjust(_ migration: Inventory.Migration, to record: MigrationRecord) async throws {
     let direction = StreamDirection(record.desiredSync)
-    let wanted = direction == nil ? nil : record.handOff
+    let context = MigrationContext(
+      migration: migration, journal: journal, environment: environment, logger: logger, progress: { _ in })
+    let turn = try await context.workersTurn()
+    var wanted = direction == nil ? nil : record.handOff
+    switch turn {
+    case .mine: idleOwners[migration.name] = nil
+    case .hosted: wanted = nil
+    // Ours until somebody else has claimed them.
+    case .another: if running[migration.name] != nil { wanted = nil }
+    }
     if let convoy = running[migration.name],
       convoy.nonce != wanted?.names.nonce || convoy.direction != direction
         || convoy.start != direction.flatMap({ wanted?.start($0) })
     {
       running[migration.name] = nil
-      await stop(convoy)
-      try await recordLast(convoy)
-      logger.info("workers stopped", metadata: ["migration": "\(migration.name)"])
+      try await end(convoy, of: migration.name)
     }
     guard running[migration.name] == nil, let direction, let handOff = wanted, let start = handOff.start(direction),
       let timeline = handOff.targetTimeline
     else { return }
-    let context = MigrationContext(
-      migration: migration, journal: journal, environment: environment, logger: logger, progress: { _ in })
-    let from = try await context.parameters(direction.from)
-    let to = try await context.parameters(direction.to)
+    var from = try await context.parameters(direction.from)
+    var to = try await context.parameters(direction.to)
+    // By which another machine tells them from a play's.
+    from.applicationName = MigrationHold.workerName(migration.name)
+    to.applicationName = from.applicationName
+    if case .another(let owner) = turn {
+      guard try await isAway(owner, from: migration.name, context, handOff) else { return await context.close() }
+      try await context.claimWorkers()
+    }
+    guard let hold = await take(MigrationHold(context, handOff), of: migration.name) else {
+      await context.close()
+      return
+    }
     let (sourceTimeline, targetTimeline) = (Int(handOff.sourceTimeline), Int(timeline))
     let earlier = try await context.recordedStatuses()
     let workers = handOff.databases.map { database in
@@ -189,9 +236,16 @@ package actor SyncSupervisor {
         report: { database, drift in await self.note(drift, of: database, in: name) }
       ).run()
     }
+    let holdKeeper = Task {
+      while (try? await Task.sleep(for: Self.holdInterval)) != nil {
+        // Not cut off in the middle, which would let it go.
+        if case .elsewhere(let who) = await Task(operation: { await hold.take() }).value { self.lose(name, to: who) }
+      }
+    }
+    let closedSide = Task { [logger] in await ClosedSideKeeper(context: context, logger: logger).run() }
     running[migration.name] = Convoy(
-      nonce: handOff.names.nonce, direction: direction, start: start, workers: workers, keeper: keeper,
-      driftWatch: driftWatch, context: context)
+      nonce: handOff.names.nonce, direction: direction, start: start, workers: workers, keeper: keeper, hold: hold,
+      holdKeeper: holdKeeper, driftWatch: driftWatch, closedSide: closedSide, context: context)
     logger.info(
       "workers started",
       metadata: [
@@ -199,85 +253,59 @@ package actor SyncSupervisor {
       ])
   }
 
+  /// Nil where another process has it: tried again in a moment.
+  private func take(_ hold: MigrationHold, of migration: String) async -> MigrationHold? {
+    guard case .elsewhere(let who) = await hold.take() else {
+      heldElsewhere[migration] = nil
+      return hold
+    }
+    retries[migration] = .after(Self.holdRetry)
+    note(who, has: migration)
+    return nil
+  }
+
+  private func note(_ who: String, has migration: String) {
+    guard heldElsewhere.updateValue(who, forKey: migration) != who else { return }
+    logger.warning(
+      "another sync process has the migration: waiting until it has ended",
+      metadata: ["migration": "\(migration)", "process": "\(who)"])
+  }
+
+  /// Whether nobody has run the workers for a while that are another state directory's: it may be gone for good.
+  private func isAway(
+    _ owner: String, from migration: String, _ context: MigrationContext, _ handOff: HandOffRecord
+  ) async throws -> Bool {
+    retries[migration] = .after(Self.holdRetry)
+    if let who = try await MigrationHold.holder(context, handOff) {
+      idleOwners[migration] = nil
+      note(who, has: migration)
+      return false
+    }
+    let deadline = idleOwners[migration] ?? .after(Self.ownersGrace)
+    idleOwners[migration] = deadline
+    guard deadline.hasPassed else { return false }
+    logger.info(
+      "nobody runs the workers: taking them over", metadata: ["migration": "\(migration)", "from": "\(owner)"])
+    return true
+  }
+
+  private func lose(_ migration: String, to who: String) {
+    guard running[migration] != nil, lost.insert(migration).inserted else { return }
+    logger.warning(
+      "another sync process has taken the migration", metadata: ["migration": "\(migration)", "process": "\(who)"])
+  }
+
   private func note(_ drift: [String], of database: String, in migration: String) {
     running[migration]?.drift[database] = drift
-  }
-
-  // MARK: transactions to step over
-
-  private func passOnSkips(_ migration: String, to workers: [DatabaseWorker]) async throws {
-    let due = try await journal.perform { file throws(ConvoyError) in
-      try file.skips(migration: migration, pendingOnly: true)
-    }
-    for worker in workers {
-      worker.stepOver(Set(due.filter { $0.database == worker.assignment.database }.map(\.lsn)))
-    }
-  }
-
-  /// Writes down what the workers have stepped over, and closes orders that a killed process left open: a worker that
-  /// has caught up is past every transaction that could have parked it before.
-  private func recordSkips() async throws {
-    for (migration, convoy) in running {
-      for worker in convoy.workers {
-        let database = worker.assignment.database
-        // In this order: a worker says what it stepped over before it says that it has caught up.
-        let hasCaughtUp = worker.snapshot.hasCaughtUp
-        let done = worker.takeSteppedOver()
-        guard !done.isEmpty || hasCaughtUp && worker.hasOrders else { continue }
-        try await journal.perform { file throws(ConvoyError) in
-          for order in try file.skips(migration: migration, database: database, pendingOnly: true) {
-            if let one = done.first(where: { $0.lsn == order.lsn }) {
-              try file.skipDone(order.id, outcome: one.description)
-            } else if hasCaughtUp {
-              try file.skipDone(order.id, outcome: "the stream went past it; what was left out was not recorded")
-            }
-          }
-        }
-        if hasCaughtUp { worker.stepOver([]) }
-      }
-    }
-  }
-
-  // MARK: snapshots for verifiers
-
-  private func passOnSnapshots(_ migration: String, to workers: [DatabaseWorker]) async throws {
-    let orders = try await journal.perform { file throws(ConvoyError) in
-      try file.snapshotOrders(migration: migration)
-    }
-    for worker in workers {
-      let order = orders.first { $0.database == worker.assignment.database }
-      worker.orderSnapshot(order.map { SnapshotOrder(id: $0.id, until: $0.until) })
-    }
-  }
-
-  /// A verifier that is gone does not raise the generation.
-  private func passOnSnapshots() async throws {
-    for (migration, convoy) in running where convoy.workers.contains(where: \.hasSnapshotOrder) {
-      try await passOnSnapshots(migration, to: convoy.workers)
-    }
-  }
-
-  private func recordSnapshots() async throws {
-    for worker in running.values.flatMap(\.workers) {
-      guard let (order, answer) = worker.takeSnapshotAnswer() else { continue }
-      try await journal.perform { file throws(ConvoyError) in
-        switch answer {
-        case .held: try file.answerSnapshot(order, isHeld: true, snapshot: nil, failure: nil)
-        case .exported(let snapshot): try file.answerSnapshot(order, isHeld: true, snapshot: snapshot, failure: nil)
-        case .failed(let reason): try file.answerSnapshot(order, isHeld: false, snapshot: nil, failure: reason)
-        }
-      }
-    }
   }
 
   // MARK: the end
 
   private func stop(_ convoy: Convoy) async {
-    convoy.keeper.cancel()
-    convoy.driftWatch.cancel()
-    // Before the workers: when their slots are free, no slot for the way back is moved any more either.
-    await convoy.keeper.value
-    await convoy.driftWatch.value
+    let besides = [convoy.keeper, convoy.driftWatch, convoy.closedSide, convoy.holdKeeper]
+    for task in besides { task.cancel() }
+    // Before the workers: when their slots are free, no slot for the way back is moved any more, and nothing is closed.
+    for task in besides { await task.value }
     for worker in convoy.workers { worker.requestStop() }
     let workers = convoy.workers
     let ended = try? await onDedicatedThread("stop-workers") {
@@ -292,7 +320,10 @@ package actor SyncSupervisor {
     let convoys = running
     running = [:]
     for convoy in convoys.values { await stop(convoy) }
-    for convoy in convoys.values { try? await recordLast(convoy) }
+    for convoy in convoys.values {
+      try? await recordLast(convoy)
+      await convoy.hold.release()
+    }
   }
 
   // MARK: the journal
@@ -306,32 +337,6 @@ package actor SyncSupervisor {
   private func recordLast(_ convoy: Convoy) async throws {
     let statuses = convoy.statuses
     try await journal.perform { file throws(ConvoyError) in try file.recordStatuses(statuses) }
-  }
-}
-
-extension DatabaseStatus {
-  package init(_ snapshot: WorkerSnapshot, _ assignment: WorkerAssignment) {
-    self.init(migration: snapshot.migration, database: snapshot.database, phase: snapshot.phase)
-    direction = assignment.direction
-    handOffLSN = assignment.handOff
-    appliedLSN = snapshot.position == .invalid ? nil : snapshot.position
-    transactionsApplied = snapshot.transactions
-    rowsApplied = snapshot.changes
-    rowsPerSecond = snapshot.changesPerSecond
-    missedRows = snapshot.missedRows
-    lagSeconds = snapshot.secondsBehind
-    lastError = snapshot.lastError
-    parkedAt = snapshot.phase == .parked ? snapshot.parkedAt : nil
-  }
-}
-
-extension WorkerSnapshot {
-  /// What an earlier worker had counted.
-  init(_ status: DatabaseStatus) {
-    self.init(migration: status.migration, database: status.database)
-    transactions = status.transactionsApplied
-    changes = status.rowsApplied
-    missedRows = status.missedRows
   }
 }
 

@@ -70,7 +70,7 @@ package struct SumQueries {
     """
 
   /// Ordinary tables and partitions' leaves. What initdb made (below FirstNormalObjectId) is not data, nor are the source's
-  /// tables of `ddl: replicate`.
+  /// tables of `ddl: replicate`, nor the servers' record of the migration.
   package static let listing = """
     SELECT n.nspname, c.relname, c.relpersistence,
            pg_catalog.pg_relation_size(c.oid)
@@ -78,6 +78,7 @@ package struct SumQueries {
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
      WHERE c.relkind = 'r' AND c.relpersistence IN ('p', 'u') AND c.oid >= 16384
        AND NOT (n.nspname ~ '^pgconvoy_[0-9a-f]{12}_ddl$' AND c.relname IN ('statement', 'rewritten'))
+       AND NOT (n.nspname = 'pgconvoy_record' AND c.relname = 'migration')
      UNION ALL
     SELECT NULL, NULL, NULL, pg_catalog.pg_relation_size('pg_catalog.pg_largeobject')
     """

@@ -14,6 +14,7 @@ struct Pgconvoy: AsyncParsableCommand {
     version: productVersion,
     subcommands: [
       InitCommand.self, CheckCommand.self, PlayCommand.self, SyncCommand.self, StatusCommand.self, VerifyCommand.self,
-      SkipCommand.self, ReportCommand.self, DecodeCommand.self, InventoryCommand.self, LabCommand.self,
+      SkipCommand.self, ReportCommand.self, AdoptCommand.self, DecodeCommand.self, InventoryCommand.self,
+      LabCommand.self, HostedSyncCommand.self,
     ])
 }

@@ -4,10 +4,12 @@ import ClosingReports
 import Inventory
 import Journal
 import MigrationCore
+import MigrationRecord
 import MigrationSteps
 import Playbook
 import ReplicationModel
 import StatusReport
+import SyncService
 import Verification
 
 /// `pgconvoy play`: runs a playbook on the inventory's migrations.
@@ -39,6 +41,11 @@ struct PlayCommand: AsyncParsableCommand {
   var step = false
   @Flag(help: "Do not ask before steps that destroy something.")
   var yes = false
+  @Option(
+    help: ArgumentHelp(
+      "What applications have written to the target since its cutover may be lost: its nonce, as the refusal says it.",
+      valueName: "nonce"))
+  var discard: String?
 
   func run() async throws {
     let inventory = try await options.loadInventory()
@@ -54,6 +61,7 @@ struct PlayCommand: AsyncParsableCommand {
     let locks = MigrationLocks(journal: journal, run: run)
     var environment = options.environment
     environment.run = run
+    environment.discards = discard
     let factory = ContextFactory(journal: journal, environment: environment, logger: options.log.logger)
     let printer = PlayPrinter(text: PlayEventText(diff: diff))
     let recorder = JournalRecorder(journal: journal, run: run)
@@ -64,7 +72,15 @@ struct PlayCommand: AsyncParsableCommand {
       choose: { question in await (try? onDedicatedThread("choose") { Terminal.choose(question) }) ?? .stop },
       makeContext: { migration, reporter in
         if !isCheck { try await locks.acquire(migration) }
-        return factory.context(for: migration, reporter: reporter)
+        let context = factory.context(for: migration, reporter: reporter)
+        do {
+          try await context.truth().engage(writes: !isCheck, holds: !isCheck)
+          if await context.truth().isInStep { try await takeOverWorkers(context) }
+        } catch {
+          await context.close()
+          throw error
+        }
+        return context
       })
     let recap: PlayRecap
     do {

@@ -39,7 +39,7 @@ struct ReportCommand: AsyncParsableCommand {
     let journal = try await Journal.open(stateDirectory: options.stateDirectory)
     let factory = ContextFactory(journal: journal, environment: options.environment, logger: options.log.logger)
     for migration in try inventory.migrations(matching: limit ?? "all") {
-      let context = factory.context(for: migration)
+      let context = try await factory.engaged(migration)
       guard let document = try await ClosingReport.latest(context) else {
         throw ConvoyError(
           "report.none", "migration \(migration.name) has no report yet", hint: "a cutover writes one")

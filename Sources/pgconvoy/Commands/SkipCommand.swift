@@ -36,13 +36,10 @@ struct SkipCommand: AsyncParsableCommand {
     let inventory = try await options.loadInventory()
     let journal = try await Journal.open(stateDirectory: options.stateDirectory)
     let factory = ContextFactory(journal: journal, environment: options.environment, logger: options.log.logger)
-    let context = factory.context(for: try await migration(inventory, factory))
+    let context = try await engaged(try await migration(inventory, factory), factory)
     let order = try await SkipOrder.place(context, database: database, lsn: lsn)
-    let directory = options.stateDirectory
-    let sync = try await journal.perform { _ throws(ConvoyError) in
-      try SyncProcessLock.status(stateDirectory: directory)
-    }
-    if !sync.running {
+    try await context.publishRecord()
+    if try await !isSyncRunning(context) {
       Terminal.output(
         "ordered: database \(database) will step over the transaction with the record at \(lsn) as soon as "
           + "'pgconvoy sync' runs\n")
@@ -58,12 +55,21 @@ struct SkipCommand: AsyncParsableCommand {
     await context.close()
   }
 
+  /// Between plays the order goes to the servers; a play takes it there by itself, from its own journal.
+  private func engaged(_ migration: Inventory.Migration, _ factory: ContextFactory) async throws -> MigrationContext {
+    do {
+      return try await factory.engaged(migration, writes: true, holds: true)
+    } catch let error as ConvoyError where error.code == "migration.held" {
+      return try await factory.engaged(migration)
+    }
+  }
+
   /// The one migration that has the database.
   private func migration(_ inventory: FleetInventory, _ factory: ContextFactory) async throws -> Inventory.Migration {
     var found: [Inventory.Migration] = []
     let candidates = try inventory.migrations(matching: limit ?? "all")
     for candidate in candidates {
-      let context = factory.context(for: candidate)
+      let context = try await factory.engaged(candidate)
       if try await SkipOrder.hasWorker(context, database: database) { found.append(candidate) }
       await context.close()
     }

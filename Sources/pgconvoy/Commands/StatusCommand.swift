@@ -5,6 +5,7 @@ import Glibc
 import Inventory
 import Journal
 import MigrationCore
+import MigrationRecord
 import MigrationSteps
 import Presentation
 import ReplicationModel
@@ -48,7 +49,11 @@ struct StatusCommand: AsyncParsableCommand {
     }
     let rows = try await withThrowingTaskGroup(of: (Int, ConvoyStatus.Migration).self) { group in
       for (index, context) in contexts.enumerated() {
-        group.addTask { (index, try await LiveStatus.migration(context)) }
+        group.addTask {
+          // What they contradict each other about, the servers' own words show.
+          do { try await context.truth().follow() } catch { Terminal.error("\(error)") }
+          return (index, try await LiveStatus.migration(context))
+        }
       }
       var rows: [(Int, ConvoyStatus.Migration)] = []
       for try await row in group { rows.append(row) }

@@ -4,6 +4,7 @@ import Journal
 import Logging
 import MigrationCore
 import MigrationSteps
+import PostgresClient
 import ReplicationModel
 import SyncService
 
@@ -21,10 +22,13 @@ struct SyncCommand: AsyncParsableCommand {
   var limit: String?
   @Flag(help: ArgumentHelp("End when no migration has wanted workers for a while.", visibility: .hidden))
   var exitWhenDone = false
+  @Flag(help: ArgumentHelp("Only say which servers are reached from here.", visibility: .hidden))
+  var checkServers = false
 
   func run() async throws {
     let inventory = try await options.loadInventory()
     let migrations = try inventory.migrations(matching: limit ?? "all")
+    if checkServers { return try await sayServers(migrations) }
     let journal = try await Journal.open(stateDirectory: options.stateDirectory)
     let directory = options.stateDirectory
     let lock = try await journal.perform { _ throws(ConvoyError) in try SyncProcessLock(stateDirectory: directory) }
@@ -42,5 +46,20 @@ struct SyncCommand: AsyncParsableCommand {
       migrations: migrations, journal: journal, environment: options.environment, logger: logger)
     try await supervisor.run(exitWhenDone: exitWhenDone)
     logger.info("sync process ended")
+  }
+
+  /// One line for each server: its system identifier.
+  private func sayServers(_ migrations: [Inventory.Migration]) async throws {
+    let journal = try await Journal.open(stateDirectory: options.stateDirectory)
+    let factory = ContextFactory(journal: journal, environment: options.environment, logger: options.log.logger)
+    for migration in migrations {
+      let context = factory.context(for: migration)
+      for side in Side.allCases {
+        let result = try await context.session(side).query(
+          "SELECT system_identifier FROM pg_catalog.pg_control_system()", within: .seconds(30))
+        Terminal.output((result.first ?? "") + "\n")
+      }
+      await context.close()
+    }
   }
 }

@@ -37,7 +37,7 @@ struct VerifyCommand: AsyncParsableCommand {
     let factory = ContextFactory(journal: journal, environment: options.environment, logger: options.log.logger)
     var reports: [MigrationReport] = []
     for migration in try inventory.migrations(matching: limit ?? "all") {
-      let context = factory.context(for: migration) { Terminal.error("\(migration.name): \($0)") }
+      let context = try await factory.engaged(migration) { Terminal.error("\(migration.name): \($0)") }
       do {
         let report = try await OnlineVerification.run(context, database: database)
         reports.append(report)

@@ -58,7 +58,7 @@ extension Scenario {
       """
       SELECT format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-       WHERE c.relkind IN ('r', 'm') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+       WHERE c.relkind IN ('r', 'm') AND n.nspname NOT IN ('information_schema', 'pgconvoy_record') AND n.nspname !~ '^pg_'
        ORDER BY 1
       """, in: database
     ).map { $0[0] }

@@ -42,7 +42,7 @@ package actor JournalRecorder: PlayObserver {
       await end(position, .ok)
     case .undoFailed(let position, let error):
       await end(position, .undoFailed, error: error.description)
-    case .playStarted, .batchStarted, .notStarted, .stepWouldRun, .stepDiff, .progress, .undoStopped,
+    case .playStarted, .batchStarted, .notStarted, .stepWouldRun, .stepDiff, .progress, .remark, .undoStopped,
       .migrationFinished:
       break
     }

@@ -1,0 +1,250 @@
+import HostAdmin
+package import Inventory
+import Journal
+import Logging
+import PostgresClient
+package import ReplicationModel
+
+/// Keeps a side closed: looks again and again whether its fence stands and is in force, and whether anybody is inside,
+/// and closes it again.
+///
+/// A look is one statement. That the block stands in pg_hba.conf says nothing of what the postmaster has loaded, so the
+/// watch has the server reload it unless that has been done since, and again whenever it has put it back or the file is
+/// another one.
+package actor FenceWatch: Companion {
+  private let context: MigrationContext
+  private let side: Side
+  private let fence: Fence
+  /// Whether the side shall be closed, asked before it is closed again and once more behind that.
+  private let isWanted: @Sendable () async throws -> Bool
+
+  private var session: PostgresSession?
+  /// The subscriptions that the block names, for when it is gone.
+  private var disabled: [Subscriptions.Name] = []
+  /// When the file was changed last, as of the look behind which the postmaster had certainly loaded it; nil before.
+  private var loaded: String?
+  private var rounds: Task<Void, Never>?
+
+  /// Between two looks of a play.
+  private static let interval = Duration.milliseconds(100)
+  /// How long closing again may take.
+  private static let patience = Duration.seconds(10)
+
+  package init(_ context: MigrationContext, _ side: Side, while isWanted: @escaping @Sendable () async throws -> Bool) {
+    self.context = context
+    self.side = side
+    self.isWanted = isWanted
+    fence = Fence(context: context, side: side)
+  }
+
+  // MARK: its life
+
+  /// Looks from now on, beside whatever else is done, until the end. What it finds is told and written down.
+  package func begin() {
+    guard rounds == nil else { return }
+    rounds = Task {
+      while !Task.isCancelled {
+        do {
+          try await roundAndAlarm()
+        } catch {
+          context.logger.debug("a closed side was not looked at", metadata: ["reason": "\(error)"])
+        }
+        try? await Task.sleep(for: Self.interval)
+      }
+    }
+  }
+
+  /// Goes on looking only when it is asked to.
+  package func pause() async {
+    rounds?.cancel()
+    await rounds?.value
+    rounds = nil
+  }
+
+  package func end() async {
+    await pause()
+    await session?.close()
+    session = nil
+  }
+
+  package func roundAndAlarm() async throws { try await context.alarm(try await round()) }
+
+  // MARK: one round
+
+  private struct Look {
+    var text: HostBasedAuthentication
+    /// When the file was changed last, whole seconds.
+    var changed: String
+    var foreign: Int
+    var databases: [ConnectionLimits.Database]
+  }
+
+  /// Looks once, closes what is open, and ends who is inside.
+  ///
+  /// - Returns: what was found, if anything.
+  package func round() async throws -> [FenceBreach] {
+    let look = try await look()
+    var found: [String] = []
+    if !look.text.isKeptOut {
+      guard try await putBack() else { return [] }
+      found.append("pg_hba.conf had lost the fence, which was put back")
+    } else if loaded != look.changed {
+      // Without SSH, which that takes, it is loaded once more.
+      if loaded == nil, (try? await wasLoadedBehindItsLastChange()) == true {
+        loaded = look.changed
+      } else {
+        try await load()
+      }
+    }
+    if look.foreign > 0 { found.append("\(look.foreign) sessions of others were inside, and were ended") }
+    if let databases = try await closeDatabases(look.databases) {
+      found.append("connections to \(databases) were allowed again, and are not any more")
+    }
+    if !found.isEmpty { try await sweep(within: Self.patience) }
+    return found.map { FenceBreach(side: side, at: millisecondsSince1970(), what: $0) }
+  }
+
+  /// Ends everybody until two looks in a row find nobody. Who lifts the fence meanwhile finds it put back.
+  package func sweep(within deadline: Duration) async throws {
+    var sweep = FenceSweep(fence, try await context.server(side), try await openSession())
+    var cleanLooks = 0
+    var found: [String] = []
+    try await waitUntil(
+      within: deadline, interval: .milliseconds(20),
+      orThrow: {
+        ConvoyError(
+          "fence.not-clean", "writers are left behind the fence: " + found.joined(separator: "; "), at: fence.place,
+          hint: "end them by hand, then run the playbook again")
+      }
+    ) {
+      if try await !self.look().text.isKeptOut {
+        _ = try await putBack()
+        sweep.beginAnew()
+        cleanLooks = 0
+      }
+      found = try await sweep.look()
+      cleanLooks = found.isEmpty ? cleanLooks + 1 : 0
+      return cleanLooks >= 2
+    }
+  }
+
+  package func connect() async throws { _ = try await openSession() }
+
+  /// The fence has just gone up, and its block was loaded behind its last change.
+  package func adoptLoaded() async throws {
+    let look = try await look()
+    if look.text.isKeptOut { loaded = look.changed }
+  }
+
+  private func look() async throws -> Look {
+    let session = try await openSession()
+    let row = try await session.query(
+      """
+      SELECT pg_catalog.pg_read_file(f), (pg_catalog.pg_stat_file(f)).change, (
+          SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity
+           WHERE usename <> $1 AND datname IS NOT NULL AND backend_type IN ('client backend', 'walsender'))
+        FROM pg_catalog.current_setting('hba_file') AS f
+      """, [fence.role]
+    ).rows.first
+    guard let row else { throw ConvoyError("fence.unreadable", "pg_hba.conf could not be read", at: fence.place) }
+    let text = HostBasedAuthentication(row.string(0))
+    if text.isKeptOut { disabled = text.disabledSubscriptions }
+    return Look(
+      text: text, changed: row.string(1), foreign: row.int(2) ?? 0,
+      databases: try await ConnectionLimits.databases(session))
+  }
+
+  private func openSession() async throws -> PostgresSession {
+    if let session, await session.isOpen { return session }
+    let made = try await context.newSession(side)
+    session = made
+    return made
+  }
+
+  // MARK: closing again
+
+  /// What the block says of itself. Once the source is open again, that of a copy says that it is one.
+  private func note() async throws -> String {
+    guard side == .target, let state = try await context.record()?.state, !state.isHeldUp, state != .cutOver else {
+      return fence.note
+    }
+    return Quarantine.note(context)
+  }
+
+  /// - Returns: whether the block stands and is in force; false where the side is to be open by now.
+  private func putBack() async throws -> Bool {
+    guard try await isWanted() else { return false }
+    let file = try await fence.hbaFile(try await context.server(side), try await openSession())
+    // One that has begun when the block was gone already has not seen the names in it.
+    if disabled.isEmpty { disabled = try await context.fact(.fencedSubscriptions(side)) ?? [] }
+    try await file.fence(for: fence.role, note: note(), disabling: disabled)
+    try await load()
+    // Somebody may have opened the side while this went on, or while this machine slept.
+    if try await isWanted() { return true }
+    try await file.lift()
+    _ = try await openSession().query(CutoverSQL.reload)
+    return false
+  }
+
+  /// Has the postmaster load the file with the block in it, however often somebody takes it out.
+  private func load() async throws {
+    try await waitUntil(
+      within: Self.patience, interval: .milliseconds(20),
+      orThrow: {
+        ConvoyError(
+          "fence.rewritten", "something takes the fence out of pg_hba.conf again and again", at: fence.place,
+          hint: "stop the configuration management on that host for as long as it takes")
+      }
+    ) {
+      let before = try await look()
+      if !before.text.isKeptOut {
+        let file = try await fence.hbaFile(try await context.server(side), try await openSession())
+        try await file.fence(for: fence.role, note: note(), disabling: disabled)
+      }
+      try await fence.reload(try await openSession())
+      let after = try await look()
+      guard after.text.isKeptOut else { return false }
+      loaded = after.changed
+      return true
+    }
+  }
+
+  /// By the host's finer clock. The session has inherited the postmaster's own load time, if it is older than itself.
+  private func wasLoadedBehindItsLastChange() async throws -> Bool {
+    let session = try await openSession()
+    let path = try await session.query("SHOW hba_file").first ?? ""
+    let changed = try await context.server(side).ask("stat -c %.9Z -- \"$1\"", [path], label: "looking at pg_hba.conf")
+    return try await session.query(
+      """
+      SELECT pg_catalog.pg_conf_load_time() BETWEEN pg_catalog.to_timestamp($1::float8) AND backend_start
+        FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()
+      """, [trimmed(changed)]
+    ).first == "t"
+  }
+
+  /// - Returns: those that somebody had opened; nil where none was, or the lock had not been there.
+  private func closeDatabases(_ databases: [ConnectionLimits.Database]) async throws -> String? {
+    let open = databases.filter { !$0.isClosed }
+    guard !open.isEmpty, try await isWanted() else { return nil }
+    try await openSession().script(open.flatMap(\.closing).joined(separator: "; "), within: Self.patience)
+    return open.count == databases.count ? nil : few(open.map(\.name))
+  }
+}
+
+// MARK: commits of others
+
+extension FenceWatch {
+  package func position() async throws -> WALPosition { try await WALPosition.current(try await openSession()) }
+
+  /// Up to which all records are on the disk.
+  package func flushed() async throws -> LSN? {
+    try await openSession().query("SELECT pg_catalog.pg_current_wal_flush_lsn()").first.flatMap { LSN($0) }
+  }
+
+  /// What others have committed between two positions, of which the second one is on the disk.
+  package func foreignCommits(since start: WALPosition, until end: WALPosition) async throws -> [ForeignCommit] {
+    try await ForeignCommits(
+      context: context, side: side, server: try await context.server(side), session: try await openSession()
+    ).between(start, end)
+  }
+}
