@@ -24,9 +24,12 @@ package actor FenceWatch: Companion {
   /// When the file was changed last, as of the look behind which the postmaster had certainly loaded it; nil before.
   private var loaded: String?
   private var rounds: Task<Void, Never>?
+  private var isPausing = false
 
   /// Between two looks of a play.
   private static let interval = Duration.milliseconds(100)
+  /// In so many parts, so that a pause need not wait for all of it.
+  private static let naps = 10
   /// How long closing again may take.
   private static let patience = Duration.seconds(10)
 
@@ -42,21 +45,23 @@ package actor FenceWatch: Companion {
   /// Looks from now on, beside whatever else is done, until the end. What it finds is told and written down.
   package func begin() {
     guard rounds == nil else { return }
+    isPausing = false
     rounds = Task {
-      while !Task.isCancelled {
+      while !isPausing {
         do {
           try await roundAndAlarm()
         } catch {
           context.logger.debug("a closed side was not looked at", metadata: ["reason": "\(error)"])
         }
-        try? await Task.sleep(for: Self.interval)
+        for _ in 0..<Self.naps where !isPausing { try? await Task.sleep(for: Self.interval / Self.naps) }
       }
     }
   }
 
   /// Goes on looking only when it is asked to.
   package func pause() async {
-    rounds?.cancel()
+    // Not cut off in the middle of a statement, which could reach the next one of the session.
+    isPausing = true
     await rounds?.value
     rounds = nil
   }
@@ -75,6 +80,8 @@ package actor FenceWatch: Companion {
     var text: HostBasedAuthentication
     /// When the file was changed last, whole seconds.
     var changed: String
+    /// Whether that was seconds ago: nothing can have been written within the same second behind this look.
+    var isSettled: Bool
     var foreign: Int
     var databases: [ConnectionLimits.Database]
   }
@@ -91,7 +98,7 @@ package actor FenceWatch: Companion {
     } else if loaded != look.changed {
       // Without SSH, which that takes, it is loaded once more.
       if loaded == nil, (try? await wasLoadedBehindItsLastChange()) == true {
-        loaded = look.changed
+        loaded = look.isSettled ? look.changed : nil
       } else {
         try await load()
       }
@@ -133,7 +140,7 @@ package actor FenceWatch: Companion {
   /// The fence has just gone up, and its block was loaded behind its last change.
   package func adoptLoaded() async throws {
     let look = try await look()
-    if look.text.isKeptOut { loaded = look.changed }
+    if look.text.isKeptOut, look.isSettled { loaded = look.changed }
   }
 
   private func look() async throws -> Look {
@@ -142,7 +149,8 @@ package actor FenceWatch: Companion {
       """
       SELECT pg_catalog.pg_read_file(f), (pg_catalog.pg_stat_file(f)).change, (
           SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity
-           WHERE usename <> $1 AND datname IS NOT NULL AND backend_type IN ('client backend', 'walsender'))
+           WHERE usename <> $1 AND datname IS NOT NULL AND backend_type IN ('client backend', 'walsender')),
+             pg_catalog.clock_timestamp() - (pg_catalog.pg_stat_file(f)).change > '2 seconds'::pg_catalog.interval
         FROM pg_catalog.current_setting('hba_file') AS f
       """, [fence.role]
     ).rows.first
@@ -150,7 +158,7 @@ package actor FenceWatch: Companion {
     let text = HostBasedAuthentication(row.string(0))
     if text.isKeptOut { disabled = text.disabledSubscriptions }
     return Look(
-      text: text, changed: row.string(1), foreign: row.int(2) ?? 0,
+      text: text, changed: row.string(1), isSettled: row.bool(3), foreign: row.int(2) ?? 0,
       databases: try await ConnectionLimits.databases(session))
   }
 
@@ -204,7 +212,7 @@ package actor FenceWatch: Companion {
       try await fence.reload(try await openSession())
       let after = try await look()
       guard after.text.isKeptOut else { return false }
-      loaded = after.changed
+      loaded = after.isSettled ? after.changed : nil
       return true
     }
   }
