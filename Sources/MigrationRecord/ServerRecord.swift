@@ -94,38 +94,43 @@ package struct RecordTable: Sendable {
   /// Writes the record, if the server still has the one that it follows, or none of its own.
   ///
   /// - Parameter former: what the server has to have; nil: no row of its own.
-  /// - Returns: false when it has another one.
+  /// - Returns: false when it has another one, or none any more.
   package func write(
     _ document: MigrationDocument, as standing: JournalStanding, of migration: String, over former: JournalStanding?,
     by writer: String
   ) async throws -> Bool {
-    try await make()
+    if former == nil { try await make() }
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     let lineage = String(decoding: try encoder.encode(standing.lineage), as: UTF8.self)
     let text = String(decoding: try encoder.encode(document), as: UTF8.self)
-    let rows = try await session.query(
-      """
-      INSERT INTO pgconvoy_record.migration AS m
-             (name, version, side, system_identifier, timeline, epoch, token, lineage, phase, direction, nonce, document,
-              written_by)
-      SELECT $1, \(Self.version), $2, \(Self.identifier), \(Self.timeline), $3::bigint, $4, $5, $6, $7, $8, $9, $10
-          ON CONFLICT (name) DO UPDATE SET
-             (version, side, system_identifier, timeline, epoch, token, lineage, phase, direction, nonce, document,
-              written_by, written_at)
-           = (excluded.version, excluded.side, excluded.system_identifier, excluded.timeline, excluded.epoch,
-              excluded.token, excluded.lineage, excluded.phase, excluded.direction, excluded.nonce, excluded.document,
-              excluded.written_by, pg_catalog.clock_timestamp())
-       WHERE (m.side, m.system_identifier, m.timeline)
-             IS DISTINCT FROM (excluded.side, excluded.system_identifier, excluded.timeline)
-          OR (m.epoch = $11::bigint AND m.token = $12)
-      RETURNING 1
-      """,
-      [
-        migration, side.rawValue, String(standing.epoch), standing.token, lineage, document.state.rawValue,
-        document.direction.rawValue, document.nonce, text, writer, String(former?.epoch ?? -1), former?.token ?? "",
-      ], within: Self.limit)
-    return rows.rowCount == 1
+    do {
+      let rows = try await session.query(
+        """
+        INSERT INTO pgconvoy_record.migration AS m
+               (name, version, side, system_identifier, timeline, epoch, token, lineage, phase, direction, nonce, document,
+                written_by)
+        SELECT $1, \(Self.version), $2, \(Self.identifier), \(Self.timeline), $3::bigint, $4, $5, $6, $7, $8, $9, $10
+         WHERE $11::bigint < 0 OR EXISTS (SELECT FROM pgconvoy_record.migration WHERE name = $1)
+            ON CONFLICT (name) DO UPDATE SET
+               (version, side, system_identifier, timeline, epoch, token, lineage, phase, direction, nonce, document,
+                written_by, written_at)
+             = (excluded.version, excluded.side, excluded.system_identifier, excluded.timeline, excluded.epoch,
+                excluded.token, excluded.lineage, excluded.phase, excluded.direction, excluded.nonce, excluded.document,
+                excluded.written_by, pg_catalog.clock_timestamp())
+         WHERE (m.side, m.system_identifier, m.timeline)
+               IS DISTINCT FROM (excluded.side, excluded.system_identifier, excluded.timeline)
+            OR (m.epoch = $11::bigint AND m.token = $12)
+        RETURNING 1
+        """,
+        [
+          migration, side.rawValue, String(standing.epoch), standing.token, lineage, document.state.rawValue,
+          document.direction.rawValue, document.nonce, text, writer, String(former?.epoch ?? -1), former?.token ?? "",
+        ], within: Self.limit)
+      return rows.rowCount == 1
+    } catch let error as PostgresError where error.sqlState == .undefinedTable {
+      return false
+    }
   }
 
   /// What takes the record of one migration away, and the schema with the last one.

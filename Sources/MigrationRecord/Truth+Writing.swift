@@ -117,9 +117,10 @@ extension Truth {
     let isDecisive = document.isDecided(on: side) && onRecord != phase
     do {
       let table = try await table(side)
-      guard try await isPartOf(document, table.session) else { return false }
-      // Another process of this state directory may have been there.
+      // A server that has what the journal was told last is part of it. Otherwise: another process of this state directory may
+      // have been there.
       if known[side]?.map({ $0.hasSameToken(view.standing) }) != true {
+        guard try await isPartOf(document, side) else { return false }
         known[side] = .some(try await table.read(name)?.standing)
       }
       let former = known[side] ?? nil
@@ -147,10 +148,9 @@ extension Truth {
   }
 
   /// Whether a server has the data that the migration is about: the target's former server has not.
-  private func isPartOf(_ document: MigrationDocument, _ session: PostgresSession) async throws -> Bool {
+  private func isPartOf(_ document: MigrationDocument, _ side: Side) async throws -> Bool {
     guard let handOff = document.handOffs.last else { return true }
-    let identifier = try await session.query("SELECT system_identifier FROM pg_catalog.pg_control_system()").first
-    return identifier == String(handOff.sourceSystemIdentifier)
+    return try await context.systemIdentifier(side) == handOff.sourceSystemIdentifier
   }
 
   nonisolated func publicationLock() async throws -> PublicationLock {

@@ -17,9 +17,8 @@ package actor MigrationContext: StepContext {
   /// One line of progress for whoever watches.
   package nonisolated let progress: @Sendable (String) -> Void
 
-  private var remotes: [Side: any RemoteHost] = [:]
-  /// Those that are neither side, by name.
-  private var otherRemotes: [String: any RemoteHost] = [:]
+  /// By the hosts' names.
+  private var remotes: [String: any RemoteHost] = [:]
   private var sessions: [SessionKey: PostgresSession] = [:]
   private var passwords: [Side: String] = [:]
   private var tunnels: [Side: PostgresTunnel] = [:]
@@ -56,45 +55,34 @@ package actor MigrationContext: StepContext {
   // MARK: hosts
 
   /// The host's command channel, connected on first use and again when its connection has ended.
-  package func remote(_ side: Side) async throws -> any RemoteHost {
-    if let known = remotes[side] {
-      if known.isOpen { return known }
-      remotes[side] = nil
-      await known.close()
-    }
-    let host = migration.host(side)
-    let made: any RemoteHost = WatchedHost(
-      host: try await connect(host, prompt: environment.askPassphrase), logger: logger)
-    if let raced = remotes[side] {
-      await made.close()
-      return raced
-    }
-    remotes[side] = made
-    return made
-  }
+  package func remote(_ side: Side) async throws -> any RemoteHost { try await remote(migration.host(side)) }
 
   /// As `remote`, of a host that need be neither side.
   ///
   /// - Throws: `sync.unknown-host` where the inventory has no such host, or no SSH to it.
   package func remote(named name: String) async throws -> any RemoteHost {
-    if let side = Side.allCases.first(where: { migration.host($0).name == name }) { return try await remote(side) }
-    if let known = otherRemotes[name] {
-      if known.isOpen { return known }
-      otherRemotes[name] = nil
-      await known.close()
-    }
-    guard let host = migration.syncHosts.first(where: { $0.name == name }) else {
+    let hosts = Side.allCases.map { migration.host($0) } + migration.syncHosts
+    guard let host = hosts.first(where: { $0.name == name }) else {
       throw ConvoyError(
         "sync.unknown-host", "the inventory has no host \(name), where a sync process was put", at: .host(name),
         hint: "put the host back into the inventory until the process has moved")
     }
+    return try await remote(host)
+  }
+
+  private func remote(_ host: Inventory.Host) async throws -> any RemoteHost {
+    if let known = remotes[host.name] {
+      if known.isOpen { return known }
+      remotes[host.name] = nil
+      await known.close()
+    }
     let made: any RemoteHost = WatchedHost(
       host: try await connect(host, prompt: environment.askPassphrase), logger: logger)
-    if let raced = otherRemotes[name] {
+    if let raced = remotes[host.name] {
       await made.close()
       return raced
     }
-    otherRemotes[name] = made
+    remotes[host.name] = made
     return made
   }
 
@@ -279,12 +267,8 @@ package actor MigrationContext: StepContext {
     for side in Side.allCases { await closeSessions(side) }
     for tunnel in tunnels.values { await tunnel.close() }
     tunnels = [:]
-    for (side, remote) in remotes {
-      remotes[side] = nil
-      await remote.close()
-    }
-    for (name, remote) in otherRemotes {
-      otherRemotes[name] = nil
+    for (name, remote) in remotes {
+      remotes[name] = nil
       await remote.close()
     }
   }
