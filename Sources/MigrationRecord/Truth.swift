@@ -89,12 +89,13 @@ package actor Truth: RecordKeeper {
     let verdict = Reconciliation(nil, seen)
     if case .contradiction(let what) = verdict { throw contradiction(what, nil) }
     guard case .takeOver(let record) = verdict else {
-      if seen.values.contains(.unreachable) {
-        throw ConvoyError(
-          "truth.out-of-reach", "a server of migration \(context.migrationName) cannot be asked",
-          hint: "see 'pgconvoy check'; the other one has no record of it")
-      }
-      return nil
+      let silent = Side.allCases.filter { seen[$0] == .unreachable }.map { context.host($0).name }
+      guard !silent.isEmpty else { return nil }
+      throw ConvoyError(
+        "truth.out-of-reach", "\(silent.joined(separator: " and ")) cannot be asked for a record",
+        hint: silent.count == 1
+          ? "the other server has none; see 'pgconvoy check' for what is wrong with this one"
+          : "see 'pgconvoy check' for what is wrong")
     }
     try await takeOver(record)
     return record

@@ -44,6 +44,17 @@ import Testing
     #expect(result.output.contains("\nm          failed "))
   }
 
+  @Test func nothingIsAdoptedFromServersThatDoNotAnswer() throws {
+    let result = try workspace().run("adopt", "-i", "inventory.yml")
+    #expect(result.status == 1)
+    #expect(result.output == "")
+    #expect(
+      result.errorLines == [
+        "m: error: one and two cannot be asked for a record [truth.out-of-reach]",
+        "hint: see 'pgconvoy check' for what is wrong",
+      ])
+  }
+
   @Test func anUnknownStepIsPlaced() throws {
     let workspace = try workspace()
     try workspace.write("- name: x\n  steps:\n    - no_such_step\n", to: "play.yml")

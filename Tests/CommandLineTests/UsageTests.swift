@@ -16,7 +16,9 @@ import Testing
     let result = try arguments.first.map { try workspace.run($0) } ?? workspace.run()
     #expect(result.status == 0)
     #expect(result.errors == "")
-    for command in ["init", "check", "play", "sync", "status", "verify", "report", "decode", "inventory", "lab"] {
+    for command in [
+      "init", "check", "play", "sync", "status", "verify", "report", "adopt", "decode", "inventory", "lab",
+    ] {
       #expect(result.output.contains("\n  \(command) "), "\(command)")
     }
     #expect(result.output.contains("2 wrong usage"))
@@ -53,7 +55,7 @@ import Testing
     #expect(result.errorLines == [line, "hint: see 'pgconvoy help' or 'pgconvoy help COMMAND'"])
   }
 
-  @Test(arguments: [["status"], ["check"], ["inventory", "list"], ["sync"], ["report"], ["play", "p.yml"]])
+  @Test(arguments: [["status"], ["check"], ["inventory", "list"], ["sync"], ["report"], ["adopt"], ["play", "p.yml"]])
   func anInventoryThatIsMissingIsNamed(command: [String]) throws {
     let result = try TemporaryDirectory("cli").run(command + ["-i", "nowhere.yml"])
     #expect(result.status == 2)
@@ -63,7 +65,7 @@ import Testing
         == "error: nowhere.yml: cannot read the file: no such file or directory [yaml.unreadable]")
   }
 
-  @Test(arguments: [["status"], ["check"], ["inventory", "list"], ["sync"], ["report"], ["play", "p.yml"]])
+  @Test(arguments: [["status"], ["check"], ["inventory", "list"], ["sync"], ["report"], ["adopt"], ["play", "p.yml"]])
   func badYAMLIsPlacedByLineAndColumn(command: [String]) throws {
     let workspace = try TemporaryDirectory("cli")
     try workspace.write("hosts:\n  a: { address: [\n", to: "bad.yml")

@@ -8,19 +8,21 @@ import Testing
 @testable import MigrationRecord
 
 /// The record's table on a real server: who may write over whom, and what counts as a server's own.
-@Suite struct RecordTableTests {
+@Suite(.serialized, .sharedCluster(Cluster.Options())) struct RecordTableTests {
   private let document = MigrationDocument(source: "old", target: "new", state: .handedOff)
 
   private func standing(_ tokens: String) -> JournalStanding {
     tokens.reduce(JournalStanding()) { $0.next(token: String($1)) }
   }
 
+  /// A database of the test's own.
   private func withServer(_ body: (PostgresSession) async throws -> Void) async throws {
-    try await Cluster.with { cluster in
-      var parameters = cluster.parameters()
-      parameters.settings = canonicalTextSettings
-      try await withSession(parameters, body)
-    }
+    let cluster = try #require(Cluster.current)
+    let database = "record_\(HandOffNames.random().nonce)"
+    try await withSession(cluster.parameters()) { _ = try await $0.query("CREATE DATABASE \(database)") }
+    var parameters = cluster.parameters(database)
+    parameters.settings = canonicalTextSettings
+    try await withSession(parameters, body)
   }
 
   private func table(_ session: PostgresSession, _ side: Side = .source) -> RecordTable {
