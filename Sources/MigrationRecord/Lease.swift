@@ -13,10 +13,8 @@ import ReplicationModel
 /// Whoever finds it held is told by whom. A run that has given no sign of life for a while - its machine sleeps, or the
 /// network is gone - is ended on the server by the next one; it finds out before its next action.
 package actor Lease {
-  /// `pg_locks.classid` of our advisory locks: "pgcv".
+  /// `pg_locks.classid` of the advisory locks on migrations' names: "pgcv".
   static let space: Int32 = 0x7067_6376
-  /// How long a run may be silent before somebody else may take its place.
-  static let silence = Duration.seconds(15)
   /// What the server may need to see that a process has just ended.
   private static let grace = Duration.seconds(2)
   /// How long a side that could not be reached is left alone.
@@ -190,34 +188,28 @@ package actor Lease {
   }
 
   private nonisolated func lock(_ session: PostgresSession, _ side: Side) async throws {
-    let name = context.migrationName
+    let lock = AdvisoryLock(key: Self.key(context.migrationName))
     let grace = Deadline.after(Self.grace)
     var told = false
     try await waitUntil(
       within: .seconds(10), interval: .milliseconds(100),
       orThrow: { held(side, "a run that does not end", "end it on its machine") }
     ) {
-      if try await session.query(
-        "SELECT pg_catalog.pg_try_advisory_lock(\(Self.space), pg_catalog.hashtext($1))", [name]
-      ).first == "t" {
-        return true
-      }
-      let rows = try await session.query(Self.holder, [name]).rows
-      guard let row = rows.first else { return false }
-      let silent = Duration.seconds(Double(row.string(3)) ?? 0)
-      let who = "\(row.string(1)), since \(row.string(2))"
-      guard silent >= Self.silence else {
+      if try await lock.take(session) { return true }
+      guard let holder = try await lock.holder(session) else { return false }
+      let who = "\(holder.name), since \(holder.since)"
+      guard holder.isSilent else {
         guard grace.hasPassed else { return false }
         throw held(
           side, who,
-          "wait until that run ends, or end it; one that gives no sign of life for \(Self.silence.components.seconds) s "
-            + "is taken over")
+          "wait until that run ends, or end it; one that gives no sign of life for "
+            + "\(AdvisoryLock.silence.components.seconds) s is taken over")
       }
       if !told {
         told = true
-        context.progress("taking over from \(who): no sign of life for \(silent.components.seconds) s")
+        context.progress("taking over from \(who): no sign of life for \(holder.silent.components.seconds) s")
       }
-      try await session.query("SELECT pg_catalog.pg_terminate_backend($1::int4)", [row.string(0)])
+      try await lock.end(holder, session)
       return false
     }
   }
@@ -228,14 +220,11 @@ package actor Lease {
       hint: hint)
   }
 
-  private static let holder = """
-    SELECT a.pid, a.application_name, pg_catalog.date_trunc('second', a.backend_start),
-           extract(epoch FROM pg_catalog.clock_timestamp() - greatest(a.state_change, a.query_start))
-      FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid)
-     WHERE l.locktype = 'advisory' AND l.classid = \(space)::oid AND l.objid = pg_catalog.hashtext($1)::oid
-       AND l.objsubid = 2 AND l.granted
-       AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-    """
+  /// The space, and a hash of the migration's name (FNV-1a), which every pgconvoy has to make alike.
+  private static func key(_ migration: String) -> Int64 {
+    let hash = migration.utf8.reduce(UInt32(2_166_136_261)) { ($0 ^ UInt32($1)) &* 16_777_619 }
+    return Int64(space) << 32 | Int64(hash)
+  }
 
   /// What others see: at most 63 bytes.
   private static var name: String {

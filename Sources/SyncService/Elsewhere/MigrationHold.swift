@@ -1,6 +1,7 @@
 import Inventory
 package import Journal
 package import MigrationCore
+import MigrationRecord
 import PostgresClient
 import ReplicationModel
 
@@ -38,43 +39,31 @@ package actor MigrationHold {
       parameters.applicationName = "pgconvoy sync, \(operatorName())"
       parameters.connectTimeout = min(parameters.connectTimeout, 3)
       let made = try await PostgresSession.connect(parameters)
-      let result = try await made.query(
-        "SELECT pg_catalog.pg_try_advisory_lock($1)", [String(Self.key(handOff))], within: .seconds(10))
+      let isTaken = try await Self.lock(handOff).take(made)
       if isOver {
         await made.close()
         return .unknown
       }
-      if result.rows.first?.bool(0) == true {
+      if isTaken {
         session = made
         return .mine
       }
-      let holder = try await Self.holder(handOff, made)
-      try await cutOffTheSilent(made)
+      let holder = try await Self.lock(handOff).holder(made)
+      if let holder, holder.isSilent { try await cutOff(holder, made) }
       await made.close()
-      return .elsewhere(holder ?? "a process that has just ended")
+      return .elsewhere(holder.map(Self.words) ?? "a process that has just ended")
     } catch {
       return .unknown
     }
   }
 
-  /// For good, also where it is just being taken.
   /// What the workers' sessions are called on both servers.
   static func workerName(_ migration: String) -> String { "pgconvoy worker \(migration)" }
 
   /// A process that sleeps, or is cut off, keeps its sessions open: they are ended, so that somebody else can go on. The
   /// workers that wake up find that, and wait. Only for a process whose turn it is.
-  private func cutOffTheSilent(_ session: PostgresSession) async throws {
-    let key = Self.key(handOff)
-    let ended = try await session.query(
-      """
-      SELECT pg_catalog.pg_terminate_backend(a.pid)
-        FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid)
-       WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-         AND l.classid::bigint = $1 AND l.objid::bigint = $2
-         AND pg_catalog.clock_timestamp() - a.state_change > pg_catalog.make_interval(secs => $3::float8)
-      """,
-      [String(key >> 32), String(key & 0xFFFF_FFFF), String(Self.silence.components.seconds)], within: .seconds(10))
-    guard ended.rowCount > 0 else { return }
+  private func cutOff(_ holder: AdvisoryLock.Holder, _ session: PostgresSession) async throws {
+    try await Self.lock(handOff).end(holder, session)
     for side in Side.allCases {
       _ = try? await context.session(side).query(
         "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE application_name = $1",
@@ -82,9 +71,7 @@ package actor MigrationHold {
     }
   }
 
-  /// Three times the interval of its signs of life.
-  private static let silence = Duration.seconds(15)
-
+  /// For good, also where it is just being taken.
   func release() async {
     isOver = true
     await close()
@@ -98,25 +85,16 @@ package actor MigrationHold {
 
   /// Who has it: nil when nobody does.
   package static func holder(_ context: MigrationContext, _ handOff: HandOffRecord) async throws -> String? {
-    try await holder(handOff, context.session(.target))
+    try await lock(handOff).holder(context.session(.target)).map(words)
   }
 
-  private static func holder(_ handOff: HandOffRecord, _ session: PostgresSession) async throws -> String? {
-    let key = key(handOff)
-    let row = try await session.query(
-      """
-      SELECT a.application_name, coalesce(pg_catalog.host(a.client_addr), 'a socket'), l.pid
-        FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-       WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-         AND l.classid::bigint = $1 AND l.objid::bigint = $2
-      """, [String(key >> 32), String(key & 0xFFFF_FFFF)], within: .seconds(10)
-    ).rows.first
-    return row.map { "\($0.string(0)), from \($0.string(1)) (backend \($0.string(2)))" }
+  private static func words(_ holder: AdvisoryLock.Holder) -> String {
+    "\(holder.name), from \(holder.address) (backend \(holder.pid))"
   }
 
   /// `pg`, and the hand-off's nonce: nobody else's lock has that number.
-  static func key(_ handOff: HandOffRecord) -> Int64 {
-    Int64(0x7067) << 48 | (Int64(handOff.names.nonce, radix: 16) ?? 0) & 0xFFFF_FFFF_FFFF
+  private static func lock(_ handOff: HandOffRecord) -> AdvisoryLock {
+    AdvisoryLock(key: Int64(0x7067) << 48 | (Int64(handOff.names.nonce, radix: 16) ?? 0) & 0xFFFF_FFFF_FFFF)
   }
 
   /// An advisory lock belongs to a database. The hand-off has the same ones for everybody; what an inventory calls the

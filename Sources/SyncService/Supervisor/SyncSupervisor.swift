@@ -20,7 +20,6 @@ package actor SyncSupervisor {
   let logger: Logger
   var running: [String: Convoy] = [:]
   private var generations: [String: Int64] = [:]
-  private var refused: [String: String] = [:]
   /// Migrations whose workers could not be started, since a host that leads to PostgreSQL was out of reach.
   private var retries: [String: Deadline] = [:]
   private let follower: RecordFollower
