@@ -34,7 +34,6 @@ extension Fence {
         side, "end every session but those of role \(role), and every login that is half done, until none is left"
       ) { _ in
         let watch = await context.fenceWatch(side)
-        try await watch.adoptLoaded()
         try await watch.sweep(within: deadline)
       })
     // Behind the sweep: nobody holds a database's row in pg_database any more.
@@ -68,9 +67,7 @@ extension Fence {
   package func callingQuarantine() async throws -> [Deed] {
     let (role, note) = (role, Quarantine.note(context))
     return [.edit(side, try await hbaPath()) { try HostBasedAuthentication($0).fenced(for: role, note: note).text }]
-      + reloading() + [
-        .aside { _ in try await (context.companion(side) as? FenceWatch)?.adoptLoaded() }
-      ]
+      + reloading()
   }
 
   private func hbaPath() async throws -> String {
@@ -83,11 +80,20 @@ extension Fence {
     var reload = StatementDeed(side, CutoverSQL.reload)
     reload.finds = Self.reloaded
     return [
-      .aside { _ in try await refuseBrokenFile(context.session(side)) },
+      .aside { _ in
+        try await refuseBrokenFile(context.session(side))
+        try await watch()?.willReload()
+      },
       .statement(reload),
-      .aside { found in try await awaitReload(since: found[Self.reloaded] ?? "") },
+      .aside { found in
+        try await awaitReload(since: found[Self.reloaded] ?? "")
+        try await watch()?.hasReloaded()
+      },
     ]
   }
+
+  /// Who keeps this side closed in this play, if anybody does by now.
+  private func watch() async -> FenceWatch? { await context.companion(side) as? FenceWatch }
 
   /// The same, for who does it in between.
   func reload(_ session: PostgresSession) async throws {

@@ -21,8 +21,10 @@ package actor FenceWatch: Companion {
   private var session: PostgresSession?
   /// The subscriptions that the block names, for when it is gone.
   private var disabled: [Subscriptions.Name] = []
-  /// When the file was changed last, as of the look behind which the postmaster had certainly loaded it; nil before.
-  private var loaded: String?
+  /// The file that a reload under way will load, or an earlier one.
+  private var loading: File?
+  /// The file that the postmaster has certainly loaded; nil before.
+  private var loaded: File?
   private var rounds: Task<Void, Never>?
   private var isPausing = false
 
@@ -95,13 +97,8 @@ package actor FenceWatch: Companion {
     if !look.text.isKeptOut {
       guard try await putBack() else { return [] }
       found.append("pg_hba.conf had lost the fence, which was put back")
-    } else if loaded != look.changed {
-      // Without SSH, which that takes, it is loaded once more.
-      if loaded == nil, (try? await wasLoadedBehindItsLastChange()) == true {
-        loaded = look.isSettled ? look.changed : nil
-      } else {
-        try await load()
-      }
+    } else if try await !isLoaded(look) {
+      try await load()
     }
     if look.foreign > 0 { found.append("\(look.foreign) sessions of others were inside, and were ended") }
     if let databases = try await closeDatabases(look.databases) {
@@ -137,10 +134,20 @@ package actor FenceWatch: Companion {
 
   package func connect() async throws { _ = try await openSession() }
 
-  /// The fence has just gone up, and its block was loaded behind its last change.
-  package func adoptLoaded() async throws {
+  /// Before the server is told to read the file.
+  func willReload() async throws {
     let look = try await look()
-    if look.text.isKeptOut, look.isSettled { loaded = look.changed }
+    loading = look.text.isKeptOut ? await file(look) : nil
+  }
+
+  /// When it has certainly done so.
+  ///
+  /// - Returns: whether the block stands and is in force.
+  @discardableResult
+  func hasReloaded() async throws -> Bool {
+    guard let loading, try await look().changed == loading.changed else { return false }
+    loaded = loading
+    return true
   }
 
   private func look() async throws -> Look {
@@ -204,30 +211,14 @@ package actor FenceWatch: Companion {
           hint: "stop the configuration management on that host for as long as it takes")
       }
     ) {
-      let before = try await look()
-      if !before.text.isKeptOut {
+      if try await !look().text.isKeptOut {
         let file = try await fence.hbaFile(try await context.server(side), try await openSession())
         try await file.fence(for: fence.role, note: note(), disabling: disabled)
       }
+      try await willReload()
       try await fence.reload(try await openSession())
-      let after = try await look()
-      guard after.text.isKeptOut else { return false }
-      loaded = after.isSettled ? after.changed : nil
-      return true
+      return try await hasReloaded()
     }
-  }
-
-  /// By the host's finer clock. The session has inherited the postmaster's own load time, if it is older than itself.
-  private func wasLoadedBehindItsLastChange() async throws -> Bool {
-    let session = try await openSession()
-    let path = try await session.query("SHOW hba_file").first ?? ""
-    let changed = try await context.server(side).ask("stat -c %.9Z -- \"$1\"", [path], label: "looking at pg_hba.conf")
-    return try await session.query(
-      """
-      SELECT pg_catalog.pg_conf_load_time() BETWEEN pg_catalog.to_timestamp($1::float8) AND backend_start
-        FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()
-      """, [trimmed(changed)]
-    ).first == "t"
   }
 
   /// - Returns: those that somebody had opened; nil where none was, or the lock had not been there.
@@ -236,6 +227,60 @@ package actor FenceWatch: Companion {
     guard !open.isEmpty, try await isWanted() else { return nil }
     try await openSession().script(open.flatMap(\.closing).joined(separator: "; "), within: Self.patience)
     return open.count == databases.count ? nil : few(open.map(\.name))
+  }
+}
+
+// MARK: what is loaded
+
+extension FenceWatch {
+  /// A version of pg_hba.conf.
+  private struct File {
+    /// When it was changed last, whole seconds: that is what PostgreSQL tells.
+    var changed: String
+    /// Whether that was seconds ago when it was looked at: nothing can have been written within the same second since.
+    var isSettled: Bool
+    /// The same to the host's finer clock, and which file it is: each edit of ours makes a new one. Nil where the host
+    /// could not be asked.
+    var exactly: String?
+  }
+
+  /// Whether the file of that look is in force, as far as that can be told without loading it.
+  private func isLoaded(_ look: Look) async throws -> Bool {
+    guard var loaded else {
+      loaded = try? await fileLoadedBehindItsLastChange(look)
+      return loaded != nil
+    }
+    guard loaded.changed == look.changed else { return false }
+    if loaded.isSettled { return true }
+    guard let exactly = loaded.exactly, exactly == (try? await self.exactly()) else { return false }
+    loaded.isSettled = look.isSettled
+    self.loaded = loaded
+    return true
+  }
+
+  private func file(_ look: Look) async -> File {
+    File(
+      changed: look.changed, isSettled: look.isSettled, exactly: look.isSettled ? nil : try? await self.exactly())
+  }
+
+  /// `1790000000.123456789 4711`
+  private func exactly() async throws -> String {
+    let path = try await openSession().query("SHOW hba_file").first ?? ""
+    return trimmed(
+      try await context.server(side).ask("stat -c '%.9Z %i' -- \"$1\"", [path], label: "looking at pg_hba.conf"))
+  }
+
+  /// By the host's finer clock, which a file's times follow in ticks. The session has inherited the postmaster's own load
+  /// time, if it is older than itself.
+  private func fileLoadedBehindItsLastChange(_ look: Look) async throws -> File? {
+    let exactly = try await exactly()
+    let isLoaded = try await openSession().query(
+      """
+      SELECT pg_catalog.pg_conf_load_time() BETWEEN pg_catalog.to_timestamp($1::float8 + 0.01) AND backend_start
+        FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()
+      """, [String(exactly.prefix { $0 != " " })]
+    ).first
+    return isLoaded == "t" ? File(changed: look.changed, isSettled: look.isSettled, exactly: exactly) : nil
   }
 }
 
