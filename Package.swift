@@ -86,8 +86,8 @@ let package = Package(
     room(
       "Verification",
       [
-        "ReplicationModel", "BlockingIO", "Presentation", "PostgresClient", "LogicalDecoding", "Inventory", "Playbook",
-        "Journal", "HostAdmin", "MigrationCore",
+        "ReplicationModel", "BlockingIO", "Presentation", "PostgresClient", "LogicalDecoding", "Inventory",
+        "Playbook", "Journal", "HostAdmin", "MigrationCore",
       ]),
     room(
       "SyncService",
@@ -110,12 +110,20 @@ let package = Package(
         "MigrationCore",
       ]),
     room(
-      "MigrationSteps",
+      "CopySteps",
       [
         "ReplicationModel", "BlockingIO", "Presentation", "PostgresClient", "LogicalDecoding", "StatementReplication",
         "RemoteHost", "Inventory", "Playbook", "Journal", "HostAdmin", "MigrationCore", "MigrationRecord",
         "Verification", "SyncService",
         "Preflight", "ClosingReports",
+      ]),
+    room(
+      "MigrationSteps",
+      [
+        "ReplicationModel", "BlockingIO", "Presentation", "PostgresClient", "LogicalDecoding", "StatementReplication",
+        "RemoteHost", "Inventory", "Playbook", "Journal", "HostAdmin", "MigrationCore", "MigrationRecord",
+        "Verification", "SyncService",
+        "Preflight", "ClosingReports", "CopySteps",
       ]),
     room("Lab", ["ReplicationModel", "BlockingIO", "Presentation", "PostgresClient"]),
     .executableTarget(
@@ -168,20 +176,20 @@ let package = Package(
     tests("VerificationTests", ["Verification", "MigrationCore", "ReplicationModel"]),
     tests(
       "PreflightTests",
-      ["Preflight", "MigrationSteps", "HostAdmin", "MigrationCore", "Inventory", "ReplicationModel"]),
+      ["Preflight", "CopySteps", "MigrationSteps", "HostAdmin", "MigrationCore", "Inventory", "ReplicationModel"]),
     tests("ClosingReportsTests", ["ClosingReports", "StatusReport", "ReplicationModel"]),
     tests(
       "StepTests",
       [
-        "MigrationFixtures", "MigrationSteps", "MigrationCore", "HostAdmin", "ReplicationModel", "Inventory",
-        "Playbook", "Journal",
+        "MigrationFixtures", "CopySteps", "MigrationSteps", "MigrationCore", "HostAdmin", "ReplicationModel",
+        "Inventory", "Playbook", "Journal",
       ]),
     tests(
       "MigrationStepsTests",
       [
-        "MigrationFixtures", "MigrationSteps", "ReplicationModel", "LogicalDecoding", "Inventory", "Playbook",
-        "Journal", "HostAdmin", "MigrationCore", "MigrationRecord", "Verification", "SyncService", "Preflight",
-        "ClosingReports",
+        "MigrationFixtures", "CopySteps", "MigrationSteps", "ReplicationModel", "LogicalDecoding", "Inventory",
+        "Playbook", "Journal", "HostAdmin", "MigrationCore", "MigrationRecord", "Verification", "SyncService",
+        "Preflight", "ClosingReports",
         "PostgresClient", "RemoteHost", "Lab", "StatusReport",
       ]),
     tests("StatusReportTests", ["StatusReport", "Presentation", "ReplicationModel"]),

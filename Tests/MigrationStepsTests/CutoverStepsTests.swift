@@ -8,6 +8,7 @@ import TestSupport
 import Testing
 
 @testable import ClosingReports
+@testable import CopySteps
 @testable import Journal
 @testable import MigrationCore
 @testable import MigrationSteps

@@ -9,6 +9,7 @@ import ReplicationModel
 import TestSupport
 import Testing
 
+@testable import CopySteps
 @testable import HostAdmin
 @testable import MigrationCore
 @testable import MigrationSteps

@@ -6,6 +6,7 @@ import TestSupport
 import Testing
 
 @testable import ClosingReports
+@testable import CopySteps
 @testable import HostAdmin
 @testable import Journal
 @testable import MigrationCore

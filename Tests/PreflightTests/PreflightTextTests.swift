@@ -2,6 +2,7 @@ import FoundationEssentials
 import ReplicationModel
 import Testing
 
+@testable import CopySteps
 @testable import MigrationCore
 @testable import MigrationSteps
 @testable import Preflight

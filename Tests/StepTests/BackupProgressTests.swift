@@ -1,6 +1,7 @@
 import Synchronization
 import Testing
 
+@testable import CopySteps
 @testable import MigrationSteps
 
 @Suite struct BackupProgressTests {

@@ -1,5 +1,6 @@
 import Testing
 
+@testable import CopySteps
 @testable import MigrationSteps
 
 /// What `prepare_source` reads and takes back, as text.

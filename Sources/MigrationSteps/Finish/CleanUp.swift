@@ -1,3 +1,4 @@
+import CopySteps
 import HostAdmin
 import Inventory
 import Journal
@@ -47,7 +48,7 @@ struct CleanUp {
     if try await Fence(context: context, side: side).isUp() { found.append("pgconvoy's block in pg_hba.conf") }
     found += try await ConnectionLimits(context: context, side: side).closed().map { "the closed database \($0)" }
     if side == .source {
-      found += try await SourcePreparation.left(context) + ReplicaIdentities.left(context)
+      found += try await WhatWasPrepared.left(context)
     }
     return found + (try await filesLeft())
   }
@@ -122,8 +123,7 @@ struct CleanUp {
       }
     }
     if side == .source {
-      deeds += try await SourcePreparation.takingBack(context)
-      deeds += try await ReplicaIdentities.takingBack(context)
+      deeds += try await WhatWasPrepared.takingBack(context)
     } else {
       deeds.append(.command(.target, fileRemoval(try await context.server(.target))))
     }
