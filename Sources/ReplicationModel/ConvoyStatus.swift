@@ -51,9 +51,11 @@ public struct ConvoyStatus: Sendable, Equatable {
     /// Whether a fence (or, on the target, the quarantine's) keeps everyone but pgconvoy out; nil when not known.
     public var sourceFenced: Bool?
     public var targetFenced: Bool?
-    /// How often the fence of the latest cutover or rollback had to be put back, or somebody ended behind it; nil before
-    /// the first one.
+    /// How often the quarantine, or the fence of the latest cutover or rollback, had to be put back, or somebody ended
+    /// behind it; nil before the first one.
     public var fenceBreaches: UInt64?
+    /// What was found the last time, on the side that should be closed, and when.
+    public var latestBreach: Breach?
     /// Transactions of others that were committed on the side that should be closed, since the other one was opened.
     public var closedSideCommits: UInt64?
     /// The hand-off position; nil before the hand-off.
@@ -61,6 +63,19 @@ public struct ConvoyStatus: Sendable, Equatable {
     /// Nil where the workers are those of `ConvoyStatus.sync`.
     public var sync: HostedSync?
     public var databases: [DatabaseStatus]
+
+    /// Something that had opened a side which should be closed, and was mended.
+    public struct Breach: Sendable, Codable, Equatable {
+      /// ISO 8601, whole seconds.
+      public var at: String
+      /// One line: `pg_hba.conf had lost the fence, which was put back`.
+      public var what: String
+
+      public init(at: String, what: String) {
+        self.at = at
+        self.what = what
+      }
+    }
 
     public init(
       name: String, source: String, target: String, state: MigrationState, handOffLSN: LSN? = nil,
@@ -79,6 +94,7 @@ public struct ConvoyStatus: Sendable, Equatable {
       case sourceFenced = "source_fenced"
       case targetFenced = "target_fenced"
       case fenceBreaches = "fence_breaches"
+      case latestBreach = "latest_breach"
       case closedSideCommits = "closed_side_commits"
       case handOffLSN = "hand_off_lsn"
       case sync, databases

@@ -31,11 +31,16 @@ public enum StatusJSON {
       ("should_be_closed_and_is_open", migration.shouldBeClosedAndIsOpen.map { .bool($0) } ?? .null),
       ("both_open", migration.areBothOpen.map { .bool($0) } ?? .null),
       ("fence_breaches", .integer(migration.fenceBreaches)),
+      ("latest_breach", migration.latestBreach.map(breach) ?? .null),
       ("closed_side_commits", .integer(migration.closedSideCommits)),
       ("hand_off_lsn", .lsn(migration.handOffLSN)),
       ("sync", migration.sync.map(sync) ?? .null),
       ("databases", .array(migration.databases.map(database))),
     ])
+  }
+
+  private static func breach(_ breach: ConvoyStatus.Migration.Breach) -> JSONText {
+    .object([("at", .string(breach.at)), ("what", .string(breach.what))])
   }
 
   private static func sync(_ sync: ConvoyStatus.HostedSync) -> JSONText {

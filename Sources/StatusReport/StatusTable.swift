@@ -79,6 +79,10 @@ public enum StatusTable {
       lines.append("both open: \(DisplayText.visible(migration.source)) and \(DisplayText.visible(migration.target))")
     }
     if migration.shouldBeClosedAndIsOpen == true { lines.append("\(host) should be closed and is open") }
+    if let breach = migration.latestBreach {
+      let count = migration.fenceBreaches.map { $0 > 1 ? ", \($0) times" : "" } ?? ""
+      lines.append("\(host) was open\(count), last at \(breach.at): \(DisplayText.visible(breach.what))")
+    }
     if let commits = migration.closedSideCommits, commits > 0 {
       lines.append("\(HumanFormat.counted(commits, "transaction")) of others on \(host), which should be closed")
     }

@@ -25,7 +25,9 @@ extension Scenarios {
           CREATE TABLE fenced_rows (who text, serial integer, PRIMARY KEY (who, serial));
           CREATE ROLE fenced_owner LOGIN PASSWORD 'owner'; GRANT ALL ON fenced_rows TO fenced_owner
           """, in: "alpha")
+        let target = try scenario.asServer(["cat", scenario.target.hba])
         try await scenario.play("migrate")
+        try await aCopyIsOpen(scenario, target)
         let open = try scenario.asServer(["cat", scenario.source.hba])
         for round in 0..<Self.rounds {
           let isEven = round.isMultiple(of: 2)
@@ -34,6 +36,16 @@ extension Scenarios {
           try await there(scenario, .reverse, "back \(round)", isSuperuser: isEven)
         }
       }
+    }
+
+    /// Put back before the cutover: the sync process closes the copy again, and says so.
+    private func aCopyIsOpen(_ scenario: Scenario, _ open: String) async throws {
+      try await scenario.putPgHba(open, scenario.target)
+      try await eventually("the copy") { try await scenario.refusal(.targetApp)?.code == "postgres.hba-rejects" }
+      try await eventually("what was found") { try await scenario.status().migrations.first?.latestBreach != nil }
+      let told = try await scenario.start("status").result()
+      #expect(told.output.contains("pg_hba.conf had lost the quarantine, which was put back"), "\(told.text)")
+      #expect(try scenario.asServer(["cat", scenario.target.hba]).contains("quarantine"))
     }
 
     /// Put back once behind the cutover, with a superuser at the door: the sync process closes the server again, and says

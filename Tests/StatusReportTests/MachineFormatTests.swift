@@ -35,6 +35,7 @@ import Testing
               "should_be_closed_and_is_open": null,
               "both_open": null,
               "fence_breaches": null,
+              "latest_breach": null,
               "closed_side_commits": null,
               "hand_off_lsn": "16/B374D848",
               "sync": null,

@@ -1,3 +1,4 @@
+import Presentation
 import ReplicationModel
 import Testing
 
@@ -50,13 +51,18 @@ import Testing
   @Test func aServerThatShouldBeClosedAndIsOpenIsNamed() {
     var status = status(source: false, target: false, .reverse)
     status.migrations[0].fenceBreaches = 2
+    let moment = HumanFormat.moment(moment)
+    status.migrations[0].latestBreach = .init(at: moment, what: "pg_hba.conf had lost the fence, which was put back")
     status.migrations[0].closedSideCommits = 1
     let table = StatusTable.render(status)
     #expect(table.contains("m: both open: old and new\nm: old should be closed and is open\n"))
+    #expect(table.contains("m: old was open, 2 times, last at \(moment): pg_hba.conf had lost the fence, which"))
     #expect(table.contains("m: 1 transaction of others on old, which should be closed\n"))
     let json = StatusJSON.render(status)
     #expect(json.contains("\"should_be_closed\": \"source\",\n      \"should_be_closed_and_is_open\": true"))
-    #expect(json.contains("\"both_open\": true,\n      \"fence_breaches\": 2,\n      \"closed_side_commits\": 1"))
+    #expect(json.contains("\"both_open\": true,\n      \"fence_breaches\": 2,\n"))
+    #expect(json.contains("\"latest_breach\": {\n        \"at\": \"\(moment)\",\n        \"what\": \"pg_hba.conf had"))
+    #expect(json.contains("\n      \"closed_side_commits\": 1"))
     let metrics = StatusPrometheus.render(status)
     let labels = "{migration=\"m\",host=\"old\",side=\"source\"}"
     #expect(metrics.contains("pgconvoy_should_be_closed_and_is_open\(labels) 1\n"))

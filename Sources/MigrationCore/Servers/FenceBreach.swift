@@ -62,7 +62,7 @@ package struct ClosedSince: Codable, Sendable, Equatable {
 }
 
 extension FactKey<[FenceBreach]> {
-  /// Since the fence of the latest cutover or rollback went up.
+  /// Since the fence of the latest cutover or rollback went up; before the first one, since the hand-off.
   package static var fenceBreaches: Self { Self("fence_breaches") }
 }
 

@@ -96,12 +96,14 @@ package actor FenceWatch: Companion {
     var found: [String] = []
     if !look.text.isKeptOut {
       guard try await putBack() else { return [] }
-      found.append("pg_hba.conf had lost the fence, which was put back")
+      let block = try await isQuarantine() ? "quarantine" : "fence"
+      found.append("pg_hba.conf had lost the \(block), which was put back")
     } else if try await !isLoaded(look) {
       try await load()
     }
     if look.foreign > 0 { found.append("\(look.foreign) sessions of others were inside, and were ended") }
-    if let databases = try await closeDatabases(look.databases) {
+    // A quarantine is the block alone.
+    if try await state() != .handedOff, let databases = try await closeDatabases(look.databases) {
       found.append("connections to \(databases) were allowed again, and are not any more")
     }
     if !found.isEmpty { try await sweep(within: Self.patience) }
@@ -178,13 +180,16 @@ package actor FenceWatch: Companion {
 
   // MARK: closing again
 
-  /// What the block says of itself. Once the source is open again, that of a copy says that it is one.
-  private func note() async throws -> String {
-    guard side == .target, let state = try await context.record()?.state, !state.isHeldUp, state != .cutOver else {
-      return fence.note
-    }
-    return Quarantine.note(context)
+  /// What the block says of itself.
+  private func note() async throws -> String { try await isQuarantine() ? Quarantine.note(context) : fence.note }
+
+  /// Whether it is that of a copy: before a cutover, and once the source is open again.
+  private func isQuarantine() async throws -> Bool {
+    guard side == .target, let state = try await state() else { return false }
+    return !state.isHeldUp && state != .cutOver
   }
+
+  private func state() async throws -> MigrationState? { try await context.record()?.state }
 
   /// - Returns: whether the block stands and is in force; false where the side is to be open by now.
   private func putBack() async throws -> Bool {

@@ -98,8 +98,10 @@ package struct ServingServers: Sendable {
     guard (try? await isOpen(other)) == true else {
       return "this state directory is older than what was done with the servers: use the one that it was done with"
     }
-    return "so does \(context.host(other).name): was pgconvoy's block taken out of pg_hba.conf by hand? what is "
-      + "written to \(context.host(side).name) gets nowhere else. Put the block back, or stop that PostgreSQL: "
+    let block = side == .target ? "quarantine" : "fence"
+    return "so does \(context.host(other).name): the block of the \(block) is not in this one's pg_hba.conf any more, "
+      + "and the sync process, which would put it back, has not done so. What is written to "
+      + "\(context.host(side).name) gets nowhere else. Put the block back, or stop that PostgreSQL: "
       + "docs/how-to/finish-a-migration.md says how"
   }
 }

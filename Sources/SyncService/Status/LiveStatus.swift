@@ -5,6 +5,7 @@ import Journal
 package import Logging
 package import MigrationCore
 import PostgresClient
+import Presentation
 package import ReplicationModel
 
 /// A migration's rows for the report, from the servers where they answer and from the sync process's last word
@@ -25,7 +26,11 @@ package enum LiveStatus {
     async let target = isFenced(context, .target)
     (result.sourceFenced, result.targetFenced) = await (source, target)
     if let breaches = try await context.fact(.fenceBreaches) {
-      result.fenceBreaches = UInt64(breaches.count { $0.commits == 0 })
+      let openings = breaches.filter { $0.commits == 0 }
+      result.fenceBreaches = UInt64(openings.count)
+      result.latestBreach = openings.last { $0.side == result.sideToBeClosed?.rawValue }.map {
+        .init(at: HumanFormat.moment(Date(timeIntervalSince1970: Double($0.at / 1000))), what: $0.what)
+      }
       result.closedSideCommits = breaches.reduce(0) { $0 + $1.commits }
     }
     return result

@@ -5,8 +5,9 @@ import Logging
 import MigrationCore
 import ReplicationModel
 
-/// Keeps the side closed that a cutover or rollback has left, until the migration is finished, and says what others
-/// have committed there nevertheless. During a cutover the play itself does so.
+/// Keeps the side closed that nobody is to come into: a copy in its quarantine, and what a cutover or rollback has left,
+/// until the migration is finished. Says what others have committed on a server that was left. During a cutover the play
+/// itself does so.
 struct ClosedSideKeeper: Sendable {
   let context: MigrationContext
   let logger: Logger
@@ -22,7 +23,7 @@ struct ClosedSideKeeper: Sendable {
     guard let record, record.desiredSync != .stopped else { return nil }
     return switch record.state {
     case .cutOver: .source
-    case .rolledBack: .target
+    case .handedOff, .rolledBack: .target
     default: nil
     }
   }
@@ -43,9 +44,12 @@ struct ClosedSideKeeper: Sendable {
           let keeper = watch ?? newWatch(closed)
           watch = keeper
           try await keeper.roundAndAlarm()
-          var current = reading ?? Reading(side: closed)
-          try await read(&current, keeper)
-          reading = current
+          // What others have written to a copy in its quarantine, verification finds at the cutover.
+          if try await context.state() != .handedOff {
+            var current = reading ?? Reading(side: closed)
+            try await read(&current, keeper)
+            reading = current
+          }
         }
         trouble = nil
       } catch {
