@@ -50,7 +50,8 @@ enum JournalSchema {
 
   /// Facts that change often and decide nothing: they travel with the next thing that does.
   private static let passing = """
-    'report', 'markers', 'written_report', 'downtime_began_ms', 'closed_since', 'sync_orders_from', 'sync_orders_followed'
+    'report', 'markers', 'written_report', 'downtime_began_ms', 'verification_took_ms', 'closed_since', 'sync_orders_from',
+    'sync_orders_followed'
     """
 
   // Until then a step that was done already, or not meant for its migration, was begun and never ended.

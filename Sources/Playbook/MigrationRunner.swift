@@ -65,6 +65,12 @@ struct MigrationRunner<Context: StepContext>: Sendable {
         return
       }
     }
+    do {
+      try await askBeforehand(context, reporter, recap.name)
+    } catch {
+      await fail(before: error, &recap)
+      return
+    }
     for index in steps {
       if Task.isCancelled {
         recap.outcome = .interrupted
@@ -135,27 +141,63 @@ struct MigrationRunner<Context: StepContext>: Sendable {
       try Task.checkCancellation()
       throw Stopped()
     }
-    if !options.yes {
-      // Once for all migrations of the play, and once for each where the step does more to it.
-      if let confirmation = bound.confirmation {
-        let question = "step \(bound.name) \(confirmation) (\(migrations.joined(separator: ", "))). Go on?"
-        try require(await gate.ask(index, question), bound.name, confirmation)
-      }
-      if let destruction = try await bound.step.destruction(context) {
-        let question = "step \(bound.name) \(destruction) (\(position.migration)). Go on?"
-        try require(await gate.ask(question), bound.name, destruction)
-      }
-    }
+    // What was not foreseen: a step that had been done, or was not meant, when the play began.
+    if !options.yes { try await ask([index], context, position.migration) }
     try Task.checkCancellation()
     begun = true
     return .ran(try await bound.step.run(context))
   }
 
-  private func require(_ isConfirmed: Bool, _ step: String, _ words: String) throws {
+  // MARK: Questions
+
+  /// Every question of this migration before its first change: an answer that takes its time holds nobody up, and a no
+  /// leaves nothing to be undone.
+  private func askBeforehand(_ context: Context, _ reporter: StepReporter, _ migration: String) async throws {
+    guard !options.yes, !options.check else { return }
+    var meant: [Int] = []
+    for index in steps {
+      // Where that cannot be told yet, the step itself says why.
+      if (try? await willAsk(index, context)) == true { meant.append(index) }
+    }
+    guard !meant.isEmpty else { return }
+    for index in steps {
+      if let line = try? await play.steps[index].step.expectation(context) { await reporter.progress(line) }
+    }
+    try await ask(meant, context, migration)
+  }
+
+  private func willAsk(_ index: Int, _ context: Context) async throws -> Bool {
+    let bound = play.steps[index]
+    var asks = bound.confirmation != nil
+    if !asks { asks = try await bound.step.destruction(context) != nil }
+    guard asks, try await play.obstacle(index, context) == nil else { return false }
+    return try await !bound.step.isDone(context)
+  }
+
+  /// Once for all migrations of the play, and once for each where a step does more to it.
+  private func ask(_ indices: [Int], _ context: Context, _ migration: String) async throws {
+    let steps = indices.compactMap { index in play.steps[index].confirmation.map { (index, $0) } }
+    let names = migrations.joined(separator: ", ")
+    let refused = await gate.ask(steps.map(\.0)) { asked in
+      let words = steps.filter { asked.contains($0.0) }.map { "step \(play.steps[$0.0].name) \($0.1)" }
+      return "\(words.joined(separator: ";\n")) (\(names)). Go on?"
+    }
+    if let (index, words) = steps.first(where: { $0.0 == refused }) { throw try notConfirmed(index, words, migration) }
+    for index in indices {
+      let name = play.steps[index].name
+      guard let destruction = try await play.steps[index].step.destruction(context) else { continue }
+      let question = "step \(name) \(destruction) (\(migration)). Go on?"
+      if await gate.ask(question, of: "\(migration) \(index)") { continue }
+      throw try notConfirmed(index, destruction, migration)
+    }
+  }
+
+  private func notConfirmed(_ index: Int, _ words: String, _ migration: String) throws -> ConvoyError {
     try Task.checkCancellation()
-    guard !isConfirmed else { return }
-    throw ConvoyError(
-      "playbook.not-confirmed", "not confirmed: step \(step) \(words)", hint: "answer yes, or run again with --yes")
+    let step = play.steps[index].name
+    return ConvoyError(
+      "playbook.not-confirmed", "not confirmed: step \(step) \(words)",
+      at: .step(migration: migration, host: nil, step: step), hint: "answer yes, or run again with --yes")
   }
 
   private func record(

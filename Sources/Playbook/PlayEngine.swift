@@ -266,7 +266,9 @@ private struct RecapBuilder {
 actor ConfirmationGate {
   private let confirm: @Sendable (String) async -> Bool
   private let choose: @Sendable (String) async -> StepAnswer
+  /// By the step's position in the play.
   private var answers: [Int: Task<Bool, Never>] = [:]
+  private var answersOfMigrations: [String: Task<Bool, Never>] = [:]
   private var last: Task<Void, Never>?
   private var asksNoMore = false
 
@@ -277,16 +279,29 @@ actor ConfirmationGate {
     self.choose = choose
   }
 
-  /// `key` is the step's position in the play.
-  func ask(_ key: Int, _ question: String) async -> Bool {
-    let answer = answers[key] ?? inTurn { [confirm] in await confirm(question) }
-    answers[key] = answer
-    return await value(of: answer)
+  /// Asks about several steps at once, but for those that were asked about before.
+  ///
+  /// - Parameters:
+  ///   - steps: their positions in the play.
+  ///   - question: the text for those that are left.
+  /// - Returns: the first one that was refused.
+  func ask(_ steps: [Int], _ question: ([Int]) -> String) async -> Int? {
+    let new = steps.filter { answers[$0] == nil }
+    if !new.isEmpty {
+      let text = question(new)
+      let answer = inTurn { [confirm] in await confirm(text) }
+      for step in new { answers[step] = answer }
+    }
+    for step in steps {
+      if let answer = answers[step], await !value(of: answer) { return step }
+    }
+    return nil
   }
 
-  /// A question of one migration.
-  func ask(_ question: String) async -> Bool {
-    let answer: Task<Bool, Never> = inTurn { [confirm] in await confirm(question) }
+  /// A question of one migration, which is asked once.
+  func ask(_ question: String, of key: String) async -> Bool {
+    let answer = answersOfMigrations[key] ?? inTurn { [confirm] in await confirm(question) }
+    answersOfMigrations[key] = answer
     return await value(of: answer)
   }
 

@@ -30,9 +30,13 @@ public protocol Step<Context>: Sendable {
   /// Does it. Throws when it could not, and when its task is cancelled.
   func run(_ context: Context) async throws -> StepResult
 
-  /// What `run` would destroy of this migration, beyond what the step's definition says; the engine asks first, unless
-  /// `yes` is given. Nil: nothing.
+  /// What `run` would destroy of this migration, or whom it would hold up, beyond what the step's definition says. The
+  /// engine asks before the migration's first step, unless `yes` is given. Nil: nothing.
   func destruction(_ context: Context) async throws -> String?
+
+  /// What a person should know of this migration before they answer a question about it: how long somebody will be held
+  /// up, say. One line; nil: nothing.
+  func expectation(_ context: Context) async throws -> String?
 
   /// Takes back what `run` did, or as much of it as a failed or interrupted `run` has done. Called for a step that
   /// was done already, too: an earlier run of the play may have been killed behind it.
@@ -57,6 +61,7 @@ public protocol Step<Context>: Sendable {
 
 extension Step {
   public func destruction(_ context: Context) async throws -> String? { nil }
+  public func expectation(_ context: Context) async throws -> String? { nil }
   public func undo(_ context: Context) async throws -> UndoResult { .nothingToUndo }
   public var sides: [Side] { Side.allCases }
   public var isPointOfNoReturn: Bool { false }

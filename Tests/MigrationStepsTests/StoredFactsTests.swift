@@ -47,6 +47,7 @@ import Testing
     try await expect(.copyPlaces, "copy_places", #"["/t1","/t2"]"#, is: ["/t1", "/t2"])
     try await expect(.downtimeBegan, "downtime_began_ms", "1764493325123", is: 1_764_493_325_123)
     try await expect(.opened, "opened_ms", "1764493325124", is: 1_764_493_325_124)
+    try await expect(.verificationTook, "verification_took_ms", "1400", is: 1400)
   }
 
   @Test func whatIsKnownOfTheServers() async throws {

@@ -10,6 +10,7 @@ extension Scenarios {
       try await Scenario.run(databases: ["alpha", "bifrost"]) { scenario in
         try await scenario.script(.source, "CREATE TABLE planted (id integer PRIMARY KEY)", in: "alpha")
         try await scenario.play("migrate")
+        try await nobodyIsThereToAnswer(scenario)
         try await theDrainDoesNotEnd(scenario)
         try await aRowWasPlanted(scenario)
         try await itWasKilledBehindTheFence(scenario)
@@ -21,6 +22,15 @@ extension Scenarios {
         try await scenario.play("cutover")
         try await scenario.applicationGoesOn(on: scenario.target)
       }
+    }
+
+    /// Without a terminal and without --yes nobody is held up: every question comes before the first step.
+    private func nobodyIsThereToAnswer(_ scenario: Scenario) async throws {
+      let result = try await scenario.start("play", Scenario.shipped("cutover")).result()
+      #expect(result.status == 1 && result.text.contains("[playbook.not-confirmed]"), "\(result.text)")
+      #expect(result.text.contains("writers wait: 'pgconvoy verify' beforehand says for how long"), "\(result.text)")
+      #expect(!result.text.contains("(1/"), "\(result.text)")
+      #expect(try scenario.service("app", on: scenario.source) == "run")
     }
 
     /// The workers are stopped (not dead: their lock, their slots and their origins stay taken) as the cutover begins.

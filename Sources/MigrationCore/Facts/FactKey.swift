@@ -58,6 +58,8 @@ extension FactKey<UInt64> {
   package static var downtimeBegan: Self { Self("downtime_began_ms") }
   /// When the latest cutover or rollback was over.
   package static var opened: Self { Self("opened_ms") }
+  /// How long the latest full comparison of all databases took, in milliseconds; not a time of day.
+  package static var verificationTook: Self { Self("verification_took_ms") }
 }
 
 extension FactKey<MigrationReport> {

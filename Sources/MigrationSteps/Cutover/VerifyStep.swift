@@ -4,6 +4,7 @@ import Inventory
 import Journal
 import MigrationCore
 import Playbook
+import Presentation
 import ReplicationModel
 import SyncService
 import Verification
@@ -43,6 +44,15 @@ struct VerifyStep: DeedStep {
     ]
   }
 
+  func expectation(_ context: MigrationContext) async throws -> String? {
+    guard context.migration.cutover.verify == .full, try await !context.isOver(direction) else { return nil }
+    if let took = try await context.fact(.verificationTook) {
+      return "while rows are compared writers wait: \(HumanFormat.duration(milliseconds: took)) the last time"
+    }
+    let bytes = try await context.selectedDatabases().reduce(0) { $0 + $1.bytes }
+    return "while \(HumanFormat.bytes(bytes)) are compared writers wait: 'pgconvoy verify' beforehand says for how long"
+  }
+
   private func announced(_ context: MigrationContext, _ names: [String]) async throws -> [Deed] {
     try await mapConcurrently(names, limit: databasesAtATime) { name in
       let session = try await context.session(direction.from, database: name)
@@ -63,7 +73,11 @@ struct VerifyStep: DeedStep {
   private func compare(_ context: MigrationContext, _ names: [String]) async throws -> Compared {
     var verification = Verification(context, mode: context.migration.cutover.verify)
     verification.budget = context.migration.cutover.verifyBudget
+    let start = ContinuousClock.now
     let (sums, records) = try await verification.timedRun(names)
+    if verification.mode == .full {
+      try await context.setFact(.verificationTook, wholeMilliseconds(since: start))
+    }
     let comparisons = await verification.narrowDown(sums, direction, within: Self.narrowingTime)
     try await note(context, comparisons)
     try check(comparisons, direction, at: context.place("verify"))

@@ -24,7 +24,7 @@ extension StepLibrary where Context == MigrationContext {
         ) { parameters in StopServicesStep(side: parameters.choice("on") ?? .source) },
         StepDefinition(
           name: "fence", summary: "keep every writer but pgconvoy out of one side",
-          parameters: [on, swept.definition]
+          parameters: [on, swept.definition], confirmation: "holds every writer up until the play is over"
         ) { parameters in
           FenceStep(side: parameters.choice("on") ?? .source, deadline: swept.limit(parameters))
         },
