@@ -49,10 +49,10 @@ extension DatabaseWorker {
     logger.info("streaming", metadata: ["from": "\(start.position)"])
     policy.noteStart()
     status.withLock {
-      $0.phase = .catchingUp
+      // Parked, it is so until it has come past the place.
+      if $0.phase != .parked { $0.phase = .catchingUp }
       $0.position = start.position
       $0.durable = start.position
-      $0.parkedAt = nil
       $0.hasCaughtUp = false
     }
     var loop = ApplyLoop(applier: applier, feed: feed, base: snapshot)
@@ -145,7 +145,13 @@ extension DatabaseWorker {
 
   private func publish(_ figures: ApplyFigures, sourceEnd: LSN) {
     status.withLock {
-      $0.phase = figures.isCaughtUp ? .streaming : .catchingUp
+      let isStillParked = $0.phase == .parked && !figures.isCaughtUp && figures.position < $0.parkedAt ?? .invalid
+      if !isStillParked {
+        $0.phase = figures.isCaughtUp ? .streaming : .catchingUp
+        $0.parkedAt = nil
+        // A transaction that is not through yet may be the one that fails.
+        if figures.isCaughtUp || figures.position > $0.position { $0.interruptedAt = nil }
+      }
       $0.position = figures.position
       $0.durable = figures.durable
       $0.transactions = figures.transactions

@@ -124,6 +124,9 @@ public final class DatabaseWorker: Sendable {
       logger.warning("stream interrupted, next try in \(pause)", metadata: ["reason": reason])
       status.withLock {
         $0.lastError = failure.description
+        // Until someone has mended the target it stays parked, whatever keeps it from another try.
+        if $0.phase != .parked { $0.phase = failure.isUnreachable ? .unreachable : .interrupted }
+        $0.interruptedAt = $0.interruptedAt ?? millisecondsSince1970()
         $0.changesPerSecond = 0
         $0.restarts += 1
       }
@@ -133,6 +136,7 @@ public final class DatabaseWorker: Sendable {
       status.withLock {
         $0.phase = .parked
         $0.lastError = failure.description
+        $0.interruptedAt = $0.interruptedAt ?? millisecondsSince1970()
         $0.parkedAt = lsn
         $0.hasCaughtUp = false
         $0.changesPerSecond = 0

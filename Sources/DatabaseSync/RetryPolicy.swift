@@ -43,6 +43,19 @@ extension AttemptFailure: CustomStringConvertible {
   }
 }
 
+extension AttemptFailure {
+  /// Whether a server does not answer, or has ended the connection.
+  var isUnreachable: Bool {
+    let error: PostgresError? =
+      switch self {
+      case .server(let error), .stream(.postgres(let error)): error
+      case .apply(let failure, _): if case .postgres(let error) = failure.reason { error } else { nil }
+      default: nil
+      }
+    return error?.isUnreachable ?? false
+  }
+}
+
 /// What a worker does about a failure, before its next attempt.
 enum RetryDecision: Equatable {
   /// The failure is what its stop came to.

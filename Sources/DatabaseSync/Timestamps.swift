@@ -17,3 +17,9 @@ func secondsSince(timestamp: String) -> Double? {
   clock_gettime(CLOCK_REALTIME, &now)
   return max(0, Double(now.tv_sec - timegm(&time)))
 }
+
+func millisecondsSince1970() -> UInt64 {
+  var now = timespec()
+  clock_gettime(CLOCK_REALTIME, &now)
+  return UInt64(now.tv_sec) * 1000 + UInt64(now.tv_nsec) / 1_000_000
+}

@@ -17,6 +17,8 @@ public struct WorkerSnapshot: Sendable, Codable, Equatable {
   public var secondsBehind: Double?
   /// As a person reads it, with the exact change.
   public var lastError: String?
+  /// Since when nothing goes on for that reason, milliseconds since 1970; nil while it goes on.
+  public var interruptedAt: UInt64?
   /// The commit LSN or record that parked it.
   public var parkedAt: LSN?
   /// Progress is past all that the stream held when this worker last began, so that no order to step over a

@@ -38,6 +38,15 @@ public struct PostgresError: Error, Sendable, Equatable {
     self.server = server
   }
 
+  /// Whether the server does not answer: nobody listens, it starts or stops, or the connection has ended.
+  public var isUnreachable: Bool {
+    switch reason {
+    case .connectionLost: true
+    case .connect: sqlState.map { $0.classCode == "57" } ?? true
+    default: sqlState?.classCode == "57" && sqlState != .queryCanceled
+    }
+  }
+
   /// Whether trying again with nothing changed may help.
   public var isTransient: Bool {
     switch reason {

@@ -14,12 +14,29 @@ public enum DatabasePhase: String, Sendable, Codable, CaseIterable {
   case draining
   /// The database's marker has been applied.
   case drained
+  /// The worker tries again after trouble that may pass; the last error says which.
+  case interrupted
+  /// A server does not answer.
+  case unreachable
   /// Stopped at a change that cannot be applied; the other databases go on.
   case parked
   /// Handed off, but no worker runs.
   case stopped
   /// The target is open.
   case cutOver = "cut_over"
+}
+
+extension DatabasePhase {
+  /// Whether a worker is said to apply what comes.
+  public var isGoingOn: Bool {
+    switch self {
+    case .catchingUp, .streaming, .draining, .drained: true
+    default: false
+    }
+  }
+
+  /// Whether a worker would go on, and cannot.
+  public var isHeldUp: Bool { self == .interrupted || self == .unreachable || self == .parked }
 }
 
 /// One database's row in the report. Documented and versioned in docs/reference/status-json.md.
@@ -53,6 +70,10 @@ public struct DatabaseStatus: Sendable, Codable, Equatable {
   /// The source's insert position when the row was made.
   public var sourceLSN: LSN?
   public var lastError: String?
+  /// Since when nothing has been applied for the reason in `lastError`, milliseconds since 1970; nil while it goes on.
+  public var interruptedAt: UInt64?
+  /// For how long that is, when the row was made.
+  public var interruptedSeconds: Double?
   /// The record that parked it; nil unless it is parked.
   public var parkedAt: LSN?
   /// What differs between the schemas of both sides, one line for each object; nil when nobody has looked.
@@ -81,6 +102,8 @@ public struct DatabaseStatus: Sendable, Codable, Equatable {
     case confirmedFlushLSN = "confirmed_flush_lsn"
     case sourceLSN = "source_lsn"
     case lastError = "last_error"
+    case interruptedAt = "interrupted_at"
+    case interruptedSeconds = "interrupted_seconds"
     case parkedAt = "parked_at"
     case drift
   }

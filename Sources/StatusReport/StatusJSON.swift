@@ -68,6 +68,7 @@ public enum StatusJSON {
       ("confirmed_flush_lsn", .lsn(database.confirmedFlushLSN)),
       ("source_lsn", .lsn(database.sourceLSN)),
       ("last_error", .string(database.lastError)),
+      ("interrupted_seconds", .decimal(database.interruptedSeconds)),
       ("drift", database.drift.map { .array($0.map { .string($0) }) } ?? .null),
     ])
   }

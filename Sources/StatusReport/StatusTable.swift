@@ -36,8 +36,14 @@ public enum StatusTable {
       .init(HumanFormat.count(counts ? database.transactionsApplied : nil)),
       .init(HumanFormat.count(counts ? database.rowsApplied : nil)),
       .init(HumanFormat.rate(counts ? database.rowsPerSecond : nil)),
-      .init(database.lastError ?? "", .red),
+      .init(trouble(database), .red),
     ]
+  }
+
+  private static func trouble(_ database: DatabaseStatus) -> String {
+    let error = database.lastError ?? ""
+    guard let seconds = database.interruptedSeconds else { return error }
+    return "for \(HumanFormat.duration(seconds: seconds)): \(error)"
   }
 
   /// A migration of which no database is known yet.
@@ -102,7 +108,7 @@ public enum StatusTable {
 
   private static func ink(_ phase: DatabasePhase) -> TextStyle.Ink? {
     switch phase {
-    case .parked: .red
+    case .parked, .unreachable, .interrupted: .red
     case .stopped, .draining: .yellow
     case .streaming, .drained, .cutOver: .green
     case .copying, .handedOff, .catchingUp: .cyan
@@ -137,7 +143,7 @@ extension DatabaseStatus {
   var hasStream: Bool {
     switch phase {
     case .pending, .copying, .handedOff: false
-    case .catchingUp, .streaming, .draining, .drained, .parked, .stopped, .cutOver: true
+    case .catchingUp, .streaming, .draining, .drained, .interrupted, .unreachable, .parked, .stopped, .cutOver: true
     }
   }
 }

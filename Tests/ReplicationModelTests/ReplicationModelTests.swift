@@ -138,8 +138,8 @@ import Testing
   @Test func namesInJSONAreAContract() {
     #expect(
       DatabasePhase.allCases.map(\.rawValue) == [
-        "pending", "copying", "handed_off", "catching_up", "streaming", "draining", "drained", "parked", "stopped",
-        "cut_over",
+        "pending", "copying", "handed_off", "catching_up", "streaming", "draining", "drained", "interrupted",
+        "unreachable", "parked", "stopped", "cut_over",
       ])
     #expect(
       MigrationState.allCases.map(\.rawValue) == [

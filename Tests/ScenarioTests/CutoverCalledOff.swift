@@ -11,6 +11,7 @@ extension Scenarios {
         try await scenario.script(.source, "CREATE TABLE planted (id integer PRIMARY KEY)", in: "alpha")
         try await scenario.play("migrate")
         try await nobodyIsThereToAnswer(scenario)
+        try await nothingIsApplied(scenario)
         try await theDrainDoesNotEnd(scenario)
         try await aRowWasPlanted(scenario)
         try await itWasKilledBehindTheFence(scenario)
@@ -31,6 +32,36 @@ extension Scenarios {
       #expect(result.text.contains("writers wait: 'pgconvoy verify' beforehand says for how long"), "\(result.text)")
       #expect(!result.text.contains("(1/"), "\(result.text)")
       #expect(try scenario.service("app", on: scenario.source) == "run")
+    }
+
+    /// Status never says healthy: with a server down, and from the moment on in which the sync process is gone.
+    private func nothingIsApplied(_ scenario: Scenario) async throws {
+      func word(_ host: String) async throws -> Program.Result {
+        try await eventually("\(host) is missed") {
+          let status = try await scenario.status("alpha")
+          return status.phase == .unreachable && status.lastError?.contains("refused") == true
+            && status.lagSeconds ?? 0 > 0
+        }
+        return try await scenario.start("status", "--exit-code").result()
+      }
+      try await scenario.control(scenario.target, "stop", "-m", "fast")
+      var told = try await word("the target")
+      #expect(told.status == 1 && told.errors.contains("alpha: unreachable"), "\(told.text)")
+      try await scenario.startServer(scenario.target)
+      try await scenario.drained()
+      try await scenario.control(scenario.source, "stop", "-m", "fast")
+      told = try await word("the source")
+      #expect(told.status == 1 && told.errors.contains("alpha: unreachable"), "\(told.text)")
+      try await scenario.startServer(scenario.source)
+      try await scenario.drained()
+
+      _ = Glibc.kill(try await scenario.syncPID(), SIGKILL)
+      try await eventually("the process's end") { try await !scenario.status().sync.running }
+      #expect(try await scenario.status("alpha").phase == .stopped)
+      let refused = try await scenario.play("cutover", expecting: 1)
+      #expect(refused.text.contains("[cutover.no-sync]"), "\(refused.text)")
+      try await scenario.play("migrate")
+      try await scenario.drained()
     }
 
     /// The workers are stopped (not dead: their lock, their slots and their origins stay taken) as the cutover begins.

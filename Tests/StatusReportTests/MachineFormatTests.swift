@@ -56,6 +56,7 @@ import Testing
                   "confirmed_flush_lsn": null,
                   "source_lsn": null,
                   "last_error": "duplicate key value violates unique constraint \"users_pkey\" at 16/B374D900",
+                  "interrupted_seconds": null,
                   "drift": null
                 }
               ]

@@ -73,6 +73,12 @@ struct WaitForLagStep: DeedStep {
             hint: "something else wrote to the \(direction.toName): this database needs a new hand-off")
         }
       }
+      // No worker can come closer.
+      if statuses.allSatisfy({ $0.phase == .stopped }), try await !isSyncRunning(context) {
+        throw ConvoyError(
+          "cutover.no-sync", "no sync process runs for migration \(context.migrationName): nothing comes closer",
+          at: context.place("wait_for_lag"), hint: "start it with the playbook that made the copy, or 'pgconvoy sync'")
+      }
       let late = statuses.filter { isLate($0, context.migration.cutover) }
       worst = late.map { "\($0.database) \($0.lagBytes.map(String.init) ?? "unknown") bytes, \($0.phase.rawValue)" }
         .joined(separator: "; ")

@@ -58,7 +58,7 @@ package enum LiveStatus {
     _ context: MigrationContext, silenceIs level: Logger.Level = .debug, asks: Bool = true
   ) async throws -> [DatabaseStatus] {
     if asks { try await context.exchange() }
-    let isHere = try await context.syncPlaces().current == nil
+    let isMine = if case .mine = try await context.workersTurn() { true } else { false }
     let record = try await context.record()
     guard let record, let handOff = record.handOff else {
       if record?.state == .finished { return [] }
@@ -69,8 +69,12 @@ package enum LiveStatus {
     }
     let direction = record.direction
     let recorded = try await context.knownStatuses().filter { ($0.status.direction ?? .forward) == direction }
+    var isRunning = true
+    if isMine { isRunning = try await isSyncRunning(context) }
     let source = await facts(context, of: direction.from, level)
-    let progress = await progress(context, on: direction.to, level)
+    let target = await progress(context, on: direction.to, level)
+    let progress = target ?? [:]
+    let silent: Side? = source == nil ? direction.from : target == nil ? direction.to : nil
     return handOff.databases.map { database in
       let word = recorded.first { $0.status.database == database.name }
       var status =
@@ -79,7 +83,7 @@ package enum LiveStatus {
       status.handOffLSN = handOff.handOffLSN
       status.confirmedFlushLSN = source?.confirmed[handOff.slot(database, direction)]
       status.sourceLSN = source?.insert
-      let isFresh = word.map { -$0.recorded.timeIntervalSinceNow < freshness } ?? false
+      let isFresh = isRunning && word.map { -$0.recorded.timeIntervalSinceNow < freshness } ?? false
       let position = status.appliedLSN
       status.appliedLSN = progress[handOff.origin(database, direction)] ?? position
       if let insert = source?.insert, let applied = isFresh ? position ?? status.appliedLSN : status.appliedLSN {
@@ -87,8 +91,20 @@ package enum LiveStatus {
       }
       status.phase = phase(record, handOff, word?.status.phase, isFresh: isFresh)
       // A process that cannot be asked goes on: the server knows whether it reads.
-      if !isHere, status.phase == .stopped, source?.read.contains(handOff.slot(database, direction)) == true {
+      if !isMine, status.phase == .stopped, source?.read.contains(handOff.slot(database, direction)) == true {
         status.phase = .streaming
+      }
+      if let silent, status.phase.isGoingOn {
+        status.phase = .unreachable
+        status.lastError = status.lastError ?? "\(context.host(silent).name) does not answer"
+      }
+      if let since = status.interruptedAt, status.phase.isHeldUp {
+        // What it was behind then, and all the time since: it may have missed something from the first moment on.
+        let seconds = Double(max(since, millisecondsSince1970()) - since) / 1000
+        status.interruptedSeconds = seconds
+        status.lagSeconds = (status.lagSeconds ?? 0) + seconds
+      } else if status.phase == .unreachable {
+        status.lagSeconds = nil
       }
       if status.phase == .stopped || status.phase == .cutOver {
         status.rowsPerSecond = 0
@@ -102,13 +118,14 @@ package enum LiveStatus {
   private static func phase(
     _ record: MigrationRecord, _ handOff: HandOffRecord, _ worker: DatabasePhase?, isFresh: Bool
   ) -> DatabasePhase {
+    let isHeldUp = worker == .parked || worker == .interrupted || worker == .unreachable
     switch record.state {
     case .none, .prepared: return .pending
     case .copying, .standby: return .copying
     case .finished: return .cutOver
     case .cutOver where handOff.start(.reverse) == nil: return .cutOver
-    case .drained where isFresh: return worker == .parked ? .parked : .drained
-    case .fenced where isFresh: return worker == .parked ? .parked : .draining
+    case .drained where isFresh && !isHeldUp: return .drained
+    case .fenced where isFresh && !isHeldUp: return .draining
     default: break
     }
     guard let worker else { return record.direction == .reverse ? .stopped : .handedOff }
@@ -161,7 +178,7 @@ package enum LiveStatus {
 
   private static func progress(
     _ context: MigrationContext, on side: Side, _ level: Logger.Level
-  ) async -> [String: LSN] {
+  ) async -> [String: LSN]? {
     do {
       let rows = try await context.session(side).query(
         "SELECT external_id, remote_lsn FROM pg_catalog.pg_replication_origin_status", within: .seconds(10)
@@ -176,7 +193,7 @@ package enum LiveStatus {
         })
     } catch {
       note(error, from: side, context, level)
-      return [:]
+      return nil
     }
   }
 }

@@ -13,6 +13,7 @@ extension DatabaseStatus {
     missedRows = snapshot.missedRows
     lagSeconds = snapshot.secondsBehind
     lastError = snapshot.lastError
+    interruptedAt = snapshot.interruptedAt
     parkedAt = snapshot.phase == .parked ? snapshot.parkedAt : nil
   }
 }

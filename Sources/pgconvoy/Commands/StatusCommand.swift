@@ -18,15 +18,27 @@ enum StatusFormat: String, CaseIterable, ExpressibleByArgument {
 
 /// `pgconvoy status`: one row per database.
 struct StatusCommand: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(commandName: "status", abstract: "Show one row per database.")
+  static let configuration = CommandConfiguration(
+    commandName: "status", abstract: "Show one row per database.",
+    discussion: """
+      With --exit-code the exit status is 1 when something is not well: a database is parked, stopped, interrupted,
+      unreachable, has missed rows or is further behind than cutover.max_lag_bytes and max_lag_seconds; a server is open
+      that should be closed; a hosted sync process is not known to run. 2 is a wrong command line or inventory.
+      """)
 
   @OptionGroup var options: InventoryOptions
   @Option(help: ArgumentHelp("Only these migrations.", valueName: "pattern"))
   var limit: String?
   @Flag(help: "Show it again and again.")
   var watch = false
+  @Flag(help: "Exit with status 1 when something is not well.")
+  var exitCode = false
   @Option(help: ArgumentHelp("How to show it.", valueName: "format"))
   var format = StatusFormat.table
+
+  func validate() throws {
+    if watch, exitCode { throw ValidationError("--exit-code goes with one look, not with --watch") }
+  }
 
   func run() async throws {
     let inventory = try await options.loadInventory()
@@ -34,12 +46,22 @@ struct StatusCommand: AsyncParsableCommand {
     let journal = try await Journal.open(stateDirectory: options.stateDirectory)
     let factory = ContextFactory(journal: journal, environment: options.environment, logger: options.log.logger)
     let contexts = migrations.map { factory.context(for: $0) }
+    var problems: [String] = []
     repeat {
       let status = try await read(contexts, journal)
       show(status)
+      if exitCode { problems = StatusHealth.problems(status) { limits(of: $0, migrations) } }
       if watch { try await Task.sleep(for: .seconds(1)) }
     } while watch && !Task.isCancelled
     for context in contexts { await context.close() }
+    for problem in problems { Terminal.error(problem) }
+    if !problems.isEmpty { throw ExitCode(1) }
+  }
+
+  private func limits(of name: String, _ migrations: [Inventory.Migration]) -> StatusHealth.Limits? {
+    migrations.first { $0.name == name }.map {
+      .init(lagBytes: $0.cutover.maxLagBytes, lagSeconds: $0.cutover.maxLag / .seconds(1))
+    }
   }
 
   private func read(_ contexts: [MigrationContext], _ journal: Journal) async throws -> ConvoyStatus {
