@@ -104,6 +104,7 @@ extension Scenarios {
           try await scenario.sql(role, "DROP SCHEMA pgconvoy_record CASCADE")
         }
         try asOfTheVersionBefore(scenario.lab.directory + "/.pgconvoy")
+        try await scenario.play(try scenario.playbook(steps: ["start_sync"]))
         try await scenario.play("cutover")
         try await expectInStep(scenario, "cut_over")
         let result = try await scenario.start(
@@ -206,7 +207,8 @@ extension Scenarios {
       for name in ["finish", "rollback"] {
         let result = try await scenario.play(name, expecting: 1)
         #expect(result.text.contains("[truth.newer-elsewhere]"), "\(name): \(result.text)")
-        #expect(result.text.contains("so does lab-target: was pgconvoy's block taken out"), "\(name): \(result.text)")
+        let words = "so does lab-target: the block of the fence is not in this one's"
+        #expect(result.text.contains(words), "\(name): \(result.text)")
       }
       try scenario.asServer(["/usr/bin/mv", hba + ".kept", hba])
       try await scenario.control(scenario.source, "reload")
