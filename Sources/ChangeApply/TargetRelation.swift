@@ -207,7 +207,19 @@ extension TargetRelation {
   }
 }
 
-extension TargetRelation.Kind {
+extension TargetRelation.Kind: CustomStringConvertible {
+  /// As an error says it: `foreign table`.
+  public var description: String {
+    switch self {
+    case .table: "table"
+    case .partitioned: "partitioned table"
+    case .materializedView: "materialized view"
+    case .other("f"): "foreign table"
+    case .other("v"): "view"
+    case .other(let kind): "relation of kind \(kind)"
+    }
+  }
+
   fileprivate init(relkind: String) {
     switch relkind {
     case "r": self = .table

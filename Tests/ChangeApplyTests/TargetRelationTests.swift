@@ -148,13 +148,14 @@ struct ChangeStatementTests {
   }
 
   @Test func truncate() {
-    var partitioned = relation(.nothing, [])
-    partitioned.kind = .partitioned
     let plain = relation(.nothing, [])
-    #expect(truncateStatement([plain], restartIdentity: false) == #"TRUNCATE ONLY "S"."t""x""#)
+    var referenced = plain
+    referenced.unloggedReferrers = [RelationName(schema: "S", name: "u")]
     #expect(
-      truncateStatement([plain, partitioned], restartIdentity: true)
-        == #"TRUNCATE ONLY "S"."t""x", "S"."t""x" RESTART IDENTITY"#)
+      TruncateStatement.text([plain], parents: [], restartIdentity: false) == #"TRUNCATE ONLY "S"."t""x""#)
+    #expect(
+      TruncateStatement.text([plain, referenced], parents: [RelationName(schema: "S", name: "p")], restartIdentity: true)
+        == #"TRUNCATE ONLY "S"."t""x", ONLY "S"."t""x", ONLY "S"."u", "S"."p" RESTART IDENTITY"#)
   }
 
   /// PostgreSQL tells names apart that are the same to Unicode.
