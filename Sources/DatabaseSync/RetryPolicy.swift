@@ -58,6 +58,8 @@ enum RetryDecision: Equatable {
   case leaveStatementOut(LSN)
   /// At once, with fresh eyes: the catalogs may have changed on both sides in good order.
   case secondLook
+  /// Once more in a moment: the source may be about to do away with what the target lacks.
+  case lookAgain(after: Duration)
   /// A person is needed. The place is that of what could not be applied, if it has one.
   case park(at: LSN?)
 }
@@ -80,6 +82,7 @@ struct RetryPolicy {
   private(set) var steppingOver: SteppedOver?
   private var backOff = BackOff()
   private var secondLook = SecondLook()
+  private var waiting = Waiting()
 
   /// An attempt streams: what it had to do without is not left out of the next one.
   mutating func noteStart() {
@@ -114,9 +117,11 @@ struct RetryPolicy {
     case .apply(let error, _):
       if case .postgres(let cause) = error.reason, cause.reason == .cancelled, isStopRequested { return .stop }
       if error.isTransient { return .retry(after: backOff.next()) }
-      return error.isStatement
-        ? decide(aboutStatementAt: error.lsn, orders)
-        : decide(aboutChangeAt: error.lsn, xid: error.xid, orders)
+      if error.isStatement { return decide(aboutStatementAt: error.lsn, orders) }
+      if error.reason == .absent, error.lsn.map(orders.contains) != true, waiting.goesOn(at: error.lsn) {
+        return .lookAgain(after: Waiting.pause)
+      }
+      return decide(aboutChangeAt: error.lsn, xid: error.xid, orders)
     case .server(let error):
       if error.reason == .cancelled && isStopRequested { return .stop }
       return error.isTransient ? .retry(after: backOff.next()) : park()
@@ -171,6 +176,21 @@ struct BackOff {
   }
 
   mutating func reset() { attempts = 0 }
+}
+
+/// How long a relation that the target lacks may live on the source before the database is parked: 5 s, at each place in
+/// the stream.
+struct Waiting {
+  static let pause = Duration.milliseconds(250)
+  private static let most = 20
+  private var place: LSN?
+  private var times = 0
+
+  mutating func goesOn(at place: LSN?) -> Bool {
+    if place != self.place { (self.place, times) = (place, 0) }
+    times += 1
+    return times <= Self.most
+  }
 }
 
 /// Whether a failure is worth a second look with fresh eyes before the database is parked: the catalogs may have

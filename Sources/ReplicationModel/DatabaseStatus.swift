@@ -44,6 +44,9 @@ public struct DatabaseStatus: Sendable, Codable, Equatable {
   public var rowsPerSecond: Double
   /// Updates and deletes that found no row on the target; more than 0 blocks the cutover.
   public var missedRows: UInt64
+  /// Row changes that were left out: of tables that neither server has any more, since they were dropped on the source.
+  /// Nil when there were none.
+  public var goneRows: [RelationName: UInt64]?
   /// The hand-off position.
   public var handOffLSN: LSN?
   /// The target's replication origin: everything before it is on the target.
@@ -76,6 +79,7 @@ public struct DatabaseStatus: Sendable, Codable, Equatable {
     case rowsApplied = "rows_applied"
     case rowsPerSecond = "rows_per_second"
     case missedRows = "missed_rows"
+    case goneRows = "gone_rows"
     case handOffLSN = "hand_off_lsn"
     case appliedLSN = "applied_lsn"
     case confirmedFlushLSN = "confirmed_flush_lsn"

@@ -58,6 +58,13 @@ public enum StatusJSON {
       // Not optional in the schema, unlike a lag: a worker that does nothing does 0.
       ("rows_per_second", .decimal(database.rowsPerSecond.isFinite ? database.rowsPerSecond : 0)),
       ("missed_rows", .integer(database.missedRows)),
+      (
+        "gone_rows",
+        .array(
+          (database.goneRows ?? [:]).sorted { $0.key < $1.key }.map { name, count in
+            .object([("table", .string("\(name)")), ("rows", .integer(count))])
+          })
+      ),
       ("hand_off_lsn", .lsn(database.handOffLSN)),
       ("applied_lsn", .lsn(database.appliedLSN)),
       ("confirmed_flush_lsn", .lsn(database.confirmedFlushLSN)),

@@ -112,6 +112,8 @@ import Testing
     Row("Drift", .apply(change(.drift)), .secondLook),
     Row("NoIdentity", .apply(change(.noIdentity)), .secondLook),
     Row("Unreadable", .apply(change(.unreadable)), .secondLook),
+    Row("Absent", .apply(change(.absent)), .lookAgain(after: .milliseconds(250))),
+    Row("AbsentAndOrdered", .apply(change(.absent)), orders: [place], .stepOver(stepping)),
     Row("Ordered", .apply(change(.drift)), orders: [place, end], .stepOver(stepping)),
     Row("OrderedElsewhere", .apply(change(.drift)), orders: [end], .secondLook),
     Row("Statement", .apply(statement()), .secondLook),

@@ -11,6 +11,7 @@ extension DatabaseStatus {
     rowsApplied = snapshot.changes
     rowsPerSecond = snapshot.changesPerSecond
     missedRows = snapshot.missedRows
+    goneRows = snapshot.goneRows.isEmpty ? nil : snapshot.goneRows
     lagSeconds = snapshot.secondsBehind
     lastError = snapshot.lastError
     parkedAt = snapshot.phase == .parked ? snapshot.parkedAt : nil
@@ -24,5 +25,6 @@ extension WorkerSnapshot {
     transactions = status.transactionsApplied
     changes = status.rowsApplied
     missedRows = status.missedRows
+    goneRows = status.goneRows ?? [:]
   }
 }
