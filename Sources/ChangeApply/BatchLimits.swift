@@ -41,6 +41,9 @@ public struct BatchLimits: Sendable {
     self.leastBytes = leastBytes
   }
 
+  /// Each transaction is a group.
+  public static let oneTransaction = BatchLimits(changes: 1)
+
   /// Whether so much is enough for a batch, however busy the target is.
   @inline(__always)
   func areReached(changes count: Int, bytes size: Int) -> Bool {

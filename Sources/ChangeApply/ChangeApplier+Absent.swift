@@ -46,7 +46,8 @@ extension ChangeApplier {
   private static func remedy(_ name: String, _ tables: [String], _ isKnown: Bool) -> String {
     let found = tables.prefix(3).joined(separator: ", ") + (tables.count > 3 ? ", …" : "")
     let present = tables.count == 1 ? tables[0] : "one of them"
-    return ": its rows \(isKnown ? "are" : "may be") those of \(found) on the source; on the target, drop \(present) if "
+    return
+      ": its rows \(isKnown ? "are" : "may be") those of \(found) on the source; on the target, drop \(present) if "
       + "it is there and create \(name) as the source has \(present) now; when the rows have come and the worker stops at "
       + "\(present), or has caught up, rename \(name) to it"
   }

@@ -77,7 +77,8 @@ extension ChangeApplier {
     guard let layout = try layout(number, record) else { return nil }
     guard layout.relation.kind == .table else {
       throw ApplyFailure(
-        .drift, "\(layout.relation.name) is a \(layout.relation.kind) on the target and takes rows of a table on the source")
+        .drift,
+        "\(layout.relation.name) is a \(layout.relation.kind) on the target and takes rows of a table on the source")
     }
     return layout
   }

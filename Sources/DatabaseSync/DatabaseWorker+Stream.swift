@@ -42,8 +42,10 @@ extension DatabaseWorker {
     defer { feed.stop() }
     let applier = try ChangeApplier(
       session: session, parser: parser, start: start.position, sourceEnd: start.sourceEnd,
-      identity: HandOffNames.random().nonce, strictUntil: options.strictUntil, steppingOver: policy.steppingOver,
-      statements: assignment.statements, leavingOut: orders.withLock { $0.due }, fates: SourceCatalogs(from: assignment.from, to: assignment.to),
+      identity: HandOffNames.random().nonce, limits: options.oneByOne ? .oneTransaction : BatchLimits(),
+      strictUntil: options.strictUntil, steppingOver: policy.steppingOver,
+      statements: assignment.statements, leavingOut: orders.withLock { $0.due },
+      fates: SourceCatalogs(from: assignment.from, to: assignment.to),
       usesSecondSession: options.secondSession)
     defer { applier.end() }
     logger.info("streaming", metadata: ["from": "\(start.position)"])

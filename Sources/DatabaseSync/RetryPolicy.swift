@@ -72,6 +72,9 @@ struct AttemptOptions: Equatable {
   var pulls = true
   /// Whether batches may go to a second session too.
   var secondSession = true
+  /// Whether each transaction is committed by itself: a person who mends the target table by table needs it to stand just
+  /// before the transaction that fails.
+  var oneByOne = false
 }
 
 /// What a worker does after which failure: pure, with what it has to remember of attempts before.
@@ -88,6 +91,7 @@ struct RetryPolicy {
   mutating func noteStart() {
     options.pulls = true
     options.secondSession = true
+    options.oneByOne = false
   }
 
   /// Something has been applied: the next pause is a short one again.
@@ -117,6 +121,7 @@ struct RetryPolicy {
     case .apply(let error, _):
       if case .postgres(let cause) = error.reason, cause.reason == .cancelled, isStopRequested { return .stop }
       if error.isTransient { return .retry(after: backOff.next()) }
+      options.oneByOne = error.reason == .absent
       if error.isStatement { return decide(aboutStatementAt: error.lsn, orders) }
       if error.reason == .absent, error.lsn.map(orders.contains) != true, waiting.goesOn(at: error.lsn) {
         return .lookAgain(after: Waiting.pause)

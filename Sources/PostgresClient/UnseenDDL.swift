@@ -74,7 +74,8 @@ public struct FiringEventTriggers: Sendable, Equatable {
 
   var enabling: String? {
     guard !(always + replica).isEmpty else { return nil }
-    return (always.map { "ALTER EVENT TRIGGER \($0) ENABLE ALWAYS" }
+    return
+      (always.map { "ALTER EVENT TRIGGER \($0) ENABLE ALWAYS" }
       + replica.map { "ALTER EVENT TRIGGER \($0) ENABLE REPLICA" }).joined(separator: ";\n")
   }
 

@@ -12,7 +12,9 @@ public struct AbsentRelation: Sendable, Equatable {
   /// Whether these are all of them, in their order.
   public var hasAllColumns: Bool
 
-  public init(schema: [UInt8], table: [UInt8], oid: UInt32?, xid: UInt32, columns: [[UInt8]]? = nil, hasAllColumns: Bool = true) {
+  public init(
+    schema: [UInt8], table: [UInt8], oid: UInt32?, xid: UInt32, columns: [[UInt8]]? = nil, hasAllColumns: Bool = true
+  ) {
     self.schema = schema
     self.table = table
     self.oid = oid

@@ -22,6 +22,17 @@ public enum DatabasePhase: String, Sendable, Codable, CaseIterable {
   case cutOver = "cut_over"
 }
 
+/// How many changes of a table were left out, because no server has it any more.
+public struct GoneRows: Sendable, Codable, Equatable {
+  public var table: String
+  public var rows: UInt64
+
+  public init(table: String, rows: UInt64) {
+    self.table = table
+    self.rows = rows
+  }
+}
+
 /// One database's row in the report. Documented and versioned in docs/reference/status-json.md.
 public struct DatabaseStatus: Sendable, Codable, Equatable {
   public var migration: String
@@ -46,7 +57,7 @@ public struct DatabaseStatus: Sendable, Codable, Equatable {
   public var missedRows: UInt64
   /// Row changes that were left out: of tables that neither server has any more, since they were dropped on the source.
   /// Nil when there were none.
-  public var goneRows: [RelationName: UInt64]?
+  public var goneRows: [GoneRows]?
   /// The hand-off position.
   public var handOffLSN: LSN?
   /// The target's replication origin: everything before it is on the target.

@@ -60,10 +60,9 @@ public enum StatusJSON {
       ("missed_rows", .integer(database.missedRows)),
       (
         "gone_rows",
-        .array(
-          (database.goneRows ?? [:]).sorted { $0.key < $1.key }.map { name, count in
-            .object([("table", .string("\(name)")), ("rows", .integer(count))])
-          })
+        database.goneRows.map { gone in
+          .array(gone.map { .object([("table", .string($0.table)), ("rows", .integer($0.rows))]) })
+        } ?? .null
       ),
       ("hand_off_lsn", .lsn(database.handOffLSN)),
       ("applied_lsn", .lsn(database.appliedLSN)),

@@ -89,11 +89,10 @@ public enum StatusTable {
   /// What was left out because nobody will ever read it.
   private static func gone(_ database: DatabaseStatus, _ style: TextStyle) -> String? {
     guard let gone = database.goneRows, !gone.isEmpty else { return nil }
-    let tables = gone.sorted { $0.key < $1.key }
-    let list = tables.prefix(mostDrift).map { name, count in
-      "\(DisplayText.visible("\(name)")) (\(HumanFormat.counted(count, "row")))"
+    let list = gone.prefix(mostDrift).map {
+      "\(DisplayText.visible($0.table)) (\(HumanFormat.counted($0.rows, "row")))"
     }
-    let rest = tables.count > mostDrift ? " and \(tables.count - mostDrift) more" : ""
+    let rest = gone.count > mostDrift ? " and \(gone.count - mostDrift) more" : ""
     return "\(DisplayText.visible(database.migration)): database \(DisplayText.visible(database.database)): left out, "
       + "since the table was dropped: \(list.joined(separator: ", "))\(rest)"
   }

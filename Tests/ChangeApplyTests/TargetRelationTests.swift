@@ -154,7 +154,8 @@ struct ChangeStatementTests {
     #expect(
       TruncateStatement.text([plain], parents: [], restartIdentity: false) == #"TRUNCATE ONLY "S"."t""x""#)
     #expect(
-      TruncateStatement.text([plain, referenced], parents: [RelationName(schema: "S", name: "p")], restartIdentity: true)
+      TruncateStatement.text(
+        [plain, referenced], parents: [RelationName(schema: "S", name: "p")], restartIdentity: true)
         == #"TRUNCATE ONLY "S"."t""x", ONLY "S"."t""x", ONLY "S"."u", "S"."p" RESTART IDENTITY"#)
   }
 

@@ -267,6 +267,24 @@ import Testing
     policy.noteStart()
     // What is before the end stays strict, however often it begins.
     #expect(policy.options == AttemptOptions(strictUntil: Self.end, pulls: true, secondSession: true))
+    _ = decide(&policy, .apply(Self.change(.absent)))
+    #expect(policy.options == AttemptOptions(strictUntil: Self.end, oneByOne: true))
+    policy.noteStart()
+    #expect(policy.options == AttemptOptions(strictUntil: Self.end))
+  }
+
+  /// What the target lacks may be gone on the source in a moment; then somebody is needed.
+  @Test func anAbsentTableIsWaitedFor() {
+    var policy = RetryPolicy()
+    for _ in 0..<20 {
+      #expect(decide(&policy, .apply(Self.change(.absent))) == .lookAgain(after: .milliseconds(250)))
+      policy.noteStart()
+    }
+    #expect(decide(&policy, .apply(Self.change(.absent))) == .secondLook)
+    for _ in 0..<3 { #expect(decide(&policy, .apply(Self.change(.absent))) == .park(at: Self.place)) }
+    var elsewhere = Self.change(.absent)
+    elsewhere.lsn = Self.end
+    #expect(decide(&policy, .apply(elsewhere)) == .lookAgain(after: .milliseconds(250)))
   }
 
   @Test func rulesExplainAnOriginThatIsGone() {

@@ -6,7 +6,8 @@ import Testing
   private static func bytes(_ name: String) -> [UInt8] { Array(name.utf8) }
 
   private static func table(
-    _ name: String, schema: String = "public", oid: UInt32 = 20_000, madeBy: UInt32, namedBy: UInt32?, copied: Bool = false,
+    _ name: String, schema: String = "public", oid: UInt32 = 20_000, madeBy: UInt32, namedBy: UInt32?,
+    copied: Bool = false,
     copiedSchema: Bool = true, columns: [String]? = nil
   ) -> SourceTables.Table {
     SourceTables.Table(
@@ -32,7 +33,8 @@ import Testing
     table("t", madeBy: 4_294_967_000, namedBy: 4_294_967_000),
     table("new", schema: "other", madeBy: 900, namedBy: 900),
     // Later, and made with other columns.
-    table("t", madeBy: 1000, namedBy: 1000, columns: ["a"]), table("t", madeBy: 1001, namedBy: 1001, columns: ["b", "a"]),
+    table("t", madeBy: 1000, namedBy: 1000, columns: ["a"]),
+    table("t", madeBy: 1001, namedBy: 1001, columns: ["b", "a"]),
   ]
 
   private static let candidates: [SourceTables.Table] = [

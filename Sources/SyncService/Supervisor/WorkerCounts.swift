@@ -11,7 +11,8 @@ extension DatabaseStatus {
     rowsApplied = snapshot.changes
     rowsPerSecond = snapshot.changesPerSecond
     missedRows = snapshot.missedRows
-    goneRows = snapshot.goneRows.isEmpty ? nil : snapshot.goneRows
+    goneRows = snapshot.goneRows.sorted { $0.key < $1.key }.map { GoneRows(table: $0.key, rows: $0.value) }
+    if snapshot.goneRows.isEmpty { goneRows = nil }
     lagSeconds = snapshot.secondsBehind
     lastError = snapshot.lastError
     parkedAt = snapshot.phase == .parked ? snapshot.parkedAt : nil
@@ -25,6 +26,6 @@ extension WorkerSnapshot {
     transactions = status.transactionsApplied
     changes = status.rowsApplied
     missedRows = status.missedRows
-    goneRows = status.goneRows ?? [:]
+    goneRows = Dictionary((status.goneRows ?? []).map { ($0.table, $0.rows) }) { $0 + $1 }
   }
 }

@@ -61,7 +61,7 @@ final class DatabasePair {
     if carriesDDL {
       let schema = HandOffNames.random().statementSchema
       statements = StatementRecorder.table(schema)
-      for statement in StatementRecorder.statements(schema) { try source.script(statement) }
+      try source.unseen(StatementRecorder.statements(schema).joined(separator: ";\n"))
     }
     if plugin.needsPublication { try source.script("CREATE PUBLICATION \(name) FOR ALL TABLES") }
     let slot = try source.query(
