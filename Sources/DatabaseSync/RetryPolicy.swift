@@ -35,7 +35,14 @@ extension AttemptFailure: CustomStringConvertible {
     switch self {
     case .rule(let error): error.description
     case .apply(let error, _): "\(error)"
-    case .server(let error), .stream(.postgres(let error)): "\(error.server): \(error)"
+    case .server(let error): "\(error.server): \(error)"
+    case .stream(.postgres(let error)):
+      if !error.isTransient, let place = error.decodingPlace {
+        "\(error.server): lsn \(place): \(error); the server cannot print this record, so that 'pgconvoy skip' cannot read past "
+          + "it; docs/explanation/limits.md says how to go past its transaction by hand"
+      } else {
+        "\(error.server): \(error)"
+      }
     case .stream(.pullGivenUp(let message)): message
     case .stream(.malformed(let error)): "the source sent a message outside the protocol: \(error.reason)"
     case .other(let message): message
@@ -168,6 +175,14 @@ struct RetryPolicy {
   private mutating func park() -> RetryDecision {
     steppingOver = nil
     return .park(at: nil)
+  }
+}
+
+extension PostgresError {
+  /// The record that an output plugin was at when it failed, which the server says at the end of the context, in whichever
+  /// language: `slot "s", output plugin "pgoutput", in the change callback, associated LSN 0/1A2B3C`.
+  var decodingPlace: LSN? {
+    context?.matches(of: #/\b[0-9A-F]{1,8}/[0-9A-F]{1,8}\b/#).last.flatMap { LSN(String($0.output)) }
   }
 }
 

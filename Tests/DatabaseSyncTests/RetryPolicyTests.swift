@@ -295,6 +295,21 @@ import Testing
 
   // MARK: words
 
+  /// As PostgreSQL 15 says it of a row of 1.2 GB.
+  @Test(arguments: [
+    "slot \"pgconvoy_a1\", output plugin \"test_decoding\", in the change callback, associated LSN 0/1A2B3C",
+    "Slot »s«, Ausgabe-Plugin »pgoutput«, im Callback change, zugehörige LSN 0/1A2B3C",
+  ])
+  func aRecordThatTheServerCannotPrintHasItsPlace(context: String) {
+    var error = Self.postgres(.server, "XX000")
+    error.context = context
+    #expect(error.decodingPlace == LSN("0/1A2B3C"))
+    let words = "\(AttemptFailure.stream(.postgres(error)))"
+    #expect(words.contains("lsn 0/1A2B3C: words") && words.contains("limits.md"))
+    error.context = "SQL function \"f\" statement 1"
+    #expect(error.decodingPlace == nil)
+  }
+
   @Test func whatAPersonReads() {
     let refused = Self.postgres(.server, "23505")
     let failures: [(any Error, String)] = [

@@ -61,8 +61,11 @@ extension Scenarios {
     /// cutover finds no difference.
     private static let noting = """
       CREATE TABLE ddl_noted (id bigserial PRIMARY KEY, tag text); GRANT ALL ON ddl_noted, ddl_noted_id_seq TO maker;
-      CREATE FUNCTION note_ddl() RETURNS event_trigger LANGUAGE plpgsql AS
-        'BEGIN INSERT INTO public.ddl_noted (tag) VALUES (tg_tag); END';
+      CREATE FUNCTION note_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $note$
+      BEGIN
+        -- Which a person repeats on the target.
+        IF tg_tag <> 'CREATE EXTENSION' THEN INSERT INTO public.ddl_noted (tag) VALUES (tg_tag); END IF;
+      END $note$;
       CREATE EVENT TRIGGER note_usual ON ddl_command_end EXECUTE FUNCTION note_ddl();
       CREATE EVENT TRIGGER note_always ON ddl_command_end EXECUTE FUNCTION note_ddl();
       ALTER EVENT TRIGGER note_always ENABLE ALWAYS
@@ -134,7 +137,7 @@ extension Scenarios {
       try await scenario.sql(
         side,
         """
-        SELECT evtname FROM pg_event_trigger UNION ALL SELECT nspname FROM pg_namespace WHERE nspname LIKE 'pgconvoy%'
+        SELECT evtname FROM pg_event_trigger WHERE evtname LIKE 'pgconvoy%' UNION ALL SELECT nspname FROM pg_namespace WHERE nspname LIKE 'pgconvoy%'
         """, in: "alpha")
     }
   }
