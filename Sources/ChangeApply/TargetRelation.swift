@@ -64,9 +64,6 @@ public struct TargetRelation: Sendable, Equatable {
   public var columns: [Column]
   /// ENABLE ALWAYS or REPLICA triggers or rules, which fire in our session too: rows must come one at a time, in order.
   public var hasRowTriggers = false
-  /// Unlogged tables whose foreign keys lead here, directly or through one another. The stream never names them, but
-  /// the table can only be truncated together with them.
-  public var unloggedReferrers: [RelationName] = []
 
   public init(name: RelationName, kind: Kind, identity: ReplicaIdentity, columns: [Column]) {
     self.name = name
@@ -115,8 +112,8 @@ extension TargetRelation {
       """
       SELECT c.oid, c.relkind, c.relreplident, n.nspname, c.relname
         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-       WHERE pg_catalog.convert_to(n.nspname, pg_catalog.getdatabaseencoding()) = $1::bytea
-         AND pg_catalog.convert_to(c.relname, pg_catalog.getdatabaseencoding()) = $2::bytea
+       WHERE n.nspname = pg_catalog.convert_from($1::bytea, pg_catalog.getdatabaseencoding())::pg_catalog.name
+         AND c.relname = pg_catalog.convert_from($2::bytea, pg_catalog.getdatabaseencoding())::pg_catalog.name
       """, [hexadecimalBytea(schema), hexadecimalBytea(table)], until: deadline)
     guard let row = head.rows.first, let oid = row[0] else { return nil }
     let nondeterministic = connection.serverVersion >= 120000 ? "AND NOT l.collisdeterministic" : "AND false"
@@ -190,19 +187,6 @@ extension TargetRelation {
       relation.columns[index].binaryForm = isReadable && !column.bool(7) ? form : nil
     }
     relation.hasRowTriggers = triggers.first == "t"
-    let referrers = try connection.query(
-      """
-      WITH RECURSIVE referrer(oid) AS (
-        SELECT k.conrelid FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
-         WHERE k.contype = 'f' AND k.confrelid = $1::oid AND c.relpersistence = 'u'
-         UNION
-        SELECT k.conrelid FROM referrer r JOIN pg_catalog.pg_constraint k ON k.confrelid = r.oid
-         WHERE k.contype = 'f')
-      SELECT n.nspname, c.relname FROM referrer r JOIN pg_catalog.pg_class c ON c.oid = r.oid
-        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-       WHERE c.relkind = 'r' ORDER BY 1, 2
-      """, [oid], until: deadline)
-    relation.unloggedReferrers = referrers.rows.map { RelationName(schema: $0.string(0), name: $0.string(1)) }
     return relation
   }
 }
