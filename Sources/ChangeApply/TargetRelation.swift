@@ -98,9 +98,17 @@ public struct TargetRelation: Sendable, Equatable {
 }
 
 extension TargetRelation {
+  /// By the index: a database may have 50,000 tables, and each is looked up.
+  static let lookup = """
+    SELECT c.oid, c.relkind, c.relreplident, n.nspname, c.relname
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = pg_catalog.convert_from($1::bytea, pg_catalog.getdatabaseencoding())::pg_catalog.name
+       AND c.relname = pg_catalog.convert_from($2::bytea, pg_catalog.getdatabaseencoding())::pg_catalog.name
+    """
+
   /// Reads one relation from the target's catalogs; nil when there is none of that name.
   ///
-  /// The names come in the database's encoding and are looked up as bytes, so that the session must have
+  /// The names come in the database's encoding and are looked up in it, so that the session must have
   /// client_encoding UTF8 only for what it returns.
   ///
   /// A primary key counts as the default identity only when the server itself would take it: valid, not partial, not
@@ -109,12 +117,7 @@ extension TargetRelation {
     schema: [UInt8], table: [UInt8], from connection: PostgresConnection, until deadline: Deadline = .never
   ) throws(PostgresError) -> TargetRelation? {
     let head = try connection.query(
-      """
-      SELECT c.oid, c.relkind, c.relreplident, n.nspname, c.relname
-        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-       WHERE n.nspname = pg_catalog.convert_from($1::bytea, pg_catalog.getdatabaseencoding())::pg_catalog.name
-         AND c.relname = pg_catalog.convert_from($2::bytea, pg_catalog.getdatabaseencoding())::pg_catalog.name
-      """, [hexadecimalBytea(schema), hexadecimalBytea(table)], until: deadline)
+      Self.lookup, [hexadecimalBytea(schema), hexadecimalBytea(table)], until: deadline)
     guard let row = head.rows.first, let oid = row[0] else { return nil }
     let nondeterministic = connection.serverVersion >= 120000 ? "AND NOT l.collisdeterministic" : "AND false"
     let columns = try connection.query(

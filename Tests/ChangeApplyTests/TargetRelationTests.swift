@@ -52,6 +52,11 @@ struct TargetRelationTests {
     #expect(try load(pair, "empty")?.columns == [])
     #expect(try load(pair, "absent") == nil)
     #expect(try load(pair, "pk", schema: "PUBLIC") == nil)
+    // No scan of a catalog for each of 50,000 tables.
+    let plan = try pair.target.query("EXPLAIN " + TargetRelation.lookup, ["\\x7075626c6963", "\\x706b"])
+    #expect(
+      plan.rows.contains { $0.string(0).contains("Index Cond: (relname = (convert_from(") },
+      "\(plan.rows.map { $0.string(0) })")
   }
 }
 
