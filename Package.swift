@@ -154,8 +154,8 @@ let package = Package(
     tests(
       "ChangeApplyTests",
       [
-        "ChangeApply", "OriginSession", "StatementReplication", "LogicalDecoding", "ReplicationModel", "PostgresClient",
-        "BlockingIO",
+        "DatabaseSync", "ChangeApply", "OriginSession", "StatementReplication", "LogicalDecoding", "ReplicationModel",
+        "PostgresClient", "BlockingIO",
       ]),
     tests("GroupMachineTests", ["ChangeApply", "BlockingIO", "PostgresClient", "ReplicationModel"]),
     tests(

@@ -8,6 +8,8 @@ public struct ApplyFailure: Error, Sendable, Equatable {
     case postgres(PostgresError)
     /// The target's table is not what the change needs.
     case drift
+    /// The target has no such relation, and the source may have it. It may be gone in a moment.
+    case absent
     /// An update or delete of a table without replica identity.
     case noIdentity
     /// A set-based statement did not hit just the rows that it was made for: the same changes have to be applied one
@@ -39,6 +41,12 @@ public struct ApplyFailure: Error, Sendable, Equatable {
   init(_ error: PostgresError) {
     reason = .postgres(error)
     message = error.description
+  }
+
+  /// Of somebody who was asked for what the stream does not say.
+  public init(looking error: PostgresError) {
+    self.init(error)
+    message = "looking what has become of the table, \(error.server): \(error)"
   }
 
   /// The failure with what is known of the change, where it does not say so itself.

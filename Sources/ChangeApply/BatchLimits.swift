@@ -1,3 +1,5 @@
+public import ReplicationModel
+
 /// What an applier has done since it was made.
 public struct ApplyCounters: Sendable, Equatable {
   public var transactions: UInt64 = 0
@@ -7,6 +9,8 @@ public struct ApplyCounters: Sendable, Equatable {
   public var missedRows: UInt64 = 0
   /// Rows of materialized views, which are rebuilt and not applied.
   public var skippedRows: UInt64 = 0
+  /// Changes of relations that neither server has any more, in the transactions that are past: they are left out.
+  public var goneRows: [RelationName: UInt64] = [:]
 
   public init() {}
 }
@@ -36,6 +40,9 @@ public struct BatchLimits: Sendable {
     self.least = least
     self.leastBytes = leastBytes
   }
+
+  /// Each transaction is a group.
+  public static let oneTransaction = BatchLimits(changes: 1)
 
   /// Whether so much is enough for a batch, however busy the target is.
   @inline(__always)

@@ -12,13 +12,13 @@ extension ChangeApplier {
     if machine.change() == .batch, try takeIntoBatch(decoded, lsn: lsn, record: record) { return }
     switch decoded {
     case .insert(let number):
-      guard let layout = try layout(number) else { return }
+      guard let layout = try rowLayout(number, record) else { return }
       guard let columns = parser.newColumns else { throw ApplyFailure(.unreadable, "insert without its tuple") }
       let prepared = try layout.insert(
         columns, names: parser.tupleNames(of: record), prepare: preparing(.insert, number, lsn))
       try send(prepared, new: columns, old: nil, record: record, number: number, operation: .insert, lsn: lsn)
     case .update(let number, let hasOldKey):
-      guard let layout = try layout(number) else { return }
+      guard let layout = try rowLayout(number, record) else { return }
       guard let columns = parser.newColumns else { throw ApplyFailure(.unreadable, "update without its tuple") }
       let old = hasOldKey ? parser.oldColumns : nil
       guard
@@ -27,7 +27,7 @@ extension ChangeApplier {
       else { return }
       try send(prepared, new: columns, old: old, record: record, number: number, operation: .update, lsn: lsn)
     case .delete(let number):
-      guard let layout = try layout(number) else { return }
+      guard let layout = try rowLayout(number, record) else { return }
       guard let columns = parser.oldColumns else {
         throw ApplyFailure(
           .noIdentity, "table \(layout.relation.name) has no replica identity, so its deletes name no row")
@@ -36,15 +36,7 @@ extension ChangeApplier {
         columns, names: parser.tupleNames(of: record), prepare: preparing(.delete, number, lsn))
       try send(prepared, new: [], old: columns, record: record, number: number, operation: .delete, lsn: lsn)
     case .truncate(let numbers, let restartIdentity, _):
-      var relations: [TargetRelation] = []
-      for number in numbers {
-        if let layout = try layout(number) { relations.append(layout.relation) }
-      }
-      guard !relations.isEmpty else { return }
-      let sql = truncateStatement(relations, restartIdentity: restartIdentity)
-      try useSession()
-      try pipeline.query(sql, expecting: .truncate(number: numbers[0], lsn: lsn, xid: sourceTransaction))
-      try countChange(bytes: sql.utf8.count)
+      try truncate(numbers, restartIdentity: restartIdentity, lsn: lsn)
     default: return
     }
   }
@@ -72,18 +64,40 @@ extension ChangeApplier {
     try countChange(bytes: pipeline.parameters.byteCount)
   }
 
-  private func countChange(bytes: Int) throws(ApplyFailure) {
+  func countChange(bytes: Int) throws(ApplyFailure) {
     machine.sentSingle(bytes: bytes)
     try pipeline.keepAnswersBounded()
   }
 
-  private func layout(_ number: RelationNumber) throws(ApplyFailure) -> RelationLayout? {
+  /// The layout of a table that holds rows; nil where they are not applied. Rows for anything else would be routed, or
+  /// written to another server.
+  private func rowLayout(
+    _ number: RelationNumber, _ record: UnsafeRawBufferPointer
+  ) throws(ApplyFailure) -> RelationLayout? {
+    guard let layout = try layout(number, record) else { return nil }
+    guard layout.relation.kind == .table else {
+      throw ApplyFailure(
+        .drift,
+        "\(layout.relation.name) is a \(layout.relation.kind) on the target and takes rows of a table on the source")
+    }
+    return layout
+  }
+
+  /// Nil where changes of the relation are not applied.
+  ///
+  /// - Parameter row: the record that was read last, where it has columns of the relation.
+  func layout(_ number: RelationNumber, _ row: UnsafeRawBufferPointer? = nil) throws(ApplyFailure) -> RelationLayout? {
     while layouts.count <= number { layouts.append(nil) }
     let layout: RelationLayout
     if let known = layouts[number] {
       layout = known
     } else {
-      layout = try loadLayout(number)
+      if isGone(number) { return nil }
+      guard let loaded = try loadLayout(number) else {
+        try leaveOut(absent: number, row)
+        return nil
+      }
+      layout = loaded
       layouts[number] = layout
     }
     if layout.relation.kind == .materializedView {
@@ -93,20 +107,13 @@ extension ChangeApplier {
     return layout
   }
 
-  private func loadLayout(_ number: RelationNumber) throws(ApplyFailure) -> RelationLayout {
+  private func loadLayout(_ number: RelationNumber) throws(ApplyFailure) -> RelationLayout? {
     let (schema, table) = parser.relationNameBytes(number)
-    let switching = pipeline.session.encodingSwitch
     try drainLanes()
-    let relation = try pipeline.outsidePipeline { connection throws(PostgresError) in
-      if let switching { try connection.query(switching.toUTF8) }
-      let relation = try TargetRelation.load(
-        schema: schema, table: table, from: connection, until: .after(.seconds(60)))
-      if let switching { try connection.query(switching.back) }
-      return relation
+    let relation = try readUTF8 { connection throws(PostgresError) in
+      try TargetRelation.load(schema: schema, table: table, from: connection, until: .after(.seconds(60)))
     }
-    guard let relation else {
-      throw ApplyFailure(.drift, "table \(parser.relationName(number)) does not exist on the target")
-    }
+    guard let relation else { return nil }
     pipeline.name(number, relation.name)
     return RelationLayout(relation: relation)
   }
@@ -134,7 +141,7 @@ extension ChangeApplier {
       return false
     default: return false
     }
-    guard let layout = try layout(number) else { return true }
+    guard let layout = try rowLayout(number, record) else { return true }
     let wasEmpty = layout.batch.isEmpty
     let bytesBefore = layout.batch.byteCount
     let names = parser.tupleNames(of: record)

@@ -60,6 +60,10 @@ public final class ChangeApplier<Parser: RecordParser> {
   var carriedOut: [String] = []
   /// Relations with changes that wait in their batches, in the order of their first one.
   var pendingBatches: [RelationNumber] = []
+  /// Who knows what has become of relations that the target lacks; nil where nobody does.
+  let fates: (any RelationFates)?
+  /// Relations of the transaction in hand that are gone, with their oids, and how many changes of them are left out.
+  var gone: [RelationNumber: (oid: UInt32?, changes: UInt64)] = [:]
   /// Room of a large batch that is past.
   var spareRoom: NetChangeBatch.Room?
   @exclusivity(unchecked) var records = KeptRecords()
@@ -72,13 +76,15 @@ public final class ChangeApplier<Parser: RecordParser> {
   ///   - steppingOver: a transaction to leave out. It is an error if it does not hold the record that is named.
   ///   - statements: the source's table of statements, which are carried out where they stand.
   ///   - leavingOut: records of statements to leave out, and nothing else of their transactions.
+  ///   - fates: says what has become of relations that the target lacks.
   ///   - usesSecondSession: whether batches may go to a second session too.
   public init(
     session: ApplySession, parser: Parser, start: LSN, sourceEnd: LSN = .invalid, identity: String,
     limits: BatchLimits = BatchLimits(), strictUntil: LSN = .invalid, steppingOver: SteppedOver? = nil,
     statements: RelationName? = nil,
-    leavingOut orderedStatements: Set<LSN> = [], usesSecondSession: Bool = true
+    leavingOut orderedStatements: Set<LSN> = [], fates: (any RelationFates)? = nil, usesSecondSession: Bool = true
   ) throws(ApplyFailure) {
+    self.fates = fates
     statementTable = statements
     self.orderedStatements = orderedStatements
     self.steppingOver = SteppingOver(steppingOver)
@@ -179,6 +185,7 @@ public final class ChangeApplier<Parser: RecordParser> {
       try obey()
       if isSteppingOver { steppingOver.committed(lsn) }
       if !leavingOut.isEmpty { noteLeftOut(lsn: lsn) }
+      if !gone.isEmpty { countGone() }
       startedStatement = nil
       sourceTransaction = nil
     case .message(let transactional, let prefix, let content):

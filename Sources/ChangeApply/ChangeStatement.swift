@@ -141,15 +141,3 @@ extension TargetRelation.Column {
     "\(quotedIdentifier(name)) \(equality) $\(parameter)::\(type)"
   }
 }
-
-/// One statement for all the tables, as on the source: a table that another one references can only be truncated
-/// together with it. The stream names every table that was truncated but the unlogged ones, so nothing cascades
-/// further here.
-func truncateStatement(_ relations: [TargetRelation], restartIdentity: Bool) -> String {
-  var list = relations.map { $0.kind == .partitioned ? $0.name.quoted : "ONLY " + $0.name.quoted }
-  for unlogged in relations.flatMap(\.unloggedReferrers) {
-    let name = "ONLY " + unlogged.quoted
-    if !list.contains(name) { list.append(name) }
-  }
-  return "TRUNCATE " + list.joined(separator: ", ") + (restartIdentity ? " RESTART IDENTITY" : "")
-}

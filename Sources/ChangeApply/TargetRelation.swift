@@ -64,9 +64,6 @@ public struct TargetRelation: Sendable, Equatable {
   public var columns: [Column]
   /// ENABLE ALWAYS or REPLICA triggers or rules, which fire in our session too: rows must come one at a time, in order.
   public var hasRowTriggers = false
-  /// Unlogged tables whose foreign keys lead here, directly or through one another. The stream never names them, but
-  /// the table can only be truncated together with them.
-  public var unloggedReferrers: [RelationName] = []
 
   public init(name: RelationName, kind: Kind, identity: ReplicaIdentity, columns: [Column]) {
     self.name = name
@@ -101,9 +98,17 @@ public struct TargetRelation: Sendable, Equatable {
 }
 
 extension TargetRelation {
+  /// By the index: a database may have 50,000 tables, and each is looked up.
+  static let lookup = """
+    SELECT c.oid, c.relkind, c.relreplident, n.nspname, c.relname
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = pg_catalog.convert_from($1::bytea, pg_catalog.getdatabaseencoding())::pg_catalog.name
+       AND c.relname = pg_catalog.convert_from($2::bytea, pg_catalog.getdatabaseencoding())::pg_catalog.name
+    """
+
   /// Reads one relation from the target's catalogs; nil when there is none of that name.
   ///
-  /// The names come in the database's encoding and are looked up as bytes, so that the session must have
+  /// The names come in the database's encoding and are looked up in it, so that the session must have
   /// client_encoding UTF8 only for what it returns.
   ///
   /// A primary key counts as the default identity only when the server itself would take it: valid, not partial, not
@@ -112,12 +117,7 @@ extension TargetRelation {
     schema: [UInt8], table: [UInt8], from connection: PostgresConnection, until deadline: Deadline = .never
   ) throws(PostgresError) -> TargetRelation? {
     let head = try connection.query(
-      """
-      SELECT c.oid, c.relkind, c.relreplident, n.nspname, c.relname
-        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-       WHERE pg_catalog.convert_to(n.nspname, pg_catalog.getdatabaseencoding()) = $1::bytea
-         AND pg_catalog.convert_to(c.relname, pg_catalog.getdatabaseencoding()) = $2::bytea
-      """, [hexadecimalBytea(schema), hexadecimalBytea(table)], until: deadline)
+      Self.lookup, [hexadecimalBytea(schema), hexadecimalBytea(table)], until: deadline)
     guard let row = head.rows.first, let oid = row[0] else { return nil }
     let nondeterministic = connection.serverVersion >= 120000 ? "AND NOT l.collisdeterministic" : "AND false"
     let columns = try connection.query(
@@ -190,24 +190,23 @@ extension TargetRelation {
       relation.columns[index].binaryForm = isReadable && !column.bool(7) ? form : nil
     }
     relation.hasRowTriggers = triggers.first == "t"
-    let referrers = try connection.query(
-      """
-      WITH RECURSIVE referrer(oid) AS (
-        SELECT k.conrelid FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
-         WHERE k.contype = 'f' AND k.confrelid = $1::oid AND c.relpersistence = 'u'
-         UNION
-        SELECT k.conrelid FROM referrer r JOIN pg_catalog.pg_constraint k ON k.confrelid = r.oid
-         WHERE k.contype = 'f')
-      SELECT n.nspname, c.relname FROM referrer r JOIN pg_catalog.pg_class c ON c.oid = r.oid
-        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-       WHERE c.relkind = 'r' ORDER BY 1, 2
-      """, [oid], until: deadline)
-    relation.unloggedReferrers = referrers.rows.map { RelationName(schema: $0.string(0), name: $0.string(1)) }
     return relation
   }
 }
 
-extension TargetRelation.Kind {
+extension TargetRelation.Kind: CustomStringConvertible {
+  /// As an error says it: `foreign table`.
+  public var description: String {
+    switch self {
+    case .table: "table"
+    case .partitioned: "partitioned table"
+    case .materializedView: "materialized view"
+    case .other("f"): "foreign table"
+    case .other("v"): "view"
+    case .other(let kind): "relation of kind \(kind)"
+    }
+  }
+
   fileprivate init(relkind: String) {
     switch relkind {
     case "r": self = .table

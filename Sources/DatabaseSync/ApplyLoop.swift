@@ -11,6 +11,7 @@ struct ApplyFigures {
   var transactions: UInt64
   var changes: UInt64
   var missedRows: UInt64
+  var goneRows: [String: UInt64]
   var changesPerSecond: Double
   var isCaughtUp: Bool
   var secondsBehind: Double?
@@ -121,6 +122,7 @@ struct ApplyLoop<Parser: RecordParser> {
       position: caughtUp ? position : progress.recorded, durable: progress.durable,
       transactions: base.transactions + applier.counters.transactions,
       changes: base.changes + applier.counters.changes, missedRows: base.missedRows + applier.counters.missedRows,
+      goneRows: base.goneRows.merging(applier.counters.goneRows.map { ("\($0)", $1) }) { $0 + $1 },
       changesPerSecond: rate.perSecond, isCaughtUp: caughtUp,
       secondsBehind: caughtUp ? 0 : behind.seconds)
   }

@@ -42,8 +42,10 @@ extension DatabaseWorker {
     defer { feed.stop() }
     let applier = try ChangeApplier(
       session: session, parser: parser, start: start.position, sourceEnd: start.sourceEnd,
-      identity: HandOffNames.random().nonce, strictUntil: options.strictUntil, steppingOver: policy.steppingOver,
+      identity: HandOffNames.random().nonce, limits: options.oneByOne ? .oneTransaction : BatchLimits(),
+      strictUntil: options.strictUntil, steppingOver: policy.steppingOver,
       statements: assignment.statements, leavingOut: orders.withLock { $0.due },
+      fates: SourceCatalogs(from: assignment.from, to: assignment.to),
       usesSecondSession: options.secondSession)
     defer { applier.end() }
     logger.info("streaming", metadata: ["from": "\(start.position)"])
@@ -144,6 +146,12 @@ extension DatabaseWorker {
   }
 
   private func publish(_ figures: ApplyFigures, sourceEnd: LSN) {
+    let before = snapshot.goneRows
+    for (table, count) in figures.goneRows where before[table] == nil {
+      logger.warning(
+        "left out rows of a table that the \(assignment.fromName) has no more",
+        metadata: ["table": "\(table)", "rows": "\(count)"])
+    }
     status.withLock {
       let isStillParked = $0.phase == .parked && !figures.isCaughtUp && figures.position < $0.parkedAt ?? .invalid
       if !isStillParked {
@@ -157,6 +165,7 @@ extension DatabaseWorker {
       $0.transactions = figures.transactions
       $0.changes = figures.changes
       $0.missedRows = figures.missedRows
+      $0.goneRows = figures.goneRows
       $0.changesPerSecond = figures.changesPerSecond
       $0.secondsBehind = figures.secondsBehind
       if figures.isCaughtUp {

@@ -35,6 +35,7 @@ public final class DatabaseWorker: Sendable {
       snapshot.transactions = earlier.transactions
       snapshot.changes = earlier.changes
       snapshot.missedRows = earlier.missedRows
+      snapshot.goneRows = earlier.goneRows
     }
     status = Mutex(snapshot)
   }
@@ -113,6 +114,9 @@ public final class DatabaseWorker: Sendable {
     let reason: Logger.MetadataValue = "\(failure)"
     switch decision {
     case .stop, .secondLook, .leaveStatementOut: break
+    case .lookAgain(let pause):
+      logger.debug("waiting for the end of a table", metadata: ["reason": reason])
+      lifecycle.pause(pause)
     case .retryWithoutPulls: logger.info("reading the backlog from a walsender", metadata: ["reason": reason])
     case .replayStrictly(let end):
       logger.info("replaying one change at a time", metadata: ["reason": reason, "until": "\(end)"])

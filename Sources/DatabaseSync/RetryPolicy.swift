@@ -35,7 +35,14 @@ extension AttemptFailure: CustomStringConvertible {
     switch self {
     case .rule(let error): error.description
     case .apply(let error, _): "\(error)"
-    case .server(let error), .stream(.postgres(let error)): "\(error.server): \(error)"
+    case .server(let error): "\(error.server): \(error)"
+    case .stream(.postgres(let error)):
+      if !error.isTransient, let place = error.decodingPlace {
+        "\(error.server): lsn \(place): \(error); the server cannot print this record, so that 'pgconvoy skip' cannot read past "
+          + "it; docs/explanation/limits.md says how to go past its transaction by hand"
+      } else {
+        "\(error.server): \(error)"
+      }
     case .stream(.pullGivenUp(let message)): message
     case .stream(.malformed(let error)): "the source sent a message outside the protocol: \(error.reason)"
     case .other(let message): message
@@ -71,6 +78,8 @@ enum RetryDecision: Equatable {
   case leaveStatementOut(LSN)
   /// At once, with fresh eyes: the catalogs may have changed on both sides in good order.
   case secondLook
+  /// Once more in a moment: the source may be about to do away with what the target lacks.
+  case lookAgain(after: Duration)
   /// A person is needed. The place is that of what could not be applied, if it has one.
   case park(at: LSN?)
 }
@@ -83,6 +92,9 @@ struct AttemptOptions: Equatable {
   var pulls = true
   /// Whether batches may go to a second session too.
   var secondSession = true
+  /// Whether each transaction is committed by itself: a person who mends the target table by table needs it to stand just
+  /// before the transaction that fails.
+  var oneByOne = false
 }
 
 /// What a worker does after which failure: pure, with what it has to remember of attempts before.
@@ -93,11 +105,13 @@ struct RetryPolicy {
   private(set) var steppingOver: SteppedOver?
   private var backOff = BackOff()
   private var secondLook = SecondLook()
+  private var waiting = Waiting()
 
   /// An attempt streams: what it had to do without is not left out of the next one.
   mutating func noteStart() {
     options.pulls = true
     options.secondSession = true
+    options.oneByOne = false
   }
 
   /// Something has been applied: the next pause is a short one again.
@@ -127,9 +141,12 @@ struct RetryPolicy {
     case .apply(let error, _):
       if case .postgres(let cause) = error.reason, cause.reason == .cancelled, isStopRequested { return .stop }
       if error.isTransient { return .retry(after: backOff.next()) }
-      return error.isStatement
-        ? decide(aboutStatementAt: error.lsn, orders)
-        : decide(aboutChangeAt: error.lsn, xid: error.xid, orders)
+      options.oneByOne = error.reason == .absent
+      if error.isStatement { return decide(aboutStatementAt: error.lsn, orders) }
+      if error.reason == .absent, error.lsn.map(orders.contains) != true, waiting.goesOn(at: error.lsn) {
+        return .lookAgain(after: Waiting.pause)
+      }
+      return decide(aboutChangeAt: error.lsn, xid: error.xid, orders)
     case .server(let error):
       if error.reason == .cancelled && isStopRequested { return .stop }
       return error.isTransient ? .retry(after: backOff.next()) : park()
@@ -174,6 +191,14 @@ struct RetryPolicy {
   }
 }
 
+extension PostgresError {
+  /// The record that an output plugin was at when it failed, which the server says at the end of the context, in whichever
+  /// language: `slot "s", output plugin "pgoutput", in the change callback, associated LSN 0/1A2B3C`.
+  var decodingPlace: LSN? {
+    context?.matches(of: #/\b[0-9A-F]{1,8}/[0-9A-F]{1,8}\b/#).last.flatMap { LSN(String($0.output)) }
+  }
+}
+
 /// Pauses between attempts: 100 ms, doubling to 10 s.
 struct BackOff {
   private var attempts = 0
@@ -184,6 +209,21 @@ struct BackOff {
   }
 
   mutating func reset() { attempts = 0 }
+}
+
+/// How long a relation that the target lacks may live on the source before the database is parked: 5 s, at each place in
+/// the stream.
+struct Waiting {
+  static let pause = Duration.milliseconds(250)
+  private static let most = 20
+  private var place: LSN?
+  private var times = 0
+
+  mutating func goesOn(at place: LSN?) -> Bool {
+    if place != self.place { (self.place, times) = (place, 0) }
+    times += 1
+    return times <= Self.most
+  }
 }
 
 /// Whether a failure is worth a second look with fresh eyes before the database is parked: the catalogs may have

@@ -12,6 +12,8 @@ public struct WorkerSnapshot: Sendable, Codable, Equatable {
   public var transactions: UInt64
   public var changes: UInt64
   public var missedRows: UInt64
+  /// Changes that were left out, of relations that neither server has any more, by their names.
+  public var goneRows: [String: UInt64] = [:]
   public var changesPerSecond: Double
   /// Seconds behind the source's clock, 0 when caught up; nil when not known.
   public var secondsBehind: Double?

@@ -136,7 +136,7 @@ package struct RecordTable: Sendable {
   /// What takes the record of one migration away, and the schema with the last one.
   package func removal(of migration: String) async throws -> [Deed] {
     let others = try await session.query("SELECT FROM pgconvoy_record.migration WHERE name <> $1", [migration])
-    if others.rowCount == 0 { return [.sql(side, "DROP SCHEMA pgconvoy_record CASCADE")] }
+    if others.rowCount == 0 { return [.ddl(side, "DROP SCHEMA pgconvoy_record CASCADE")] }
     return [.sql(side, "DELETE FROM pgconvoy_record.migration WHERE name = $1", [.text(migration)])]
   }
 
@@ -166,9 +166,8 @@ package struct RecordTable: Sendable {
   private func make() async throws {
     if try await exists() { return }
     // Another process may make it at the same moment.
-    try await session.script(
+    try await session.unseen(
       """
-      BEGIN;
       SELECT pg_catalog.pg_advisory_xact_lock(\(Lease.space), 0);
       CREATE SCHEMA IF NOT EXISTS pgconvoy_record;
       REVOKE ALL ON SCHEMA pgconvoy_record FROM PUBLIC;
@@ -189,8 +188,7 @@ package struct RecordTable: Sendable {
         written_at pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
       );
       COMMENT ON SCHEMA pgconvoy_record IS
-        'what pgconvoy does with this server; removed by the playbook finish';
-      COMMIT
+        'what pgconvoy does with this server; removed by the playbook finish'
       """, within: .seconds(30))
     guard try await exists() else {
       throw ConvoyError("truth.unwritable", "the record's table could not be made", at: place)

@@ -47,6 +47,14 @@ public actor PostgresSession {
     }
   }
 
+  /// Runs DDL of our own, which event triggers of users do not notice; see `PostgresConnection.unseen`.
+  @discardableResult
+  public func unseen(_ sql: String, within limit: Duration? = nil) async throws -> QueryResult {
+    try await interruptible { session in
+      try session.live().unseen(sql, until: limit.map { .after($0) } ?? .never)
+    }
+  }
+
   /// The next notification; nil when the time is over.
   public func notification(within limit: Duration) async throws -> PostgresConnection.Notification? {
     try await interruptible { session in try session.live().notification(until: .after(limit)) }

@@ -147,8 +147,7 @@ package enum DatabaseChecks {
           .warning, "preflight.always-firing", host: facts.name(.source), database: name,
           object: database.alwaysFiring[0], "ENABLE ALWAYS or REPLICA: " + shortList(database.alwaysFiring),
           consequence: "they fire while changes are applied, so that what they write is written twice",
-          remedy: "ALTER TABLE … ENABLE TRIGGER name (ENABLE RULE name; ALTER EVENT TRIGGER name ENABLE), "
-            + "if they need not fire for replicated changes")
+          remedy: "ALTER TABLE … ENABLE TRIGGER name (ENABLE RULE name), if they need not fire for replicated changes")
       ]
     }
   }

@@ -96,7 +96,7 @@ package struct DatabaseFacts: Sendable, Equatable {
   var tablesWithoutIdentity: [Table] = []
   var fullWithoutEquality: [FullTable] = []
   var unloggedTables: [String] = []
-  /// `trigger on table`, `rule on table`, `event trigger`: those that fire while changes are applied.
+  /// `trigger on table`, `rule on table`: those that fire while changes are applied.
   var alwaysFiring: [String] = []
   var materializedViews: [String] = []
   var foreignTables: [String] = []

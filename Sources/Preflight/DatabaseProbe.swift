@@ -82,9 +82,6 @@ extension PreflightReader {
       FROM pg_catalog.pg_rewrite w JOIN relation r ON r.oid = w.ev_class
      WHERE w.ev_enabled IN ('A', 'R')
     UNION ALL
-    SELECT 'always', pg_catalog.format('event trigger %I', evtname), 0, NULL
-      FROM pg_catalog.pg_event_trigger WHERE evtenabled IN ('A', 'R')
-    UNION ALL
     SELECT 'large', '', pg_catalog.count(*), NULL
       FROM (SELECT FROM pg_catalog.pg_largeobject_metadata LIMIT $1::pg_catalog.int8 + 1) l
     UNION ALL

@@ -39,6 +39,17 @@ extension DatabasePhase {
   public var isHeldUp: Bool { self == .interrupted || self == .unreachable || self == .parked }
 }
 
+/// How many changes of a table were left out, because no server has it any more.
+public struct GoneRows: Sendable, Codable, Equatable {
+  public var table: String
+  public var rows: UInt64
+
+  public init(table: String, rows: UInt64) {
+    self.table = table
+    self.rows = rows
+  }
+}
+
 /// One database's row in the report. Documented and versioned in docs/reference/status-json.md.
 public struct DatabaseStatus: Sendable, Codable, Equatable {
   public var migration: String
@@ -61,6 +72,9 @@ public struct DatabaseStatus: Sendable, Codable, Equatable {
   public var rowsPerSecond: Double
   /// Updates and deletes that found no row on the target; more than 0 blocks the cutover.
   public var missedRows: UInt64
+  /// Row changes that were left out: of tables that neither server has any more, since they were dropped on the source.
+  /// Nil when there were none.
+  public var goneRows: [GoneRows]?
   /// The hand-off position.
   public var handOffLSN: LSN?
   /// The target's replication origin: everything before it is on the target.
@@ -97,6 +111,7 @@ public struct DatabaseStatus: Sendable, Codable, Equatable {
     case rowsApplied = "rows_applied"
     case rowsPerSecond = "rows_per_second"
     case missedRows = "missed_rows"
+    case goneRows = "gone_rows"
     case handOffLSN = "hand_off_lsn"
     case appliedLSN = "applied_lsn"
     case confirmedFlushLSN = "confirmed_flush_lsn"

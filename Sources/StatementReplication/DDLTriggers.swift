@@ -31,8 +31,6 @@ package enum DDLTriggers {
       + ["DROP SCHEMA IF EXISTS \(quotedIdentifier(schema)) CASCADE"]
   }
 
-  /// Statements of one transaction, as they are announced and run.
-  package static func script(_ statements: [String]) -> String {
-    "BEGIN; " + statements.joined(separator: ";\n") + "; COMMIT"
-  }
+  /// Statements as they are announced and run: sent as one, they are one transaction.
+  package static func script(_ statements: [String]) -> String { statements.joined(separator: ";\n") }
 }

@@ -20,13 +20,16 @@ package struct StatementRunner {
 
   /// Runs the text, in the transaction that is open. The session must be cleaned afterwards.
   package func run(_ command: [UInt8], _ connection: PostgresConnection) throws(PostgresError) {
-    try connection.script(Self.functions)
-    try connection.query(
-      "SELECT pg_temp.pgconvoy_carry($1::bytea, $2::bytea, $3::boolean, $4::bytea)",
-      [
-        hexadecimalBytea(command), hexadecimalBytea(statement.role), statement.isSuperuser ? "true" : "false",
-        hexadecimalBytea(statement.settings),
-      ])
+    // What event triggers wrote on the source comes with the stream.
+    try connection.withoutEventTriggers { () throws(PostgresError) in
+      try connection.script(Self.functions)
+      try connection.query(
+        "SELECT pg_temp.pgconvoy_carry($1::bytea, $2::bytea, $3::boolean, $4::bytea)",
+        [
+          hexadecimalBytea(command), hexadecimalBytea(statement.role), statement.isSuperuser ? "true" : "false",
+          hexadecimalBytea(statement.settings),
+        ])
+    }
   }
 
   /// What takes away everything that a statement's functions can leave in a session, within its transaction.
@@ -86,8 +89,10 @@ package struct StatementRunner {
   /// Why it has not come to the same as on the source; nil when it has. Writes nothing, leaves nothing behind.
   package func difference(_ connection: PostgresConnection) throws(PostgresError) -> String? {
     guard let outcome = statement.outcome else { return nil }
-    try connection.script(StatementOutcome.function("pg_temp.pgconvoy_outcome"))
     func array(_ bytes: [UInt8]?) -> String { hexadecimalBytea(bytes ?? Array("{}".utf8)) }
+    try connection.withoutEventTriggers { () throws(PostgresError) in
+      try connection.script(StatementOutcome.function("pg_temp.pgconvoy_outcome"))
+    }
     let result = try connection.query(
       """
       SELECT here <> there, here, there

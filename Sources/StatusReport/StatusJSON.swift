@@ -63,6 +63,12 @@ public enum StatusJSON {
       // Not optional in the schema, unlike a lag: a worker that does nothing does 0.
       ("rows_per_second", .decimal(database.rowsPerSecond.isFinite ? database.rowsPerSecond : 0)),
       ("missed_rows", .integer(database.missedRows)),
+      (
+        "gone_rows",
+        database.goneRows.map { gone in
+          .array(gone.map { .object([("table", .string($0.table)), ("rows", .integer($0.rows))]) })
+        } ?? .null
+      ),
       ("hand_off_lsn", .lsn(database.handOffLSN)),
       ("applied_lsn", .lsn(database.appliedLSN)),
       ("confirmed_flush_lsn", .lsn(database.confirmedFlushLSN)),

@@ -21,6 +21,7 @@ public enum StatusTable {
     lines += status.migrations.compactMap { notice($0, style) }
     lines += status.migrations.compactMap { hosted($0, style) }
     lines += status.migrations.flatMap { migration in migration.databases.compactMap { drift($0, style) } }
+    lines += status.migrations.flatMap { migration in migration.databases.compactMap { gone($0, style) } }
     lines.append(summary(status, style))
     return lines.joined(separator: "\n") + "\n"
   }
@@ -93,6 +94,17 @@ public enum StatusTable {
       lines.append("\(HumanFormat.counted(commits, "transaction")) of others on \(host), which should be closed")
     }
     return lines.map { style.paint("\(DisplayText.visible(migration.name)): \($0)", .red) }
+  }
+
+  /// What was left out because nobody will ever read it.
+  private static func gone(_ database: DatabaseStatus, _ style: TextStyle) -> String? {
+    guard let gone = database.goneRows, !gone.isEmpty else { return nil }
+    let list = gone.prefix(mostDrift).map {
+      "\(DisplayText.visible($0.table)) (\(HumanFormat.counted($0.rows, "row")))"
+    }
+    let rest = gone.count > mostDrift ? " and \(gone.count - mostDrift) more" : ""
+    return "\(DisplayText.visible(database.migration)): database \(DisplayText.visible(database.database)): left out, "
+      + "since the table was dropped: \(list.joined(separator: ", "))\(rest)"
   }
 
   private static let mostDrift = 3

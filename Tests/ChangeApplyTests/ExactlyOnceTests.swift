@@ -517,6 +517,7 @@ struct ExactlyOnceTests {
   ])
   func whatCannotBeAppliedIsNamed(_ record: String, _ text: String) throws {
     let pair = try DatabasePair("\(Self.table); CREATE TABLE none (a int)")
+    try pair.source.script("CREATE TABLE gone (a int)")
     let failure = #expect(throws: ApplyFailure.self) { _ = try apply(pair, [record]) }
     var shown = failure
     if shown?.lsn != nil { shown?.lsn = .invalid }

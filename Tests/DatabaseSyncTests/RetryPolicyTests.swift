@@ -112,6 +112,8 @@ import Testing
     Row("Drift", .apply(change(.drift)), .secondLook),
     Row("NoIdentity", .apply(change(.noIdentity)), .secondLook),
     Row("Unreadable", .apply(change(.unreadable)), .secondLook),
+    Row("Absent", .apply(change(.absent)), .lookAgain(after: .milliseconds(250))),
+    Row("AbsentAndOrdered", .apply(change(.absent)), orders: [place], .stepOver(stepping)),
     Row("Ordered", .apply(change(.drift)), orders: [place, end], .stepOver(stepping)),
     Row("OrderedElsewhere", .apply(change(.drift)), orders: [end], .secondLook),
     Row("Statement", .apply(statement()), .secondLook),
@@ -265,6 +267,24 @@ import Testing
     policy.noteStart()
     // What is before the end stays strict, however often it begins.
     #expect(policy.options == AttemptOptions(strictUntil: Self.end, pulls: true, secondSession: true))
+    _ = decide(&policy, .apply(Self.change(.absent)))
+    #expect(policy.options == AttemptOptions(strictUntil: Self.end, oneByOne: true))
+    policy.noteStart()
+    #expect(policy.options == AttemptOptions(strictUntil: Self.end))
+  }
+
+  /// What the target lacks may be gone on the source in a moment; then somebody is needed.
+  @Test func anAbsentTableIsWaitedFor() {
+    var policy = RetryPolicy()
+    for _ in 0..<20 {
+      #expect(decide(&policy, .apply(Self.change(.absent))) == .lookAgain(after: .milliseconds(250)))
+      policy.noteStart()
+    }
+    #expect(decide(&policy, .apply(Self.change(.absent))) == .secondLook)
+    for _ in 0..<3 { #expect(decide(&policy, .apply(Self.change(.absent))) == .park(at: Self.place)) }
+    var elsewhere = Self.change(.absent)
+    elsewhere.lsn = Self.end
+    #expect(decide(&policy, .apply(elsewhere)) == .lookAgain(after: .milliseconds(250)))
   }
 
   @Test func rulesExplainAnOriginThatIsGone() {
@@ -274,6 +294,21 @@ import Testing
   }
 
   // MARK: words
+
+  /// As PostgreSQL 15 says it of a row of 1.2 GB.
+  @Test(arguments: [
+    "slot \"pgconvoy_a1\", output plugin \"test_decoding\", in the change callback, associated LSN 0/1A2B3C",
+    "Slot »s«, Ausgabe-Plugin »pgoutput«, im Callback change, zugehörige LSN 0/1A2B3C",
+  ])
+  func aRecordThatTheServerCannotPrintHasItsPlace(context: String) {
+    var error = Self.postgres(.server, "XX000")
+    error.context = context
+    #expect(error.decodingPlace == LSN("0/1A2B3C"))
+    let words = "\(AttemptFailure.stream(.postgres(error)))"
+    #expect(words.contains("lsn 0/1A2B3C: words") && words.contains("limits.md"))
+    error.context = "SQL function \"f\" statement 1"
+    #expect(error.decodingPlace == nil)
+  }
 
   @Test func whatAPersonReads() {
     let refused = Self.postgres(.server, "23505")

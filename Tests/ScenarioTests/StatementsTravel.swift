@@ -13,6 +13,7 @@ extension Scenarios {
       try await Scenario.run(databases: ["alpha"], plugin: .pgoutput, ddl: "replicate") { scenario in
         try await scenario.script(
           .source, "CREATE ROLE maker LOGIN; GRANT CREATE ON SCHEMA public TO maker", in: "alpha")
+        try await scenario.script(.source, Self.noting, in: "alpha")
         try await scenario.play("migrate")
         #expect(try await ours(scenario, .source).count == 5)
         #expect(try await ours(scenario, .target).isEmpty)
@@ -46,11 +47,26 @@ extension Scenarios {
           "a sequence that was made on the way")
         // The new server writes nothing down, and nothing goes back.
         try await scenario.script(.targetApp, "CREATE TABLE afterwards ()", in: "alpha")
+        let noted = "SELECT string_agg(id || tag, ' ' ORDER BY id) FROM ddl_noted"
+        let before = try await scenario.value(.target, noted, in: "alpha")
+        #expect(before.contains("CREATE TABLE") && !before.contains("PUBLICATION"), "\(before)")
         try await scenario.play("cutover")
         try await scenario.play("finish")
+        #expect(try await scenario.value(.target, noted, in: "alpha") == before, "DDL of ours was noticed")
         for side in [Scenario.Role.source, .target] { #expect(try await ours(scenario, side).isEmpty) }
       }
     }
+
+    /// Event triggers of users, of which one fires for replicas as well. What they write comes with the stream, once: the
+    /// cutover finds no difference.
+    private static let noting = """
+      CREATE TABLE ddl_noted (id bigserial PRIMARY KEY, tag text); GRANT ALL ON ddl_noted, ddl_noted_id_seq TO maker;
+      CREATE FUNCTION note_ddl() RETURNS event_trigger LANGUAGE plpgsql AS
+        'BEGIN INSERT INTO public.ddl_noted (tag) VALUES (tg_tag); END';
+      CREATE EVENT TRIGGER note_usual ON ddl_command_end EXECUTE FUNCTION note_ddl();
+      CREATE EVENT TRIGGER note_always ON ddl_command_end EXECUTE FUNCTION note_ddl();
+      ALTER EVENT TRIGGER note_always ENABLE ALWAYS
+      """
 
     /// As a client sends them: one by one.
     private func run(_ scenario: Scenario, as role: String? = nil, _ statements: String...) async throws {
@@ -92,7 +108,14 @@ extension Scenarios {
           && error.contains("CREATE EXTENSION of extension citext by app") && error.contains("'pgconvoy skip'"),
         "\(error)")
       let lsn = String(try #require(error.firstMatch(of: #/lsn ([0-9A-F]+/[0-9A-F]+)/#)).1)
-      try await scenario.script(.target, "SET SESSION AUTHORIZATION app; CREATE EXTENSION citext", in: "alpha")
+      // A person's DDL is noticed, unless it is seen to.
+      try await scenario.script(
+        .target,
+        """
+        ALTER EVENT TRIGGER note_usual DISABLE; ALTER EVENT TRIGGER note_always DISABLE; SET SESSION AUTHORIZATION app;
+        CREATE EXTENSION citext; RESET SESSION AUTHORIZATION; ALTER EVENT TRIGGER note_usual ENABLE;
+        ALTER EVENT TRIGGER note_always ENABLE ALWAYS
+        """, in: "alpha")
       let skip = try await scenario.start("skip", "--database", "alpha", "--lsn", lsn).result()
       #expect(skip.status == 0 && skip.output.contains("CREATE EXTENSION of extension citext by app"), "\(skip.text)")
       try await scenario.drained(["alpha"])
@@ -118,7 +141,7 @@ extension Scenarios {
       try await scenario.sql(
         side,
         """
-        SELECT evtname FROM pg_event_trigger UNION ALL SELECT nspname FROM pg_namespace WHERE nspname LIKE 'pgconvoy%'
+        SELECT evtname FROM pg_event_trigger WHERE evtname LIKE 'pgconvoy%' UNION ALL SELECT nspname FROM pg_namespace WHERE nspname LIKE 'pgconvoy%'
         """, in: "alpha")
     }
   }

@@ -51,6 +51,7 @@ import Testing
                   "rows_applied": 8,
                   "rows_per_second": 0,
                   "missed_rows": 2,
+                  "gone_rows": null,
                   "hand_off_lsn": null,
                   "applied_lsn": null,
                   "confirmed_flush_lsn": null,

@@ -60,6 +60,19 @@ import Testing
         """)
   }
 
+  @Test func whatWasLeftOutIsNamed() {
+    var status = sampleStatus()
+    status.migrations[0].databases[0].goneRows = [
+      GoneRows(table: "public.staging", rows: 100), GoneRows(table: "repack.log_1", rows: 1),
+      GoneRows(table: "a", rows: 2), GoneRows(table: "b", rows: 3),
+    ]
+    let words =
+      "left out, since the table was dropped: public.staging (100 rows), repack.log_1 (1 row), a (2 rows) and 1 more\n"
+    #expect(StatusTable.render(status).contains(words))
+    let json = StatusJSON.render(status).filter { !$0.isWhitespace }
+    #expect(json.contains(#""gone_rows":[{"table":"public.staging","rows":100},{"table":"repack.log_1","rows":1}"#))
+  }
+
   @Test func nothingAtAllIsATableToo() {
     let status = ConvoyStatus(generatedAt: moment, sync: .init(running: false), migrations: [])
     #expect(

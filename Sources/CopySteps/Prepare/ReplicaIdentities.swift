@@ -49,6 +49,7 @@ enum ReplicaIdentities {
   static func altering(_ statement: String, _ context: MigrationContext, _ change: Change) -> Deed {
     var deed = StatementDeed(.source, database: change.database, statement)
     deed.session = .own(["lock_timeout": "3s"])
+    deed.isDDL = true
     deed.fine = StatementDeed.tableIsGone
     deed.explain = { error in
       let place = ConvoyError.Place.database(migration: context.migrationName, name: change.database)

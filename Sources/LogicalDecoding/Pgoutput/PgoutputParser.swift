@@ -21,6 +21,8 @@ public struct PgoutputParser: RecordParser {
   private var last: DescribedRelation?
   private var numbers: [[UInt8]: RelationNumber] = [:]
   private var names: [(name: RelationName, schema: [UInt8], table: [UInt8])] = []
+  /// By number: two relations may have had one name, one after the other.
+  private var oids: [UInt32] = []
   private var versions = 0
   private var newStore: [DecodedColumn] = []
   private var oldStore: [DecodedColumn] = []
@@ -38,6 +40,7 @@ public struct PgoutputParser: RecordParser {
   public func relationNameBytes(_ number: RelationNumber) -> (schema: [UInt8], table: [UInt8]) {
     (names[number].schema, names[number].table)
   }
+  public func relationOID(_ number: RelationNumber) -> UInt32? { oids[number] }
 
   public func tupleNames(of record: UnsafeRawBufferPointer) -> TupleNames {
     TupleNames(bytes: last?.names.bytes ?? UnsafeRawBufferPointer(start: nil, count: 0), version: last?.version)
@@ -169,6 +172,7 @@ public struct PgoutputParser: RecordParser {
     }
     lastOID = oid
     last = known
+    oids[known.number] = oid
     return known
   }
 
@@ -224,6 +228,7 @@ public struct PgoutputParser: RecordParser {
     let name = RelationName(
       schema: String(decoding: schema, as: UTF8.self), name: String(decoding: table, as: UTF8.self))
     names.append((name, schema, table))
+    oids.append(0)
     return names.count - 1
   }
 }

@@ -124,10 +124,13 @@ public protocol RecordParser {
   func relationName(_ number: RelationNumber) -> RelationName
   /// Both parts unquoted, in the database's encoding: what to look the relation up by.
   func relationNameBytes(_ number: RelationNumber) -> (schema: [UInt8], table: [UInt8])
+  /// The oid on the source of the relation that was last named by this number; nil where the plugin does not tell.
+  func relationOID(_ number: RelationNumber) -> UInt32?
 }
 
 /// A plugin that prints everything into the record itself.
 extension RecordParser {
   public func tupleNames(of record: UnsafeRawBufferPointer) -> TupleNames { TupleNames(bytes: record) }
   public func commitTime(_ timestamp: Span, of record: UnsafeRawBufferPointer) -> CommitTime { .text(timestamp) }
+  public func relationOID(_ number: RelationNumber) -> UInt32? { nil }
 }

@@ -86,6 +86,8 @@ package struct StatementDeed: Sendable {
   package var text: String
   package var values: [DeedValue]
   package var session: Session = .kept
+  /// Whether it is DDL, which event triggers of users must not notice. Then it has no parameters.
+  package var isDDL = false
   /// How long it may take; nil: as long as it takes.
   package var limit: Duration?
   /// Where its first column is kept.
@@ -252,6 +254,13 @@ extension Deed {
   /// A statement without more than its parameters.
   package static func sql(_ side: Side, database: String? = nil, _ text: String, _ values: [DeedValue] = []) -> Deed {
     .statement(StatementDeed(side, database: database, text, values))
+  }
+
+  /// DDL of our own inside a database, one or more statements in one transaction, which event triggers do not notice.
+  package static func ddl(_ side: Side, database: String? = nil, _ text: String) -> Deed {
+    var statement = StatementDeed(side, database: database, text)
+    statement.isDDL = true
+    return .statement(statement)
   }
 
   /// A file put in place whole, as the server's user, 0600.

@@ -175,6 +175,10 @@ package struct DeedPerformer: Sendable {
 
   private func once(_ statement: StatementDeed, _ session: PostgresSession) async throws {
     do {
+      if statement.isDDL {
+        try await session.unseen(statement.text, within: statement.limit)
+        return
+      }
       let result =
         statement.values.isEmpty && statement.finds == nil
         ? try await session.script(statement.text, within: statement.limit)

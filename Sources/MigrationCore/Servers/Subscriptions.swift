@@ -42,6 +42,6 @@ package struct Subscriptions {
   package func enabling(_ names: [Name]) async throws -> [Deed] { altering(try await present(names), "ENABLE") }
 
   private func altering(_ names: [Name], _ action: String) -> [Deed] {
-    names.map { .sql(side, database: $0.database, CutoverSQL.alter(subscription: $0.name, action)) }
+    names.map { .ddl(side, database: $0.database, CutoverSQL.alter(subscription: $0.name, action)) }
   }
 }

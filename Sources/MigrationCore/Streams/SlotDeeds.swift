@@ -59,7 +59,7 @@ package enum SlotDeeds {
     _ context: MigrationContext, _ side: Side, _ name: String, in database: String
   ) -> [Deed] {
     guard context.migration.plugin.needsPublication else { return [] }
-    return HandOffSQL.makePublication(name).map { .sql(side, database: database, $0) }
+    return HandOffSQL.makePublication(name).map { .ddl(side, database: database, $0) }
   }
 
   /// Drops publications of ours. The copy has brought the source's along, and a source keeps refusing updates of tables
@@ -68,7 +68,7 @@ package enum SlotDeeds {
     _ context: MigrationContext, _ side: Side, _ names: [(database: String, name: String)]
   ) -> [Deed] {
     guard context.migration.plugin.needsPublication else { return [] }
-    return names.map { .sql(side, database: $0.database, HandOffSQL.dropPublication($0.name)) }
+    return names.map { .ddl(side, database: $0.database, HandOffSQL.dropPublication($0.name)) }
   }
 }
 
@@ -113,6 +113,7 @@ extension DDLTriggers {
     guard !statements.isEmpty else { return [] }
     var deed = StatementDeed(side, database: database, Self.script(statements))
     deed.session = .own([:])
+    deed.isDDL = true
     return [.statement(deed)]
   }
 }

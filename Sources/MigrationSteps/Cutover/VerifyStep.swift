@@ -86,10 +86,19 @@ struct VerifyStep: DeedStep {
 
   private func note(_ context: MigrationContext, _ comparisons: [Verification.Comparison]) async throws {
     let servers = try await ServerDrift.between(context)
+    let statuses = try await context.recordedStatuses().map(\.status)
     try await context.updateReport { report in
       report.note(
         comparisons, direction, mode: context.migration.cutover.verify,
         areUnloggedCopied: context.migration.cutover.copyUnlogged)
+      for status in statuses {
+        for gone in status.goneRows ?? [] {
+          report.note(
+            .note,
+            "\(gone.rows) row changes of \(gone.table) were left out: it was dropped, and no row of it is read again",
+            database: status.database)
+        }
+      }
       for difference in servers { report.note(.warning, "not the same on both servers: \(difference)") }
     }
   }

@@ -106,7 +106,7 @@ struct CleanUp {
     var deeds = try await SlotDeeds.dropping(context, side, slots, cuttingOff: true)
     deeds += try await SlotDeeds.dropping(context, side, origins: origins)
     deeds += try await objects(publications).map {
-      .sql(side, database: $0.database, HandOffSQL.dropPublication($0.name))
+      .ddl(side, database: $0.database, HandOffSQL.dropPublication($0.name))
     }
     deeds += try await objects(DDLTriggers.present).flatMap {
       DDLTriggers.removing(context, side, $0.name, in: $0.database)

@@ -11,6 +11,8 @@ extension DatabaseStatus {
     rowsApplied = snapshot.changes
     rowsPerSecond = snapshot.changesPerSecond
     missedRows = snapshot.missedRows
+    goneRows = snapshot.goneRows.sorted { $0.key < $1.key }.map { GoneRows(table: $0.key, rows: $0.value) }
+    if snapshot.goneRows.isEmpty { goneRows = nil }
     lagSeconds = snapshot.secondsBehind
     lastError = snapshot.lastError
     interruptedAt = snapshot.interruptedAt
@@ -25,5 +27,6 @@ extension WorkerSnapshot {
     transactions = status.transactionsApplied
     changes = status.rowsApplied
     missedRows = status.missedRows
+    goneRows = Dictionary((status.goneRows ?? []).map { ($0.table, $0.rows) }) { $0 + $1 }
   }
 }

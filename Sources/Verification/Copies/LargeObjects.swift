@@ -134,7 +134,7 @@ package enum LargeObjectCopy {
   }
 
   private static func setOwnerAndPrivileges(_ object: LargeObject, _ target: PostgresSession) async throws {
-    try await target.script("ALTER LARGE OBJECT \(object.oid) OWNER TO \(quotedIdentifier(object.owner))")
+    try await target.unseen("ALTER LARGE OBJECT \(object.oid) OWNER TO \(quotedIdentifier(object.owner))")
     guard let privileges = object.privileges else { return }
     // By GRANT, which notes the roles' dependencies; then to the letter, grantors and order included.
     let grantees = try await target.query(
@@ -144,7 +144,7 @@ package enum LargeObjectCopy {
       """, [privileges]
     ).rows.map { $0.string(0) }
     for grantee in grantees {
-      try await target.script("GRANT SELECT ON LARGE OBJECT \(object.oid) TO \(grantee)")
+      try await target.unseen("GRANT SELECT ON LARGE OBJECT \(object.oid) TO \(grantee)")
     }
     try await target.query(
       "UPDATE pg_catalog.pg_largeobject_metadata SET lomacl = $2::aclitem[] WHERE oid = $1::oid",

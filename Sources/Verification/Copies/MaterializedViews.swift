@@ -124,7 +124,7 @@ package enum MaterializedViewRefresh {
       comparison.target = try await sums(of: populated, in: list(target), target)
     } while !comparison.differing.isEmpty && comparison.differing.count < before
 
-    try await target.script("RESET session_replication_role; RESET lock_timeout")
+    try await target.script("RESET lock_timeout")
 
     for view in order where comparison.differing.contains(view.name.catalogBytes) {
       if let failure = failures[view.name.catalogBytes] {
@@ -153,19 +153,19 @@ package enum MaterializedViewRefresh {
       .sums(names.filter { readable.contains($0.catalogBytes) }, countOnly: false)
   }
 
-  /// Refreshes with triggers on DDL off, as the view's owner, which is the server's own rule.
+  /// Refreshes unseen by triggers on DDL, as the view's owner, which is the server's own rule.
   ///
   /// - Returns: why it could not; nil when it could.
   private static func refresh(_ name: RelationName, _ session: PostgresSession) async throws -> String? {
-    try await session.script("SET session_replication_role = replica; SET lock_timeout = '10s'")
+    try await session.script("SET lock_timeout = '10s'")
     do {
-      try await session.script(refreshing(name))
+      try await session.unseen(refreshing(name))
       return nil
     } catch let error as PostgresError where error.reason == .server {
       // Functions in it may look for names where the database's own sessions find them.
       do {
         try await session.query(databaseSearchPath)
-        try await session.script(refreshing(name))
+        try await session.unseen(refreshing(name))
         try await session.script("SET search_path = ''")
         return nil
       } catch let second as PostgresError where second.reason == .server {

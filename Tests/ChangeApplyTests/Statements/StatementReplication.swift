@@ -24,6 +24,26 @@ import Testing
     try test.expectSameRows("\"New U\"", 3)
   }
 
+  /// What they have written on the source comes as rows.
+  @Test func eventTriggersOfUsersDoNotFireOnTheTarget() throws {
+    let test = try StatementPair(
+      """
+      CREATE TABLE noted (id serial PRIMARY KEY, tag text);
+      CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS
+        'BEGIN INSERT INTO public.noted (tag) VALUES (tg_tag); END';
+      CREATE EVENT TRIGGER usual ON ddl_command_end EXECUTE FUNCTION note();
+      CREATE EVENT TRIGGER always ON ddl_command_start EXECUTE FUNCTION note(); ALTER EVENT TRIGGER always ENABLE ALWAYS;
+      CREATE EVENT TRIGGER dropped ON sql_drop EXECUTE FUNCTION note(); ALTER EVENT TRIGGER dropped ENABLE ALWAYS;
+      CREATE EVENT TRIGGER replica ON ddl_command_end EXECUTE FUNCTION note(); ALTER EVENT TRIGGER replica ENABLE REPLICA
+      """)
+    try test.run(
+      "CREATE TABLE u (id int)", "INSERT INTO u VALUES (1)", "ALTER TABLE u ADD v int DEFAULT 7", "DROP TABLE u")
+    try test.apply()
+    try test.expectSameRows("noted", 7)
+    let states = "SELECT string_agg(evtname || evtenabled::text, ' ' ORDER BY evtname) FROM pg_event_trigger"
+    #expect(try test.value(test.target, states) == "alwaysA droppedA replicaR usualO")
+  }
+
   @Test func carriesIndexesViewsTypesAndMore() throws {
     let test = try StatementPair("CREATE TABLE t (id int PRIMARY KEY, v text)")
     let role = try test.role()

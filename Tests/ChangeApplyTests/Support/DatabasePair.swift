@@ -8,6 +8,8 @@ import StatementReplication
 import TestSupport
 import Testing
 
+@testable import DatabaseSync
+
 /// A source database with a logical slot and a target database that began as its copy, on the suite's server.
 final class DatabasePair {
   struct Record {
@@ -33,12 +35,16 @@ final class DatabasePair {
   let source: PostgresConnection
   let target: PostgresConnection
   let start: LSN
+  private let plugin: OutputPlugin
   var origin: String { name }
   /// The source's table of statements, where there is one.
   private(set) var statements: RelationName?
 
   /// - Parameter carriesDDL: whether the source writes its statements down.
-  init(_ schema: String, encoding: String = "UTF8", carriesDDL: Bool = false) throws {
+  init(
+    _ schema: String, encoding: String = "UTF8", carriesDDL: Bool = false, plugin: OutputPlugin = .testDecoding
+  ) throws {
+    self.plugin = plugin
     cluster = try #require(Cluster.current)
     let admin = try PostgresConnection.connect(cluster.parameters("postgres"))
     try admin.script(
@@ -55,9 +61,11 @@ final class DatabasePair {
     if carriesDDL {
       let schema = HandOffNames.random().statementSchema
       statements = StatementRecorder.table(schema)
-      for statement in StatementRecorder.statements(schema) { try source.script(statement) }
+      try source.unseen(StatementRecorder.statements(schema).joined(separator: ";\n"))
     }
-    let slot = try source.query("SELECT lsn FROM pg_create_logical_replication_slot($1, 'test_decoding')", [name])
+    if plugin.needsPublication { try source.script("CREATE PUBLICATION \(name) FOR ALL TABLES") }
+    let slot = try source.query(
+      "SELECT lsn FROM pg_create_logical_replication_slot($1, $2)", [name, plugin.name])
     start = try #require(slot.first.flatMap { LSN($0) })
     try admin.query("SELECT pg_replication_origin_create($1)", [origin])
     try admin.query("SELECT pg_replication_origin_advance($1, $2::pg_lsn)", [origin, start.description])
@@ -68,10 +76,10 @@ final class DatabasePair {
     var parameters = source.parameters
     parameters.settings = canonicalTextSettings.merging(["client_encoding": "UTF8"]) { $1 }
     let reader = try PostgresConnection.connect(parameters)
+    let options = plugin.options(publication: name).map { ", \(quotedLiteral($0.name)), \(quotedLiteral($0.value))" }
     let result = try reader.query(
       """
-      SELECT lsn, encode(data, 'hex') FROM pg_logical_slot_get_binary_changes($1, NULL, NULL, 'include-xids', 'on',
-        'include-timestamp', 'on')
+      SELECT lsn, encode(data, 'hex') FROM pg_logical_slot_get_binary_changes($1, NULL, NULL\(options.joined()))
       """, [name])
     return try result.rows.map { Record(try #require(LSN($0.string(0))), hexadecimal: $0.string(1)) }
   }
@@ -80,9 +88,18 @@ final class DatabasePair {
     from start: LSN? = nil, limits: BatchLimits = BatchLimits(), strictUntil: LSN = .invalid,
     leavingOut: Set<LSN> = []
   ) throws -> ChangeApplier<TestDecodingParser> {
+    try applier(
+      of: TestDecodingParser(), from: start, limits: limits, strictUntil: strictUntil, leavingOut: leavingOut)
+  }
+
+  func applier<Parser: RecordParser>(
+    of parser: Parser, from start: LSN? = nil, limits: BatchLimits = BatchLimits(), strictUntil: LSN = .invalid,
+    leavingOut: Set<LSN> = []
+  ) throws -> ChangeApplier<Parser> {
     try ChangeApplier(
-      session: try openSession(), parser: TestDecodingParser(), start: start ?? self.start, identity: "test",
-      limits: limits, strictUntil: strictUntil, statements: statements, leavingOut: leavingOut)
+      session: try openSession(), parser: parser, start: start ?? self.start, identity: "test", limits: limits,
+      strictUntil: strictUntil, statements: statements, leavingOut: leavingOut,
+      fates: SourceCatalogs(from: source.parameters, to: target.parameters))
   }
 
   /// A session that has just been left may hold the origin for a moment.
