@@ -123,6 +123,7 @@ extension PreflightReader {
       }
       facts.walRate = try await walRate(session)
       try await addActivity(session, &facts)
+      try await addOthers(session, &facts)
       facts.outputPluginError = try await outputPluginError()
       return facts
     }
@@ -190,6 +191,34 @@ extension PreflightReader {
        WHERE s.subenabled ORDER BY 2, 1
       """
     ).map { ClusterFacts.Subscription(name: $0.string(0), database: $0.string(1)) }
+  }
+
+  /// Who else is there.
+  private func addOthers(_ session: PostgresSession, _ facts: inout ClusterFacts) async throws {
+    facts.clientBackends =
+      try await rows(
+        session,
+        """
+        SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity
+         WHERE backend_type = 'client backend'
+           AND (usename IS DISTINCT FROM current_user OR application_name NOT LIKE 'pgconvoy%')
+        """
+      ).first?.int(0) ?? 0
+    facts.standbys = try await rows(
+      session,
+      """
+      SELECT DISTINCT application_name FROM pg_catalog.pg_stat_replication
+       WHERE application_name NOT LIKE 'pgconvoy%' AND application_name <> '' ORDER BY 1
+      """
+    ).map { $0.string(0) }
+    facts.backgroundWorkers = try await rows(
+      session,
+      """
+      SELECT DISTINCT backend_type FROM pg_catalog.pg_stat_activity
+       WHERE backend_type NOT IN ('client backend', 'walsender', 'parallel worker', \(FenceSweep.background))
+         AND backend_type NOT LIKE 'logical replication%' ORDER BY 1
+      """
+    ).map { $0.string(0) }
   }
 
   /// Loads the plugin into a session that ends at once.

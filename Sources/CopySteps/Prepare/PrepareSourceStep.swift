@@ -236,7 +236,7 @@ struct SourcePreparation {
   /// reason is the preflight's matter.
   private static func refusal(_ context: MigrationContext) async throws -> String? {
     let target = try await context.server(.target)
-    var environment = ["LC_ALL": "C", "PGPASSFILE": "/nonexistent", "PGCONNECT_TIMEOUT": "10"]
+    var environment = ["PGPASSFILE": "/nonexistent", "PGCONNECT_TIMEOUT": "10"]
     if let password = try await context.session(.source).passwordInUse() { environment["PGPASSWORD"] = password }
     let connection = Quarantine.connectionString(
       context.migration.source.replicationKeywords + [("replication", "true")])
@@ -244,7 +244,7 @@ struct SourcePreparation {
       RemoteCommand(
         [target.program("psql"), "-X", "-w", "-A", "-t", "-d", connection, "-c", "IDENTIFY_SYSTEM"],
         environment: environment, user: target.user, deadline: .seconds(30), label: "psql"
-      ).asking)
+      ).connecting.asking)
     return !result.succeeded && result.errorText.contains("pg_hba.conf") ? result.errorText : nil
   }
 

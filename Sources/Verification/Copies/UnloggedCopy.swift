@@ -61,9 +61,9 @@ package enum UnloggedCopy {
     (table.isReferenced ? "DELETE FROM ONLY " : "TRUNCATE ONLY ") + table.name.quoted
   }
 
-  private static let settings = "SET lock_timeout = '10s'; SET statement_timeout = 0; SET row_security = off"
+  private static let settings = "SET lock_timeout = '10s'"
   /// No trigger fires and no foreign key is checked, as for what the streams bring.
-  private static let writerSettings = "SET session_replication_role = replica; SET default_transaction_read_only = off"
+  private static let writerSettings = "SET session_replication_role = replica"
 
   /// - Returns: how many bytes travelled.
   package static func run(
@@ -87,9 +87,7 @@ package enum UnloggedCopy {
   }
 
   private static func open(_ parameters: ConnectionParameters) throws -> PostgresConnection {
-    var parameters = parameters
-    parameters.settings.merge(canonicalTextSettings) { _, canonical in canonical }
-    let connection = try PostgresConnection.connect(parameters)
+    let connection = try PostgresConnection.connect(parameters.canonical)
     try connection.script(settings)
     return connection
   }
