@@ -90,7 +90,7 @@ struct SSHAuthentication {
       }
     }
     if status == 0 { return true }
-    if session.socket.failure != nil { throw lost() }
+    if hasHungUp { throw lost() }
     switch status {
     case LIBSSH2_ERROR_AUTHENTICATION_FAILED, LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED:
       tried.append(identity.file.displayName)
@@ -160,7 +160,7 @@ struct SSHAuthentication {
     let user = parameters.user
     let status = try session.complete("authentication") { _ in libssh2_agent_userauth(agent.handle, user, key.handle) }
     if status == 0 { return true }
-    if session.socket.failure != nil { throw lost() }
+    if hasHungUp { throw lost() }
     tried.append("agent key \(key.publicKey.family) \(key.publicKey.fingerprint)")
     return false
   }
@@ -181,6 +181,11 @@ struct SSHAuthentication {
       "ssh.auth-failed",
       "\(parameters.destination) refused to log us in (\(attempts); the server accepts \(offered))",
       hint: rsa + "the public key must be in authorized_keys of \(parameters.user) on the host")
+  }
+
+  /// libssh2 has one code for a key that is refused and for a server that says nothing more; its words differ.
+  private var hasHungUp: Bool {
+    session.socket.failure != nil || session.lastErrorWords.hasPrefix("Waiting for USERAUTH response")
   }
 
   private func lost() -> ConvoyError {

@@ -1,13 +1,13 @@
 import BlockingIO
-import HostAdmin
 import Inventory
 import Lab
 import PostgresClient
 import RemoteHost
 import ReplicationModel
-import Synchronization
 import TestSupport
 import Testing
+
+@testable import HostAdmin
 
 /// What takes long is waited for as long as it gets on.
 @Suite struct WaitingTests {
@@ -39,11 +39,10 @@ import Testing
 
   /// pg_ctl gives up after a second, the server needs more: to replay what a crash has left, and to archive at its end.
   @Test func aServerThatTakesItsTimeIsNotTakenForDead() async throws {
-    var options = Cluster.Options()
-    options.settings = [
+    let options = Cluster.Options(settings: [
       "max_wal_size": "4GB", "checkpoint_timeout": "1h", "archive_mode": "on",
       "archive_command": "test ! -e slow || sleep 3; true", "wal_level": "replica",
-    ]
+    ])
     let cluster = try await onDedicatedThread("initdb") { try Cluster(options) }
     try await cluster.running {
       let session = try await PostgresSession.connect(cluster.parameters())
@@ -52,10 +51,10 @@ import Testing
       await session.close()
       try await onDedicatedThread("stop") { try cluster.stop(.immediate) }
       let server = try control(of: cluster)
-      let told = Mutex<[String]>([])
-      try await server.startStopped(within: .seconds(1)) { words in told.withLock { $0.append(words) } }
+      let began = ContinuousClock.now
+      try await server.startStopped(within: .seconds(1))
+      print("a second's patience was enough for \(began.duration(to: .now))")
       #expect(try await server.isRunning())
-      #expect(told.withLock { $0 }.contains { $0.contains("takes its time to start") })
       let again = try await PostgresSession.connect(cluster.parameters())
       #expect(try await again.query("SELECT count(*) FROM t").first == "512000")
       await again.close()

@@ -12,7 +12,7 @@ extension Scenarios {
         try await plant(scenario)
         let worker = try #require(try backgroundWorker(scenario), "no worker of pg_prewarm's")
         // Slow enough for sessions that wait to be idle for longer than the server lets others be.
-        try scenario.addToMigration("base_backup: { max_rate: 4MB }")
+        try scenario.addToMigration("base_backup: { max_rate: 8MB }")
         try await scenario.play("migrate")
         try await scenario.drained()
         try await scenario.application("stop")
@@ -24,7 +24,7 @@ extension Scenarios {
 
     private func plant(_ scenario: Scenario) async throws {
       for (name, value) in [
-        ("idle_session_timeout", "2s"), ("idle_in_transaction_session_timeout", "2s"), ("lock_timeout", "5s"),
+        ("idle_session_timeout", "1s"), ("idle_in_transaction_session_timeout", "1s"), ("lock_timeout", "5s"),
         ("update_process_title", "off"), ("shared_preload_libraries", "pg_prewarm"),
         ("cluster_name", "app: app alpha 127.0.0.1(5): logger"), ("default_transaction_isolation", "serializable"),
       ] {

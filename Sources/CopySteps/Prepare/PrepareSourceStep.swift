@@ -3,6 +3,7 @@ import Inventory
 import MigrationCore
 import Playbook
 import PostgresClient
+import Preflight
 import RemoteHost
 import ReplicationModel
 
@@ -250,14 +251,7 @@ struct SourcePreparation {
 
   /// `… no pg_hba.conf entry for replication connection from host "10.0.1.20", user …`
   static func refusedAddress(_ message: String) -> String? {
-    // Before it libpq names the server's own address.
-    guard let reason = message.firstRange(of: "pg_hba.conf") else { return nil }
-    let parts = message[reason.upperBound...].split(separator: "\"", omittingEmptySubsequences: false)
-    for (index, text) in parts.enumerated() where index % 2 == 1 {
-      let isNumeric = text.allSatisfy { $0.isHexDigit || $0 == "." || $0 == ":" }
-      if isNumeric, text.contains(".") || text.contains(":") { return String(text) }
-    }
-    return nil
+    message.contains("pg_hba.conf") ? ReplicationRefusal.address(in: message) : nil
   }
 
   /// The target's addresses as the source knows them.
