@@ -33,9 +33,11 @@ package enum EffectChecks {
     return [
       Finding(
         .warning, "preflight.connections", host: host, object: "max_connections",
-        "\(HumanFormat.counted(max(0, limit - used), "connection")) left of \(limit), \(needed) needed during the cutover",
+        "\(HumanFormat.counted(max(0, limit - used), "connection")) left of \(limit), \(needed) needed during the "
+          + "cutover",
         consequence: "workers have to wait for one, and a cutover that gets none fails and is undone",
-        remedy: "make the applications' pools smaller, or ALTER SYSTEM SET max_connections = \(needed + used); then restart "
+        remedy:
+          "make the applications' pools smaller, or ALTER SYSTEM SET max_connections = \(needed + used); then restart "
           + "PostgreSQL on \(host)")
     ]
   }
@@ -50,29 +52,30 @@ package enum EffectChecks {
       Finding(
         .error, "preflight.synchronous-standbys", host: facts.name(.source), object: SynchronousStandbys.setting,
         "\(SynchronousStandbys.setting) is '\(setting)', which means pgconvoy's own walsenders too",
-        consequence: "applications' commits would wait for the copy and the workers, or count on them instead of a standby",
+        consequence: "applications' commits would wait for the copy and the workers, or count on them instead of a "
+          + "standby",
         remedy: "name the standbys: ALTER SYSTEM SET \(SynchronousStandbys.setting) = "
           + quotedLiteral("FIRST 1 (\(names))") + "; SELECT pg_reload_conf()")
     ]
   }
 
-  /// What the copy will have once it is open: the target's own setting, or the source's where it has no cluster.
+  /// What the copy will have once it is open: the target's own setting; or, where it has no cluster, what the source's
+  /// postgresql.conf says.
   @Sendable static func targetStandbys(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
     let hasCluster = try facts.target.authentication.get() != nil
-    let settings = try (hasCluster ? facts.target : facts.source).server.get().settings
-    let setting = settings[SynchronousStandbys.setting] ?? ""
-    guard !setting.isEmpty else { return [] }
+    let server = try (hasCluster ? facts.target : facts.source).server.get()
+    let setting = server.settings[SynchronousStandbys.setting] ?? ""
+    if setting.isEmpty || (!hasCluster && server.madeBySystem.contains(SynchronousStandbys.setting)) { return [] }
     let host = facts.name(.target)
+    let resetting = "ALTER SYSTEM SET \(SynchronousStandbys.setting) = ''"
     return [
       Finding(
         .error, "preflight.synchronous-standbys", host: host, object: SynchronousStandbys.setting,
         "\(SynchronousStandbys.setting) will be '\(setting)' on \(host) when it opens",
         consequence: "every commit would wait for standbys that no new server has, and with * for pgconvoy's way back",
         remedy: hasCluster
-          ? "on \(host): ALTER SYSTEM SET \(SynchronousStandbys.setting) = ''; SELECT pg_reload_conf(); set it again when "
-            + "the new server has standbys"
-          : "make a cluster on \(host), whose configuration the copy keeps, or set it on \(facts.name(.source)) by ALTER SYSTEM"
-      )
+          ? "on \(host): \(resetting); SELECT pg_reload_conf(); set it again when the new server has standbys"
+          : "on \(facts.name(.source)), move it from postgresql.conf to ALTER SYSTEM, which the copy leaves behind")
     ]
   }
 
@@ -83,7 +86,8 @@ package enum EffectChecks {
       Finding(
         .warning, "preflight.background-workers", host: facts.name(.source),
         "background workers of extensions are in its databases: \(shortList(workers))",
-        consequence: "they may write, so the fence ends them; after a cutover that is undone, some of them stay away until "
+        consequence:
+          "they may write, so the fence ends them; after a cutover that is undone, some of them stay away until "
           + "PostgreSQL is restarted",
         remedy: "stop what they do before the cutover, and look for them in pg_stat_activity after one that was undone")
     ]

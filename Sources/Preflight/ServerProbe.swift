@@ -38,8 +38,10 @@ extension PreflightReader {
     await reading(side) {
       let session = try await superuserSession(side, role)
       let settings = try await session.query(
-        "SELECT name, setting FROM pg_catalog.pg_settings", within: Self.deadline
-      ).rows.map { ($0.string(0), $0.string(1)) }
+        """
+        SELECT name, setting, coalesce(sourcefile, '') LIKE '%/postgresql.auto.conf' FROM pg_catalog.pg_settings
+        """, within: Self.deadline
+      ).rows
       let row = try await session.query(
         """
         SELECT system_identifier, pg_catalog.pg_postmaster_start_time(),
@@ -48,10 +50,11 @@ extension PreflightReader {
           FROM pg_catalog.pg_control_system()
         """, within: Self.deadline
       ).rows.first
-      let values = Dictionary(settings) { first, _ in first }
+      let values = Dictionary(settings.map { ($0.string(0), $0.string(1)) }) { first, _ in first }
       return ServerFacts(
         systemIdentifier: row?.string(0) ?? "", startTime: row?.string(1) ?? "",
-        dataDirectory: values["data_directory"] ?? "", settings: values, icuVersion: row?[2])
+        dataDirectory: values["data_directory"] ?? "", settings: values,
+        madeBySystem: Set(settings.filter { $0.bool(2) }.map { $0.string(0) }), icuVersion: row?[2])
     }
   }
 

@@ -14,7 +14,8 @@ extension WithServer {
       ("lock_timeout", "1ms", "0"), ("default_transaction_isolation", "serializable", "read committed"),
       ("default_transaction_read_only", "on", "off"), ("default_transaction_deferrable", "on", "off"),
       ("row_security", "on", "off"), ("exit_on_error", "on", "off"), ("standard_conforming_strings", "off", "on"),
-      ("transform_null_equals", "on", "off"), ("array_nulls", "off", "on"), ("client_min_messages", "debug5", "warning"),
+      ("transform_null_equals", "on", "off"), ("array_nulls", "off", "on"),
+      ("client_min_messages", "debug5", "warning"),
       ("client_encoding", "LATIN1", "UTF8"),
     ]
 
@@ -49,7 +50,8 @@ extension WithServer {
       let elsewhere = [
         "PGTZ": "Asia/Tokyo", "PGDATESTYLE": "SQL, DMY", "PGCLIENTENCODING": "LATIN1", "PGGEQO": "off",
         "PGOPTIONS": "-c statement_timeout=1", "PGHOSTADDR": "127.0.0.9", "PGSERVICE": "nowhere",
-        "PGTARGETSESSIONATTRS": "standby", "PGHOST": "nowhere", "PGPORT": "1", "PGDATABASE": "nothing", "PGUSER": "nobody",
+        "PGTARGETSESSIONATTRS": "standby", "PGHOST": "nowhere", "PGPORT": "1", "PGDATABASE": "nothing",
+        "PGUSER": "nobody",
         "PGAPPNAME": "somebody",
       ]
       for (name, value) in elsewhere { setenv(name, value, 1) }

@@ -49,7 +49,8 @@ struct PreflightChecksTests {
 
   @Test(arguments: [
     ("", [], false), ("*", [], true), ("a, \"B c\"", ["a", "b c"], false), ("FIRST 2 (a, *)", ["a"], true),
-    ("any 1 (x)", ["x"], false), ("2(a,b)", ["a", "b"], false), ("\"*\"", ["*"], false), ("\"a\"\"b\"", ["a\"b"], false),
+    ("any 1 (x)", ["x"], false), ("2(a,b)", ["a", "b"], false), ("\"*\"", ["*"], false),
+    ("\"a\"\"b\"", ["a\"b"], false),
   ])
   func synchronousStandbys(_ text: String, names: [String], isAny: Bool) {
     let standbys = SynchronousStandbys(text)
@@ -103,6 +104,13 @@ struct PreflightChecksTests {
     ) {
       $0.target.authentication = .value(nil)
       $0.source.server.change { $0.settings["synchronous_standby_names"] = "east" }
+    },
+    Case("TheCopyLeavesBehindWhatALTERSYSTEMHasMade", []) {
+      $0.target.authentication = .value(nil)
+      $0.source.server.change {
+        $0.settings["synchronous_standby_names"] = "east"
+        $0.madeBySystem = ["synchronous_standby_names"]
+      }
     },
     Case(
       "WorkersOfExtensions",

@@ -94,7 +94,9 @@ struct PostmasterChild {
 
   /// `127.0.0.1(5000)`, `db.example.com(5000)`, `fe80::1%eth0(5000)`.
   private static func isAddress(_ word: Substring) -> Bool {
-    guard let parenthesis = word.lastIndex(of: "("), parenthesis != word.startIndex, word.last == ")" else { return false }
+    guard let parenthesis = word.lastIndex(of: "("), parenthesis != word.startIndex, word.last == ")" else {
+      return false
+    }
     let port = word[word.index(after: parenthesis)...].dropLast()
     return !port.isEmpty && port.allSatisfy(\.isNumber)
   }
