@@ -25,7 +25,7 @@ public struct PostgresError: Error, Sendable, Equatable {
   /// The server's function that refused a connection, which has no language.
   var routine: String?
   /// The server asked for a password, and there was none to send.
-  var wantsPassword = false
+  package var wantsPassword = false
   public var detail: String?
   public var hint: String?
   public var context: String?

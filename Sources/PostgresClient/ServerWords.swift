@@ -17,7 +17,9 @@ struct ServerWords: Equatable {
       !$0.hasPrefix("\t") && !$0.hasPrefix("password retrieved from file")
     }
     // libpq's own words, which it does not translate here: nothing in this program sets a locale.
-    let attempt = lines.lastIndex { $0.contains(" failed: ") || Self.state(in: $0) != nil } ?? lines.indices.last
+    let attempt =
+      lines.lastIndex { $0.contains(" failed: ") } ?? lines.firstIndex { Self.state(in: $0) != nil }
+      ?? lines.indices.last
     self.init(lines: attempt.map { Array(lines[$0...]) } ?? ["connection failed"])
     if let mark = message.firstRange(of: " failed: ") { message = String(message[mark.upperBound...]) }
   }
@@ -37,14 +39,15 @@ struct ServerWords: Equatable {
     routine = String(place[colon.upperBound...].prefix { $0 != "," })
   }
 
-  /// Five characters between the severity, a word in the server's language, and the message.
+  /// Five characters, digits among them, between the severity, a word in the server's language, and the message.
   private static func state(in line: Substring) -> (state: SQLState, message: String.Index)? {
     var rest = line
     while let mark = rest.firstRange(of: ":  ") {
       rest = rest[mark.upperBound...]
       let code = rest.prefix(5)
       let behind = rest.dropFirst(5)
-      if code.utf8.count == 5, code.utf8.allSatisfy(isOfState), behind.hasPrefix(": ") {
+      if code.utf8.count == 5, code.utf8.allSatisfy(isOfState), code.contains(where: \.isNumber), behind.hasPrefix(": ")
+      {
         return (SQLState(rawValue: String(code)), behind.index(behind.startIndex, offsetBy: 2))
       }
     }

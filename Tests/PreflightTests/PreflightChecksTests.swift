@@ -571,6 +571,19 @@ struct PreflightChecksTests {
           """, code: "preflight.replication-hba",
         remedy: "in /pg/data/pg_hba.conf on old: host replication pgconvoy 10.0.9.9/32 scram-sha-256; "
           + "then SELECT pg_reload_conf()"),
+      // Whatever the server's language.
+      Refusal(
+        output: "psql: error: connection to server at \"10.0.1.10\", port 5432 failed: FATAL:  kein "
+          + "pg_hba.conf-Eintrag für Replikationsverbindung von Host »10.0.9.9«, Benutzer »pgconvoy«, "
+          + "SSL-Verschlüsselung", code: "preflight.replication-hba",
+        remedy: "in /pg/data/pg_hba.conf on old: host replication pgconvoy 10.0.9.9/32 scram-sha-256; "
+          + "then SELECT pg_reload_conf()"),
+      Refusal(
+        output: "psql: error: connection to server at \"2001:db8::1\", port 5432 failed: FATAL:  "
+          + "ホスト\"2001:db8::9\"、ユーザー\"pgconvoy\"用のエントリがpg_hba.confにありません",
+        code: "preflight.replication-hba",
+        remedy: "in /pg/data/pg_hba.conf on old: host replication pgconvoy 2001:db8::9/128 scram-sha-256; "
+          + "then SELECT pg_reload_conf()"),
       Refusal(
         output: "psql: error: connection to server at \"10.0.1.10\", port 5432 failed: FATAL:  password "
           + "authentication failed for user \"pgconvoy\"", code: "preflight.replication-password",
