@@ -165,7 +165,9 @@ let package = Package(
     tests("InventoryTests", ["Inventory", "LogicalDecoding", "ReplicationModel"]),
     tests("PlaybookTests", ["Playbook", "Inventory", "ReplicationModel"]),
     tests("JournalTests", ["Journal", "BlockingIO", "ReplicationModel"]),
-    tests("HostAdminTests", ["HostAdmin", "Inventory", "RemoteHost", "ReplicationModel"]),
+    tests(
+      "HostAdminTests",
+      ["HostAdmin", "Inventory", "RemoteHost", "ReplicationModel", "PostgresClient", "BlockingIO", "Lab"]),
     tests(
       "MigrationCoreTests",
       [

@@ -26,8 +26,7 @@ extension DatabaseWorker {
     from start: StartPosition, of parser: some RecordParser, to session: ApplySession, _ policy: inout RetryPolicy
   ) throws {
     let options = policy.options
-    var source = assignment.from
-    source.settings.merge(canonicalTextSettings) { _, canonical in canonical }
+    var source = assignment.from.canonical
     // What test_decoding prints is in the database's encoding anyway; pgoutput would convert it.
     source.settings["client_encoding"] = session.encoding
     let feed = Feed(startingAt: start.position)
@@ -132,8 +131,8 @@ extension DatabaseWorker {
   }
 
   private func checkedStart() throws -> StartPosition {
-    let source = try PostgresConnection.connect(assignment.from)
-    let target = try PostgresConnection.connect(assignment.to)
+    let source = try PostgresConnection.connect(assignment.from.canonical)
+    let target = try PostgresConnection.connect(assignment.to.canonical)
     let invariants = try StartInvariants.read(source: source, target: target, assignment: assignment)
     let position = try invariants.startPosition(for: assignment)
     guard let name = invariants.slot?.plugin, let plugin = OutputPlugin(rawValue: name) else {

@@ -84,8 +84,6 @@ final class SnapshotExport: CommitGate {
 
   init(mailbox: SnapshotMailbox, target: ConnectionParameters, isStopping: @escaping () -> Bool) {
     self.mailbox = mailbox
-    var target = target
-    target.settings.merge(["statement_timeout": "0", "idle_in_transaction_session_timeout": "0"]) { $1 }
     self.target = target
     self.isStopping = isStopping
   }
@@ -132,7 +130,6 @@ final class SnapshotExport: CommitGate {
   private func export() throws(PostgresError) -> String {
     let deadline = Deadline.after(.seconds(10))
     let connection = try PostgresConnection.connect(target)
-    if connection.serverVersion >= 170000 { try connection.query("SET transaction_timeout = 0", until: deadline) }
     try connection.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", until: deadline)
     let snapshot = try connection.query("SELECT pg_catalog.pg_export_snapshot()", until: deadline).first
     guard let snapshot else {

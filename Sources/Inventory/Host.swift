@@ -50,6 +50,8 @@ public struct SSHSettings: Sendable, Equatable {
   public var knownHosts: String
   /// Whether the agent at SSH_AUTH_SOCK may be asked for keys.
   public var agent: Bool
+  /// Only for the keys of the identity files.
+  public var identitiesOnly = false
   public var connectTimeout: Duration
   /// A shell command on this machine that prints the identity file's passphrase.
   public var passphraseCommand: String?

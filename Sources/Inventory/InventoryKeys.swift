@@ -3,8 +3,8 @@ public enum InventoryKeys {
   public static let root = ["defaults", "hosts", "migrations", "groups"]
   public static let host = ["address", "local", "transport", "ssh", "postgres", "service_directory"]
   public static let ssh = [
-    "user", "port", "identity_file", "known_hosts", "agent", "connect_timeout", "passphrase_command", "config",
-    "proxy_jump",
+    "user", "port", "identity_file", "known_hosts", "agent", "identities_only", "connect_timeout",
+    "passphrase_command", "config", "proxy_jump",
   ]
   public static let postgres = [
     "address", "via", "replication_address", "port", "user", "database", "os_user", "data_directory", "bin_directory",

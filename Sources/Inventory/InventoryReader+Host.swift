@@ -41,6 +41,7 @@ extension InventoryReader {
       identityFile: layers.optional("identity_file", local),
       knownHosts: layers.value("known_hosts", default: PathRules.normal(user.home + "/.ssh/known_hosts"), local),
       agent: layers.value("agent", default: true, problems.boolean),
+      identitiesOnly: layers.value("identities_only", default: false, problems.boolean),
       connectTimeout: layers.value("connect_timeout", default: .seconds(10), problems.duration),
       passphraseCommand: layers.optional("passphrase_command", problems.string),
       config: layers.value("config", default: .standard, config),

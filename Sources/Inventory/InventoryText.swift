@@ -89,6 +89,7 @@ public enum InventoryText {
       rows += [
         ("ssh.user", ssh.user), ("ssh.port", String(ssh.port)), ("ssh.identity_file", ssh.identityFile),
         ("ssh.known_hosts", ssh.knownHosts), ("ssh.agent", ssh.agent ? "true" : "false"),
+        ("ssh.identities_only", ssh.identitiesOnly ? "true" : "false"),
         ("ssh.connect_timeout", Quantities.text(ssh.connectTimeout)),
         ("ssh.passphrase_command", ssh.passphraseCommand), ("ssh.proxy_jump", jumps(ssh)),
       ]

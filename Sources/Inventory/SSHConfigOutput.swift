@@ -103,6 +103,10 @@ extension SSHSettings {
       identityFile = nil
       moreIdentityFiles = files
     }
+    if isOpen("identities_only"), output["identitiesonly"]?.lowercased() == "yes" {
+      identitiesOnly = true
+      note("identities_only")
+    }
     if isOpen("known_hosts"), let files = output["userknownhostsfile"] {
       let list = files.split(separator: " ").map(String.init)
       if let file = list.first(where: readable) ?? list.first {

@@ -144,20 +144,11 @@ public struct ApplySession {
     try connection.set(Self.versionedSettings + versionedTimeLimits, until: deadline)
   }
 
+  /// Beside what every session of ours begins with.
   private static let pinnedSettings: [String: String] = [
     "session_replication_role": "replica",
     // Progress is confirmed to the source only after the origin's WAL has been flushed, so commits need not wait.
     "synchronous_commit": "off",
-    "statement_timeout": "0",
-    "lock_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
-    "default_transaction_isolation": "read committed",
-    "default_transaction_read_only": "off",
-    "default_transaction_deferrable": "off",
-    "standard_conforming_strings": "on",
-    "transform_null_equals": "off",
-    "array_nulls": "on",
-    "row_security": "off",
     "default_tablespace": "",
     // A set of rows is kept whole while it is joined.
     "work_mem": "32MB",

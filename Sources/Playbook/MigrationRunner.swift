@@ -288,7 +288,8 @@ extension ConvoyError {
 
   /// Nobody answered there, or let us in.
   fileprivate var isUnreachable: Bool {
-    code.rawValue.hasPrefix("ssh.") || ["postgres.unreachable", "postgres.connection-lost"].contains(code)
+    code.rawValue.hasPrefix("ssh.")
+      || ["postgres.unreachable", "postgres.no-connection-left", "postgres.connection-lost"].contains(code)
   }
 }
 

@@ -17,7 +17,8 @@ public struct ConnectionParameters: Sendable, Equatable {
   public var connectTimeout: Double
   /// True for a walsender connection to `database`.
   public var isReplication: Bool
-  /// Settings given in the start-up packet; they win over those of the database and the role.
+  /// Settings given in the start-up packet, beside `pinnedSettings` and before them; they win over those of the database
+  /// and the role.
   public var settings: [String: String]
 
   public init(
@@ -45,11 +46,19 @@ public struct ConnectionParameters: Sendable, Equatable {
     return copy
   }
 
+  /// The same with `canonicalTextSettings`.
+  public var canonical: ConnectionParameters {
+    var copy = self
+    copy.settings.merge(canonicalTextSettings) { _, canonical in canonical }
+    return copy
+  }
+
   /// For messages: `host:port/database`, without credentials.
   public var displayName: String { "\(host):\(port)/\(database)" }
 
   /// libpq's keywords. `options` escapes a space and a backslash with a backslash, as the server splits it.
-  /// The connection never reads a service file, and takes nothing from PGOPTIONS and its kind.
+  /// The connection never reads a service file, and takes nothing from PGOPTIONS and its kind: see
+  /// `forgetOverrulingVariables`.
   var keywords: [(String, String)] {
     var list = [
       ("host", host), ("port", String(port)), ("user", user), ("dbname", database),
@@ -68,7 +77,7 @@ public struct ConnectionParameters: Sendable, Equatable {
   }
 
   private var optionsText: String {
-    settings.sorted { $0.key < $1.key }.map { name, value in
+    pinnedSettings.merging(settings) { _, own in own }.sorted { $0.key < $1.key }.map { name, value in
       var escaped = ""
       for character in "\(name)=\(value)" {
         if character == " " || character == "\\" { escaped.append("\\") }

@@ -46,10 +46,11 @@ public final class PostgresConnection {
 
   // MARK: connecting
 
-  /// Connects within `parameters.connectTimeout`.
+  /// Connects within `parameters.connectTimeout`. The session has `pinnedSettings` and no limit on its time.
   public static func connect(
     _ parameters: ConnectionParameters, interrupt: WakeUp = WakeUp()
   ) throws(PostgresError) -> PostgresConnection {
+    forgetOverrulingVariables()
     var keywords = parameters.keywords.map { strdup($0.0) }
     var values = parameters.keywords.map { strdup($0.1) }
     defer { for pointer in keywords + values { free(pointer) } }
@@ -68,8 +69,12 @@ public final class PostgresConnection {
       throw PostgresError(.connect, message: "out of memory", server: parameters.displayName)
     }
     PQsetNoticeProcessor(handle, { _, _ in }, nil)
+    // A failed start-up leaves no result to read a field from: this way its text has the SQLSTATE.
+    PQsetErrorVerbosity(handle, PQERRORS_VERBOSE)
     let connection = PostgresConnection(handle: handle, parameters: parameters, interrupt: interrupt)
-    try connection.finishConnecting(until: .after(.seconds(parameters.connectTimeout)))
+    let deadline = Deadline.after(.seconds(parameters.connectTimeout))
+    try connection.finishConnecting(until: deadline)
+    try connection.set(versionedTimeLimits, until: deadline)
     return connection
   }
 
@@ -93,27 +98,11 @@ public final class PostgresConnection {
   }
 
   private func connectError() -> PostgresError {
-    // libpq writes one line per attempt (TLS and plain, each address), indents advice below it with a tab, and says on a
-    // line of its own which file a password came from.
-    let attempts = lastMessage.split(separator: "\n").filter {
-      !$0.hasPrefix("\t") && !$0.hasPrefix("password retrieved from file")
-    }
-    var message = attempts.last.map(String.init) ?? "connection failed"
-    for marker in ["failed: ", "FATAL:  "] {
-      if let range = message.firstRange(of: marker) { message = String(message[range.upperBound...]) }
-    }
-    return PostgresError(.connect, sqlState: Self.startUpState(message), message: message, server: serverName)
-  }
-
-  /// libpq keeps no result for a failed start-up, so the SQLSTATE is known by the server's (untranslated) words only.
-  private static func startUpState(_ message: String) -> SQLState? {
-    if message.contains("password authentication failed") { return .invalidPassword }
-    if message.contains("pg_hba.conf") { return .invalidAuthorization }
-    if message.contains("the database system is") { return .cannotConnectNow }
-    if message.hasPrefix("database \"") && message.hasSuffix("does not exist") { return .invalidCatalogName }
-    if message.hasPrefix("role \"") && message.hasSuffix("does not exist") { return .invalidAuthorization }
-    if message.contains("too many clients") || message.contains("remaining connection slots") { return "53300" }
-    return nil
+    let words = ServerWords(startUp: lastMessage)
+    var error = PostgresError(.connect, sqlState: words.sqlState, message: words.message, server: serverName)
+    error.routine = words.routine
+    error.wantsPassword = handle.map { PQconnectionNeedsPassword($0) == 1 } ?? false
+    return error
   }
 
   private var lastMessage: String {
@@ -121,9 +110,8 @@ public final class PostgresConnection {
   }
 
   func lostError() -> PostgresError {
-    var message = lastMessage.split(separator: "\n").first.map(String.init) ?? "the connection ended"
-    if let range = message.firstRange(of: "FATAL:  ") { message = String(message[range.upperBound...]) }
-    return PostgresError(.connectionLost, message: message, server: serverName)
+    let words = ServerWords(lastMessage)
+    return PostgresError(.connectionLost, sqlState: words.sqlState, message: words.message, server: serverName)
   }
 
   // MARK: statements

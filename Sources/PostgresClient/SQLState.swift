@@ -22,6 +22,7 @@ public struct SQLState: Hashable, Sendable, RawRepresentable, ExpressibleByStrin
   public static let lockNotAvailable: SQLState = "55P03"
   public static let objectInUse: SQLState = "55006"
   public static let deadlockDetected: SQLState = "40P01"
+  public static let tooManyConnections: SQLState = "53300"
   public static let configurationLimitExceeded: SQLState = "53400"
   public static let queryCanceled: SQLState = "57014"
   public static let adminShutdown: SQLState = "57P01"

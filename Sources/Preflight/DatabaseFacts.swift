@@ -40,6 +40,12 @@ package struct ClusterFacts: Sendable, Equatable {
   var walRate: UInt64 = 0
   var slotsInUse = 0
   var walsendersInUse = 0
+  /// Sessions that count against max_connections, without our own.
+  var clientBackends = 0
+  /// application_name of the walsenders that are not ours, each once.
+  var standbys: [String] = []
+  /// Processes of extensions that are in a database, by what they call themselves.
+  var backgroundWorkers: [String] = []
   /// Names of the applications whose sessions use pgconvoy's role, one entry a session.
   var sessionsOfOurRole: [String] = []
   /// Open for more than `Preflight.longTransaction`.

@@ -123,14 +123,14 @@ extension PreflightReader {
     await reading(.target) {
       let control = try control.get()
       _ = try role.get()
-      var environment = ["LC_ALL": "C", "PGPASSFILE": "/nonexistent", "PGCONNECT_TIMEOUT": "10"]
+      var environment = ["PGPASSFILE": "/nonexistent", "PGCONNECT_TIMEOUT": "10"]
       if let password = try await context.session(.source).passwordInUse() { environment["PGPASSWORD"] = password }
       let connection = Quarantine.connectionString(migration.source.replicationKeywords + [("replication", "true")])
       let result = try await control.remote.run(
         RemoteCommand(
           [control.program("psql"), "-X", "-w", "-A", "-t", "-F", "|", "-d", connection, "-c", "IDENTIFY_SYSTEM"],
           environment: environment, user: control.user, deadline: Self.deadline, label: "psql"
-        ).asking)
+        ).connecting.asking)
       guard result.succeeded else { return .refused(result.errorText) }
       return .identified(systemIdentifier: String(result.text.prefix { $0 != "|" }))
     }

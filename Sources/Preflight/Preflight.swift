@@ -30,7 +30,8 @@ package enum Preflight {
   package static var catalogue: [(name: String, summary: String)] { checks.map { ($0.name, $0.summary) } }
 
   package static let checks: [PreflightCheck] =
-    HostChecks.all + ServerChecks.all + BuildChecks.all + ReplicationChecks.all + DirectoryChecks.all
+    HostChecks.all + ServerChecks.all + BuildChecks.all + ReplicationChecks.all + EffectChecks.all
+    + DirectoryChecks.all
     + ClusterChecks.all + SyncChecks.all
     + DatabaseChecks.all
 

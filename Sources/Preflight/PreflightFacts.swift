@@ -113,6 +113,8 @@ package struct ServerFacts: Sendable, Equatable {
   package var dataDirectory: String
   /// All settings by name, in their own units, as `pg_settings.setting` has them; not those that the server does not know.
   package var settings: [String: String]
+  /// Those that `ALTER SYSTEM` has made, in a file that a copy does not keep.
+  var madeBySystem: Set<String> = []
   /// ICU's collation version; nil where the server has no ICU.
   var icuVersion: String?
 

@@ -8,7 +8,7 @@ struct PreflightReader: Sendable {
 
   var migration: Inventory.Migration { context.migration }
 
-  static let deadline = Duration.seconds(30)
+  static let deadline = Duration.seconds(120)
 
   func read() async -> PreflightFacts {
     async let sourceSide = side(.source)

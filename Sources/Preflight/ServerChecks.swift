@@ -41,7 +41,7 @@ package enum ServerChecks {
         finding.severity = .warning
         finding.consequence =
           "the copy has the source's roles and passwords; the password given for the target must be the source's"
-      } else if error.message.contains("\" does not exist") {
+      } else if ["postgres.no-role", "postgres.unknown-database"].contains(finding.code) {
         finding.severity = .note
         finding.consequence = "the copy brings the source's roles and databases along"
         finding.remedy = nil

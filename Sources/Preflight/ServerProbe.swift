@@ -38,8 +38,10 @@ extension PreflightReader {
     await reading(side) {
       let session = try await superuserSession(side, role)
       let settings = try await session.query(
-        "SELECT name, setting FROM pg_catalog.pg_settings", within: Self.deadline
-      ).rows.map { ($0.string(0), $0.string(1)) }
+        """
+        SELECT name, setting, coalesce(sourcefile, '') LIKE '%/postgresql.auto.conf' FROM pg_catalog.pg_settings
+        """, within: Self.deadline
+      ).rows
       let row = try await session.query(
         """
         SELECT system_identifier, pg_catalog.pg_postmaster_start_time(),
@@ -48,10 +50,11 @@ extension PreflightReader {
           FROM pg_catalog.pg_control_system()
         """, within: Self.deadline
       ).rows.first
-      let values = Dictionary(settings) { first, _ in first }
+      let values = Dictionary(settings.map { ($0.string(0), $0.string(1)) }) { first, _ in first }
       return ServerFacts(
         systemIdentifier: row?.string(0) ?? "", startTime: row?.string(1) ?? "",
-        dataDirectory: values["data_directory"] ?? "", settings: values, icuVersion: row?[2])
+        dataDirectory: values["data_directory"] ?? "", settings: values,
+        madeBySystem: Set(settings.filter { $0.bool(2) }.map { $0.string(0) }), icuVersion: row?[2])
     }
   }
 
@@ -123,6 +126,7 @@ extension PreflightReader {
       }
       facts.walRate = try await walRate(session)
       try await addActivity(session, &facts)
+      try await addOthers(session, &facts)
       facts.outputPluginError = try await outputPluginError()
       return facts
     }
@@ -190,6 +194,34 @@ extension PreflightReader {
        WHERE s.subenabled ORDER BY 2, 1
       """
     ).map { ClusterFacts.Subscription(name: $0.string(0), database: $0.string(1)) }
+  }
+
+  /// Who else is there.
+  private func addOthers(_ session: PostgresSession, _ facts: inout ClusterFacts) async throws {
+    facts.clientBackends =
+      try await rows(
+        session,
+        """
+        SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity
+         WHERE backend_type = 'client backend'
+           AND (usename IS DISTINCT FROM current_user OR application_name NOT LIKE 'pgconvoy%')
+        """
+      ).first?.int(0) ?? 0
+    facts.standbys = try await rows(
+      session,
+      """
+      SELECT DISTINCT application_name FROM pg_catalog.pg_stat_replication
+       WHERE application_name NOT LIKE 'pgconvoy%' AND application_name <> '' ORDER BY 1
+      """
+    ).map { $0.string(0) }
+    facts.backgroundWorkers = try await rows(
+      session,
+      """
+      SELECT DISTINCT backend_type FROM pg_catalog.pg_stat_activity
+       WHERE backend_type NOT IN ('client backend', 'walsender', 'parallel worker', \(FenceSweep.background))
+         AND backend_type NOT LIKE 'logical replication%' ORDER BY 1
+      """
+    ).map { $0.string(0) }
   }
 
   /// Loads the plugin into a session that ends at once.

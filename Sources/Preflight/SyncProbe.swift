@@ -36,7 +36,7 @@ extension PreflightReader {
   /// As `replication`, for a session in a database, which another record of pg_hba.conf lets in.
   private func sessionRefusal(_ target: Reading<ServerControl>, _ role: Reading<RoleFacts>) async throws -> String? {
     guard let control = target.value, role.value != nil else { return nil }
-    var environment = ["LC_ALL": "C", "PGPASSFILE": "/nonexistent", "PGCONNECT_TIMEOUT": "10"]
+    var environment = ["PGPASSFILE": "/nonexistent", "PGCONNECT_TIMEOUT": "10"]
     if let password = try await context.session(.source).passwordInUse() { environment["PGPASSWORD"] = password }
     let connection = Quarantine.connectionString(
       migration.source.replicationKeywords + [("dbname", migration.source.postgres.maintenanceDatabase)])
@@ -44,7 +44,7 @@ extension PreflightReader {
       RemoteCommand(
         [control.program("psql"), "-X", "-w", "-A", "-t", "-d", connection, "-c", "SELECT 1"],
         environment: environment, user: control.user, deadline: Self.deadline, label: "psql"
-      ).asking)
+      ).connecting.asking)
     return result.succeeded ? nil : result.errorText
   }
 }

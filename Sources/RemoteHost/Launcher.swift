@@ -84,7 +84,7 @@ struct PreparedCommand: Sendable {
     self.host = host
     self.login = login
     nonce = (0..<4).map { _ in hexadecimal(UInt32.random(in: 0...UInt32.max)) }.joined()
-    var text = ""
+    var text = command.withheld.isEmpty ? "" : "unset \(shellQuoted(command.withheld))\n"
     func refuse(_ words: String) -> ConvoyError {
       ConvoyError("host.invalid-command", "\(command.displayName) cannot be run: \(words)", at: .host(host))
     }

@@ -10,7 +10,8 @@ struct PrivateKeyFile: Sendable {
   /// The file's content, with a zero byte at its end for C.
   let content: [UInt8]
   let isEncrypted: Bool
-  /// Nil for the older PEM files, which don't carry it in the clear.
+  /// Of the file itself, or of the `.pub` file beside it for the older PEM files, which don't carry it in the clear; nil
+  /// where there is none.
   let publicKey: SSHPublicKey?
 
   /// - Throws: `ssh.key-unreadable`.
@@ -36,7 +37,7 @@ struct PrivateKeyFile: Sendable {
     }
     guard text.contains("BEGIN OPENSSH PRIVATE KEY") else {
       isEncrypted = text.contains("ENCRYPTED")
-      publicKey = nil
+      publicKey = Self.publicKey(beside: self.path)
       return
     }
     let body = text.split(whereSeparator: \.isNewline).filter { !$0.hasPrefix("-----") }.joined()
@@ -48,6 +49,13 @@ struct PrivateKeyFile: Sendable {
     else { throw unreadable("damaged") }
     isEncrypted = !cipher.elementsEqual("none".utf8)
     publicKey = SSHPublicKey(blob: Array(key))
+  }
+
+  /// `ssh-ed25519 AAAA… comment`
+  private static func publicKey(beside path: String) -> SSHPublicKey? {
+    guard let bytes = try? contentOfFile(path + ".pub") else { return nil }
+    let words = String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isWhitespace)
+    return words.count > 1 ? base64Decoded(String(words[1])).map { SSHPublicKey(blob: $0) } : nil
   }
 
   /// `~/.ssh/id_ed25519 (ED25519 SHA256:…)`.

@@ -11,6 +11,8 @@ public struct RemoteCommand: Sendable {
   public var script: String?
   /// Added to what the host gives its users.
   public var environment: [String: String]
+  /// Variables that it does not get, whatever the host gives its users.
+  public var withheld: [String] = []
   /// Nil: the login directory, or `/` where the command runs as another user.
   public var workingDirectory: String?
   /// Run as this operating-system user: as we are when we log in as that user, by `runuser` as root, by `sudo -n`

@@ -2,8 +2,10 @@ internal import BlockingIO
 internal import CLibSSH2
 internal import ReplicationModel
 
-/// Logs a session in: the identity files that can be opened first, then the agent's keys, then those whose passphrase
-/// a person gives.
+/// Logs a session in: the identity files first, with those that are encrypted by the agent where it has them; then the
+/// agent's other keys, then those whose passphrase a person gives.
+///
+/// A server hangs up after a few keys (sshd's `MaxAuthTries`), so the order matters: what somebody has named comes first.
 struct SSHAuthentication {
   /// A key from the identity file, read before the connection was made.
   struct Identity: Sendable {
@@ -16,6 +18,8 @@ struct SSHAuthentication {
   private let identities: [Identity]
   private var tried: [String] = []
   private var sawRSA = false
+  /// Those that were offered; none is twice.
+  private var offeredKeys: [SSHPublicKey] = []
 
   init(_ session: SSHSession, identities: [Identity]) {
     self.session = session
@@ -41,14 +45,21 @@ struct SSHAuthentication {
     if libssh2_userauth_authenticated(session.handle) != 0 { return }
     guard let offered else { throw lost() }
     let closed = identities.filter { $0.file.isEncrypted && $0.passphrase == nil }
+    let agent = parameters.useAgent ? openAgent() : nil
     for identity in identities {
-      if identity.file.isEncrypted, identity.passphrase == nil {
+      if !identity.file.isEncrypted || identity.passphrase != nil {
+        if try accepts(identity) { return }
+      } else if let key = agent?.keys.first(where: { $0.publicKey == identity.file.publicKey }) {
+        if try accepts(key, of: agent) { return }
+      } else {
         tried.append("\(identity.file.displayName): encrypted, no passphrase")
-      } else if try accepts(identity) {
-        return
       }
     }
-    if parameters.useAgent, try agentAccepts() { return }
+    if !parameters.identitiesOnly {
+      for key in agent?.keys ?? [] where !offeredKeys.contains(key.publicKey) {
+        if try accepts(key, of: agent) { return }
+      }
+    }
     for var identity in closed {
       guard let passphrase = parameters.prompt?(identity.file.path) else { continue }
       session.beginAnew()
@@ -79,7 +90,7 @@ struct SSHAuthentication {
       }
     }
     if status == 0 { return true }
-    if session.socket.failure != nil { throw lost() }
+    if hasHungUp { throw lost() }
     switch status {
     case LIBSSH2_ERROR_AUTHENTICATION_FAILED, LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED:
       tried.append(identity.file.displayName)
@@ -97,41 +108,67 @@ struct SSHAuthentication {
     }
   }
 
-  private mutating func agentAccepts() throws -> Bool {
-    guard let agent = libssh2_agent_init(session.handle) else { return false }
-    defer { libssh2_agent_free(agent) }
-    if let path = parameters.agentSocket { libssh2_agent_set_identity_path(agent, expandedPath(path)) }
-    guard libssh2_agent_connect(agent) == 0 else {
-      tried.append("agent: none is running")
-      return false
+  // MARK: the agent
+
+  /// An agent that answers, and its keys, which it keeps until it is gone itself.
+  private final class Agent {
+    struct Key {
+      let publicKey: SSHPublicKey
+      let handle: UnsafeMutablePointer<libssh2_agent_publickey>
     }
-    defer { libssh2_agent_disconnect(agent) }
-    guard libssh2_agent_list_identities(agent) == 0 else {
+
+    let handle: OpaquePointer
+    var keys: [Key] = []
+
+    init?(_ session: SSHSession) {
+      guard let handle = libssh2_agent_init(session.handle) else { return nil }
+      self.handle = handle
+    }
+
+    deinit {
+      libssh2_agent_disconnect(handle)
+      libssh2_agent_free(handle)
+    }
+  }
+
+  private mutating func openAgent() -> Agent? {
+    guard let agent = Agent(session) else { return nil }
+    if let path = parameters.agentSocket { libssh2_agent_set_identity_path(agent.handle, expandedPath(path)) }
+    guard libssh2_agent_connect(agent.handle) == 0 else {
+      tried.append("agent: none is running")
+      return nil
+    }
+    guard libssh2_agent_list_identities(agent.handle) == 0 else {
       tried.append("agent: it does not answer")
-      return false
+      return nil
     }
     var previous: UnsafeMutablePointer<libssh2_agent_publickey>?
-    var count = 0
     while true {
       var next: UnsafeMutablePointer<libssh2_agent_publickey>?
-      guard libssh2_agent_get_identity(agent, &next, previous) == 0, let key = next else { break }
+      guard libssh2_agent_get_identity(agent.handle, &next, previous) == 0, let key = next else { break }
       previous = key
-      count += 1
       let bytes = UnsafeRawBufferPointer(start: key.pointee.blob, count: key.pointee.blob_len)
-      let publicKey = SSHPublicKey(blob: bytes.map { $0 })
-      noteType(publicKey)
-      let user = parameters.user
-      let status = try session.complete("authentication") { _ in libssh2_agent_userauth(agent, user, key) }
-      if status == 0 { return true }
-      if session.socket.failure != nil { throw lost() }
-      tried.append("agent key \(publicKey.family) \(publicKey.fingerprint)")
+      agent.keys.append(Agent.Key(publicKey: SSHPublicKey(blob: bytes.map { $0 }), handle: key))
     }
-    if count == 0 { tried.append("agent: it has no keys") }
+    if agent.keys.isEmpty { tried.append("agent: it has no keys") }
+    return agent
+  }
+
+  private mutating func accepts(_ key: Agent.Key, of agent: Agent?) throws -> Bool {
+    guard let agent else { return false }
+    noteType(key.publicKey)
+    let user = parameters.user
+    let status = try session.complete("authentication") { _ in libssh2_agent_userauth(agent.handle, user, key.handle) }
+    if status == 0 { return true }
+    if hasHungUp { throw lost() }
+    tried.append("agent key \(key.publicKey.family) \(key.publicKey.fingerprint)")
     return false
   }
 
   private mutating func noteType(_ key: SSHPublicKey?) {
-    if key?.family == "RSA" { sawRSA = true }
+    guard let key else { return }
+    if key.family == "RSA" { sawRSA = true }
+    offeredKeys.append(key)
   }
 
   private func refused(_ offered: String) -> ConvoyError {
@@ -146,10 +183,19 @@ struct SSHAuthentication {
       hint: rsa + "the public key must be in authorized_keys of \(parameters.user) on the host")
   }
 
+  /// libssh2 has one code for a key that is refused and for a server that says nothing more; its words differ.
+  private var hasHungUp: Bool {
+    session.socket.failure != nil || session.lastErrorWords.hasPrefix("Waiting for USERAUTH response")
+  }
+
   private func lost() -> ConvoyError {
-    session.failure(
+    let count = offeredKeys.count
+    return session.failure(
       "ssh.connection-lost",
-      "\(parameters.host) port \(parameters.port) ended the connection during authentication: "
-        + session.lastErrorWords, hint: "the host's sshd log says why (MaxAuthTries, AllowUsers, MaxStartups)")
+      "\(parameters.host) port \(parameters.port) ended the connection during authentication"
+        + (count > 1 ? ", after \(count) keys: " : ": ") + session.lastErrorWords,
+      hint: count > 1
+        ? "name the key that the host knows: ssh.identity_file, with its .pub file beside it; or ssh.identities_only: true"
+        : "the host's sshd log says why (MaxAuthTries, AllowUsers, MaxStartups)")
   }
 }

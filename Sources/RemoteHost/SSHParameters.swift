@@ -9,7 +9,8 @@ public struct SSHParameters: Sendable {
   public var host: String
   public var port: UInt16
   public var user: String
-  /// A private key, OpenSSH's format or PEM; `~` is expanded. Tried before the agent.
+  /// A private key, OpenSSH's format or PEM; `~` is expanded. Tried first; by the agent, where it is encrypted and the
+  /// agent has it.
   public var identityFile: String?
   public var passphrase: PassphraseSource?
   /// More private keys, tried behind it; one that cannot be read is passed over.
@@ -23,6 +24,8 @@ public struct SSHParameters: Sendable {
   public var knownHostsFile: String
   /// Whether to ask the agent for keys.
   public var useAgent: Bool
+  /// Whether to use those of its keys only that the identity files name.
+  public var identitiesOnly = false
   /// The agent's socket; nil: what `SSH_AUTH_SOCK` says.
   public var agentSocket: String?
   /// For all of it: connection, key exchange, authentication.

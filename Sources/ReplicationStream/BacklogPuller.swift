@@ -246,9 +246,8 @@ public struct BacklogPuller {
   }
 
   private static let pinnedSettings: [String: String] = [
-    "statement_timeout": "0", "lock_timeout": "60s", "idle_in_transaction_session_timeout": "0",
-    "default_transaction_isolation": "read committed", "log_statement": "none", "log_min_duration_statement": "-1",
-    "client_min_messages": "error", "work_mem": "32MB", "jit": "off",
+    "lock_timeout": "60s", "log_statement": "none", "log_min_duration_statement": "-1", "client_min_messages": "error",
+    "work_mem": "32MB", "jit": "off",
   ]
 }
 
@@ -270,7 +269,6 @@ private struct PullSession {
   }
 
   func prepare(temporaryKilobytes: Int) throws(PostgresError) {
-    try connection.set(versionedTimeLimits)
     // The bytes of pgoutput are in the client's encoding, and must be the database's own.
     try connection.query(
       """

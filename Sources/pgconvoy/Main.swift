@@ -2,6 +2,7 @@ import ArgumentParser
 import Glibc
 import Inventory
 import MigrationCore
+import PostgresClient
 import ReplicationModel
 
 /// The program's entry: parse, run, and turn whatever goes wrong into one line, a hint and an exit status.
@@ -11,6 +12,7 @@ import ReplicationModel
 @main
 enum Main {
   static func main() async {
+    forgetOverrulingVariables()
     Interrupts.install()
     do {
       let task = Task {

@@ -38,6 +38,11 @@ import Testing
   }
 
   /// A change at `place` that the target did not take.
+  static var noPassword: PostgresError {
+    var error = postgres(.connect)
+    error.wantsPassword = true
+    return error
+  }
   static func change(_ reason: ApplyFailure.Reason) -> ApplyFailure {
     var failure = ApplyFailure(reason, "words")
     failure.lsn = place
@@ -72,9 +77,8 @@ import Testing
     Row("CannotConnect", .server(postgres(.connect)), .retry(after: first)),
     Row("Starting", .server(postgres(.connect, .cannotConnectNow)), .retry(after: first)),
     Row("WrongPassword", .server(postgres(.connect, .invalidPassword)), .park(at: nil)),
-    Row(
-      "NoPassword", .server(PostgresError(.connect, message: "fe_sendauth: no password supplied", server: "new")),
-      .park(at: nil)),
+    Row("NoPassword", .server(noPassword), .park(at: nil)),
+    Row("NoConnectionLeft", .server(postgres(.connect, .tooManyConnections)), .retry(after: first)),
     Row("ConnectionLost", .server(postgres(.connectionLost)), .retry(after: first)),
     Row("ConnectionLostWhileStopping", .server(postgres(.connectionLost)), stopping: true, .retry(after: first)),
     Row("Deadline", .server(postgres(.deadline)), .retry(after: first)),

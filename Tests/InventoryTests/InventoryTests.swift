@@ -314,6 +314,7 @@ import Testing
           ssh.identity_file             /home/ada/.ssh/id_ed25519                /srv/fleet/inventory.yml:2
           ssh.known_hosts               /home/ada/.ssh/known_hosts               built in
           ssh.agent                     true                                     built in
+          ssh.identities_only           false                                    built in
           ssh.connect_timeout           10s                                      built in
           ssh.passphrase_command        -                                        built in
           ssh.proxy_jump                -                                        built in

@@ -259,6 +259,44 @@ struct ConnectTests {
     await host.close()
   }
 
+  /// sshd hangs up after two keys: the named one comes first, wherever it is in the agent, as with ssh(1).
+  @Test(arguments: ["ed25519", "rsa -m PEM"]) func anAgentWithManyKeys(type: String) async throws {
+    let server = try SSHServer(configuration: "MaxAuthTries 2\nPubkeyAcceptedAlgorithms +ssh-rsa")
+    let path = server.directory.path
+    let agent = try Program(["/usr/bin/ssh-agent", "-D", "-a", "\(path)/agent"])
+    defer { agent.end() }
+    try await eventually("the agent's socket", every: .milliseconds(10)) { server.directory.exists("agent") }
+    func add(_ name: String) throws {
+      try Program.check(["ssh-add", "-q", "\(path)/\(name)"], environment: ["SSH_AUTH_SOCK": "\(path)/agent"])
+    }
+    for number in 1...3 {
+      try SSHServer.makeKey("\(path)/other\(number)", "ed25519")
+      try add("other\(number)")
+    }
+    let words = type.split(separator: " ").map(String.init)
+    try Program.check(["ssh-keygen", "-q", "-N", "", "-f", "\(path)/own", "-t"] + words)
+    try server.directory.write(server.directory.read("own.pub"), to: "authorized_keys")
+    try add("own")
+    try Program.check(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", "\(path)/own"] + words.dropFirst())
+    var parameters = server.parameters()
+    parameters.identityFile = "\(path)/own"
+    parameters.useAgent = true
+    parameters.agentSocket = "\(path)/agent"
+    try await connectSSH(parameters).close()
+    // As ssh_config names it.
+    parameters.identityFile = nil
+    parameters.moreIdentityFiles = ["\(path)/other9", "\(path)/own"]
+    try await connectSSH(parameters).close()
+
+    parameters.moreIdentityFiles = []
+    let lost = await connectionError(parameters)
+    #expect(lost?.message.contains("ended the connection during authentication, after 2 keys") == true)
+    #expect(lost?.hint?.contains("ssh.identity_file") == true)
+    parameters.identitiesOnly = true
+    let none = await connectionError(parameters)
+    #expect(none?.code == "ssh.auth-failed", "\(none?.message ?? "")")
+  }
+
   @Test(.enabled(if: geteuid() == 0))
   func sudoThatIsRefused() async throws {
     let server = try SSHServer()

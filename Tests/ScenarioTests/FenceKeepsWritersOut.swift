@@ -125,7 +125,7 @@ extension Scenarios.Streaming {
       #expect(try await scenario.sql(.source, limits).allSatisfy { $0[1] == "0" })
       try await scenario.putPgHba(open, scenario.source)
       try await eventually("the file that was put back") { try await scenario.refusal(.sourceApp) == nil }
-      #expect(try await refusal(of: try ownerParameters(scenario))?.rawValue == "postgres.unreachable")
+      #expect(try await refusal(of: try ownerParameters(scenario))?.rawValue == "postgres.no-connection-left")
 
       // A fence whose block is gone is raised again, and knows the limits of before.
       let again = try await scenario.play(fence)

@@ -23,6 +23,8 @@ package final class Cluster: Sendable {
     package var settings: [String: String]
     /// pg_hba.conf; nil for what initdb writes, which lets every local user in without a password.
     package var hostBasedAuthentication: String?
+    /// Of initdb, pg_ctl and postgres, beside what every program gets.
+    package var environment: [String: String] = [:]
 
     package init(
       binDirectory: String = Lab.defaultPgBin(), superuser: String = "postgres", initdbArguments: [String] = [],
@@ -147,7 +149,8 @@ package final class Cluster: Sendable {
   }
 
   private func command(_ program: String, _ arguments: [String]) throws {
-    try Program.check(["\(options.binDirectory)/\(program)"] + arguments, as: account)
+    try Program.check(
+      ["\(options.binDirectory)/\(program)"] + arguments, environment: options.environment, as: account)
   }
 
   // MARK: connecting

@@ -128,9 +128,9 @@ struct BaseBackupStep: DeedStep {
     let migration = context.migration
     var command = RemoteCommand(
       arguments(target, source: migration.source, settings: migration.baseBackup, slot: slot),
-      environment: ["PGPASSFILE": target.passfile, "LC_ALL": "C"], user: target.user)
+      environment: ["PGPASSFILE": target.passfile], user: target.user)
     command.label = "pg_basebackup"
-    return command
+    return command.connecting
   }
 
   /// Directories for tablespaces and WAL are remembered while they are still empty: what is in them later is the copy's.

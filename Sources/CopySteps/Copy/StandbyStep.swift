@@ -15,6 +15,9 @@ import ReplicationModel
 struct StandbyStep: DeedStep {
   var name: String { "start_standby" }
 
+  /// How long the standby may replay nothing at all.
+  private static let patience = Duration.seconds(900)
+
   private let replayed = Found<UInt64>("start_standby.replayed", placeholder: "")
 
   func destruction(_ context: MigrationContext) async throws -> String? {
@@ -250,30 +253,26 @@ struct StandbyStep: DeedStep {
     let source = try await context.session(.source)
     let standby = try await context.session(.target)
     let goal = LSN(try await source.query("SELECT pg_catalog.pg_current_wal_lsn()").first ?? "") ?? .invalid
-    let last = LastValue()
+    let target = try await context.server(.target)
     var first: LSN?
     var position = LSN.invalid
     try await waitUntil(
-      within: .seconds(24 * 3600),
+      within: Self.patience, gettingOn: { try await context.replay(target, standby, goal) },
       orThrow: {
         ConvoyError(
-          "standby.not-caught-up", "the standby has not caught up within a day",
-          at: context.place("start_standby", .target))
+          "standby.not-caught-up",
+          "the standby is at \(position), does not get on, and wants \(goal.bytes(since: position)) bytes more",
+          at: context.place("start_standby", .target), hint: "look at the target's log: does it reach the source?")
       }
     ) {
       let row = try await standby.query(
         """
-        SELECT coalesce(pg_catalog.pg_last_wal_replay_lsn(), '0/0'),
-               EXISTS (SELECT FROM pg_catalog.pg_stat_wal_receiver)
+        SELECT coalesce(pg_catalog.pg_last_wal_replay_lsn(), '0/0')
         """
       ).rows[0]
       position = LSN(row.string(0)) ?? .invalid
       first = first ?? position
-      if position >= goal { return true }
-      if last.replace(with: Int(goal.bytes(since: position) >> 24)) {
-        context.progress("standby is \(goal.bytes(since: position)) bytes behind")
-      }
-      return false
+      return position >= goal
     }
     return position.bytes(since: first ?? position)
   }

@@ -23,7 +23,7 @@ struct Promotion {
       runs = false
     }
     // It may have reached its end already, or be on its way there.
-    if runs { return [promoted(), .aside { _ in try await checkSwitchPoint(context.session(.target)) }] }
+    if runs { return [promoted(target), .aside { _ in try await checkSwitchPoint(context.session(.target)) }] }
     return deeds + [
       .later(announced: { recovering(target, try await Quarantine.announced(context, target, stage(target))) }) { _ in
         let quarantine = try await Quarantine.assemble(context, target, directory: target.dataDirectory)
@@ -44,17 +44,17 @@ struct Promotion {
   }
 
   private func recovering(_ target: ServerControl, _ text: FileText) -> [Deed] {
-    [.write(.target, target.settingsFile, text), .server(.target, .start), promoted()]
+    [.write(.target, target.settingsFile, text), .server(.target, .start), promoted(target)]
   }
 
-  private func promoted() -> Deed {
+  private func promoted(_ target: ServerControl) -> Deed {
     .wait(.target, "until recovery has ended at the restore point, just there") { _ in
       let session = try await context.session(.target)
       try await waitUntil(
-        within: context.migration.handOff.deadline,
+        within: context.migration.handOff.deadline, gettingOn: { try await context.replay(target, session, handOff) },
         orThrow: {
           ConvoyError(
-            "handoff.not-promoted", "the target has not reached the restore point before the deadline",
+            "handoff.not-promoted", "the target does not get on towards the restore point",
             at: context.place(step, .target),
             hint: "look at the target's log; running the playbook again goes on waiting")
         }

@@ -3,6 +3,7 @@ import Inventory
 import MigrationCore
 import Playbook
 import PostgresClient
+import Preflight
 import RemoteHost
 import ReplicationModel
 
@@ -236,7 +237,7 @@ struct SourcePreparation {
   /// reason is the preflight's matter.
   private static func refusal(_ context: MigrationContext) async throws -> String? {
     let target = try await context.server(.target)
-    var environment = ["LC_ALL": "C", "PGPASSFILE": "/nonexistent", "PGCONNECT_TIMEOUT": "10"]
+    var environment = ["PGPASSFILE": "/nonexistent", "PGCONNECT_TIMEOUT": "10"]
     if let password = try await context.session(.source).passwordInUse() { environment["PGPASSWORD"] = password }
     let connection = Quarantine.connectionString(
       context.migration.source.replicationKeywords + [("replication", "true")])
@@ -244,20 +245,13 @@ struct SourcePreparation {
       RemoteCommand(
         [target.program("psql"), "-X", "-w", "-A", "-t", "-d", connection, "-c", "IDENTIFY_SYSTEM"],
         environment: environment, user: target.user, deadline: .seconds(30), label: "psql"
-      ).asking)
+      ).connecting.asking)
     return !result.succeeded && result.errorText.contains("pg_hba.conf") ? result.errorText : nil
   }
 
   /// `… no pg_hba.conf entry for replication connection from host "10.0.1.20", user …`
   static func refusedAddress(_ message: String) -> String? {
-    // Before it libpq names the server's own address.
-    guard let reason = message.firstRange(of: "pg_hba.conf") else { return nil }
-    let parts = message[reason.upperBound...].split(separator: "\"", omittingEmptySubsequences: false)
-    for (index, text) in parts.enumerated() where index % 2 == 1 {
-      let isNumeric = text.allSatisfy { $0.isHexDigit || $0 == "." || $0 == ":" }
-      if isNumeric, text.contains(".") || text.contains(":") { return String(text) }
-    }
-    return nil
+    message.contains("pg_hba.conf") ? ReplicationRefusal.address(in: message) : nil
   }
 
   /// The target's addresses as the source knows them.

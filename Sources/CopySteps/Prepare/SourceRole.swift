@@ -145,10 +145,10 @@ struct SourceRole {
       ask() { "$psql" -X -w -q -A -t -v ON_ERROR_STOP=1 -d "$database" -p "$port" ${host:+-h "$host"} "$@"; }
       if [ "$(ask -c 'SELECT 1' 2>/dev/null)" = 1 ]; then ask -f -; else ask -U postgres -f -; fi
       """, arguments: [psql, settings.maintenanceDatabase, String(settings.port), settings.socketDirectory ?? ""],
-      environment: ["LC_ALL": "C", "PGCONNECT_TIMEOUT": "10", "PGPASSFILE": "/nonexistent"], user: settings.osUser,
+      environment: ["PGCONNECT_TIMEOUT": "10", "PGPASSFILE": "/nonexistent"], user: settings.osUser,
       standardInput: Array(statements.utf8), deadline: .seconds(60), label: "psql")
     command.isQuestion = isQuestion
-    return try await context.remote(.source).run(command)
+    return try await context.remote(.source).run(command.connecting)
   }
 
   /// The password that the inventory gives for the role; nil when it gives none.

@@ -46,6 +46,7 @@ private func parameters(
   var parameters = SSHParameters(
     name: name, host: address, port: port, user: ssh.user, identityFile: ssh.identityFile, passphrase: passphrase,
     knownHostsFile: ssh.knownHosts, useAgent: ssh.agent, connectTimeout: ssh.connectTimeout)
+  parameters.identitiesOnly = ssh.identitiesOnly
   parameters.moreIdentityFiles = ssh.moreIdentityFiles
   parameters.jump = jump
   parameters.prompt = prompt

@@ -119,73 +119,29 @@ package struct ServerControl: Sendable {
   }
 
   /// What stops the server: `pg_ctl`, or the manager that runs it, which would start it again behind `pg_ctl`.
-  package func stopCommand(within limit: Duration = .seconds(120)) -> RemoteCommand {
+  package func stopCommand(within limit: Duration = Self.patience) -> RemoteCommand {
     if let unit { return unit.stopCommand }
     return RemoteCommand(
       [program("pg_ctl"), "stop", "-D", dataDirectory, "-m", "fast", "-w", "-t", String(limit.components.seconds)],
       user: user, deadline: limit + .seconds(15))
   }
 
-  package func startCommand(within limit: Duration = .seconds(120)) -> RemoteCommand {
+  package func startCommand(within limit: Duration = Self.patience) -> RemoteCommand {
     if let unit { return unit.startCommand }
     var words = [program("pg_ctl"), "start", "-D", dataDirectory, "-l", startLog]
     words += ["-w", "-t", String(limit.components.seconds)]
     if let configFile { words += ["-o", "-c config_file=" + shellQuoted(configFile)] }
-    return shell("\"$@\" >/dev/null 2>&1 </dev/null", words, deadline: limit + .seconds(15))
+    var command = shell("\"$@\" >/dev/null 2>&1 </dev/null", words, deadline: limit + .seconds(15))
+    // A standby's connection to its source would go by them.
+    command.withheld = overrulingVariables
+    return command
   }
 
-  private var startLog: String { host.postgres.logFile ?? dataDirectory + ".pgconvoy-start.log" }
+  var startLog: String { host.postgres.logFile ?? dataDirectory + ".pgconvoy-start.log" }
 
   /// The manager that runs the server, where the inventory names one.
-  private var unit: ServiceControl? {
+  var unit: ServiceControl? {
     host.postgres.service.map { ServiceControl(service: $0, host: host, remote: remote) }
-  }
-
-  /// A clean stop. Nothing to do when it does not run.
-  package func stop(within limit: Duration = .seconds(120)) async throws {
-    if try await isRunning() { try await stopRunning(within: limit) }
-  }
-
-  /// As `stop`, where it is known to run.
-  package func stopRunning(within limit: Duration = .seconds(120)) async throws {
-    try await remote.runChecked(stopCommand(within: limit))
-    guard unit != nil else { return }
-    try await waitUntil(
-      within: limit,
-      orThrow: {
-        ConvoyError(
-          "host.postgres-not-stopped", "PostgreSQL on \(dataDirectory) still runs after its manager stopped it",
-          at: .host(host.name), hint: "is postgres.service of that host the one that runs it?")
-      }
-    ) { try await !isRunning() }
-  }
-
-  /// Starts the server and waits until it takes connections.
-  package func start(within limit: Duration = .seconds(120)) async throws {
-    if try await !isRunning() { try await startStopped(within: limit) }
-  }
-
-  /// As `start`, where it is known not to run.
-  package func startStopped(within limit: Duration = .seconds(120)) async throws {
-    let result = try await remote.run(startCommand(within: limit))
-    if result.succeeded, unit == nil { return }
-    if result.succeeded, try await isReady(within: limit) { return }
-    let tail = try await remote.run(shell("tail -n 5 -- \"$1\"", [startLog]).asking).text
-    throw ConvoyError(
-      "host.postgres-start-failed", "PostgreSQL on \(dataDirectory) did not start", at: .host(host.name),
-      hint: unit == nil ? "look at \(startLog) on that host" : "look at the log of its service on that host",
-      cause: tail.isEmpty ? result.errorText : tail)
-  }
-
-  /// Whether a server that a manager has started takes connections: the last line of postmaster.pid says so.
-  private func isReady(within limit: Duration) async throws -> Bool {
-    let deadline = ContinuousClock.now + limit
-    while ContinuousClock.now < deadline {
-      let status = try await remote.run(shell("sed -n 8p -- \"$1\"", [dataDirectory + "/postmaster.pid"]).asking)
-      if status.text.hasPrefix("ready") || status.text.hasPrefix("standby") { return true }
-      try await Task.sleep(for: .milliseconds(200))
-    }
-    return false
   }
 
   /// Settings as the configuration files have them, whether the server runs or not; all in one round trip.

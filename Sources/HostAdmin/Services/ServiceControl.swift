@@ -17,6 +17,10 @@ package struct ServiceControl {
   private enum Verb { case status, stop, start }
 
   private static let deadline = Duration.seconds(60)
+  /// Of what stops or starts: systemd and scripts have limits of their own, and know when it is over.
+  private static let patience = Duration.seconds(300)
+  /// How long runit is waited for altogether; its `sv` gives up earlier.
+  private static let runitPatience = Duration.seconds(120)
 
   package func isRunning() async throws -> Bool {
     try await remote.run(statusCommand).exitStatus == 0
@@ -26,6 +30,7 @@ package struct ServiceControl {
   package func stop() async throws {
     let result = try await remote.run(command(.stop))
     guard result.succeeded else {
+      if try await comes(to: false, after: result) { return }
       throw notStopped(
         result.errorText.isEmpty ? "" : ": \(result.errorText.split(separator: "\n").last ?? "")")
     }
@@ -43,6 +48,7 @@ package struct ServiceControl {
 
   package func start() async throws {
     let result = try await remote.run(command(.start))
+    if !result.succeeded, try await comes(to: true, after: result) { return }
     guard result.succeeded, try await isRunning() else {
       throw ConvoyError(
         "service.not-started",
@@ -52,6 +58,19 @@ package struct ServiceControl {
     }
   }
 
+  /// Whether a service that takes longer than `sv` waits is as it was told to be in the end.
+  private func comes(to running: Bool, after result: CommandResult) async throws -> Bool {
+    guard service.manager == .runit, result.duration >= .seconds(Self.svWaits) else { return false }
+    let end = ContinuousClock.now + Self.runitPatience - result.duration
+    while ContinuousClock.now < end {
+      if try await isRunning() == running { return true }
+      try await Task.sleep(for: .milliseconds(500))
+    }
+    return false
+  }
+
+  private static let svWaits = 30
+
   /// Exit status 0: it runs.
   package var statusCommand: RemoteCommand { command(.status).asking }
   package var stopCommand: RemoteCommand { command(.stop) }
@@ -59,21 +78,22 @@ package struct ServiceControl {
 
   private func command(_ verb: Verb) -> RemoteCommand {
     let name = service.name
+    let limit = verb == .status ? Self.deadline : Self.patience
     switch service.manager {
     case .systemd:
       let action = verb == .status ? ["is-active", "--quiet"] : verb == .stop ? ["stop"] : ["start"]
-      return RemoteCommand(["systemctl"] + action + [name], deadline: Self.deadline)
+      return RemoteCommand(["systemctl"] + action + [name], deadline: limit)
     case .sysvinit:
       return RemoteCommand(
-        ["service", name, verb == .status ? "status" : verb == .stop ? "stop" : "start"], deadline: Self.deadline)
+        ["service", name, verb == .status ? "status" : verb == .stop ? "stop" : "start"], deadline: limit)
     case .runit:
       let directory = (service.directory ?? host.serviceDirectory) + "/" + name
       switch verb {
       // `sv status` exits 0 for a service that is down as well; `sv check` waits for what is wanted.
       case .status:
         return .shell("sv status \"$1\" | grep -q '^run:'", arguments: [directory], deadline: Self.deadline)
-      case .stop: return RemoteCommand(["sv", "-w", "30", "stop", directory], deadline: Self.deadline)
-      case .start: return RemoteCommand(["sv", "-w", "30", "start", directory], deadline: Self.deadline)
+      case .stop: return RemoteCommand(["sv", "-w", "\(Self.svWaits)", "stop", directory], deadline: limit)
+      case .start: return RemoteCommand(["sv", "-w", "\(Self.svWaits)", "start", directory], deadline: limit)
       }
     case .command:
       let text =
@@ -82,7 +102,7 @@ package struct ServiceControl {
         case .stop: service.commands?.stop
         case .start: service.commands?.start
         }
-      return .shell(text ?? "false", deadline: Self.deadline, label: "\(name): \(text ?? "no command")")
+      return .shell(text ?? "false", deadline: limit, label: "\(name): \(text ?? "no command")")
     }
   }
 }

@@ -144,7 +144,6 @@ package actor MigrationContext: StepContext {
       database: database ?? settings.maintenanceDatabase, sslmode: settings.sslMode.rawValue,
       applicationName: "pgconvoy \(migration.name)",
       connectTimeout: Double(settings.connectTimeout.components.seconds))
-    parameters.settings = ["client_encoding": "UTF8"]
     if settings.via == .ssh, !migration.host(side).isLocal {
       let tunnel =
         tunnels[side]
@@ -160,7 +159,13 @@ package actor MigrationContext: StepContext {
     }
     switch settings.password {
     case .none: break
-    case .passfile(let path): parameters.passfile = path
+    case .passfile(let path):
+      parameters.passfile = path
+      // The variable is the operator's; libpq would take it before the file that the inventory names.
+      if environment.variables["PGPASSWORD"] != nil {
+        parameters.password = try PasswordFile.password(
+          for: settings, database: parameters.database, environment.variables)
+      }
     case .command, .environment, .inline:
       if passwords[side] == nil { passwords[side] = try await password(from: settings.password, side: side) }
       parameters.password = passwords[side]
@@ -193,23 +198,26 @@ package actor MigrationContext: StepContext {
 
   /// A session of the caller's own, which the caller closes.
   package func newSession(_ side: Side, database: String? = nil) async throws -> PostgresSession {
-    var parameters = try await parameters(side, database: database)
-    parameters.settings.merge(canonicalTextSettings) { _, canonical in canonical }
+    var parameters = try await parameters(side, database: database).canonical
+    // Our own tables lie where tables lie by themselves, and what is committed is on the disk.
     parameters.settings.merge(
-      [
-        "statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "default_transaction_read_only": "off",
-        "row_security": "off", "synchronous_commit": "on", "default_transaction_isolation": "read committed",
-      ]
+      ["synchronous_commit": "on", "default_tablespace": "", "default_table_access_method": "heap"]
     ) { _, pinned in pinned }
-    do {
-      let session = try await PostgresSession.connect(parameters)
-      // A setting that older servers would refuse at the start of a session.
-      if await session.serverVersion >= 170000 { try await session.script("SET transaction_timeout = 0") }
-      return session
-    } catch let error as PostgresError {
-      throw error.convoyError(at: .host(migration.host(side).name))
+    let end = ContinuousClock.now + Self.patience
+    while true {
+      do {
+        return try await PostgresSession.connect(parameters)
+      } catch let error as PostgresError {
+        guard error.sqlState == .tooManyConnections, ContinuousClock.now < end else {
+          throw error.convoyError(at: .host(migration.host(side).name))
+        }
+      }
+      try await Task.sleep(for: .milliseconds(100))
     }
   }
+
+  /// How long a session waits for a place where the server has no connection left.
+  private static let patience = Duration.seconds(3)
 
   /// A session for one piece of work, which is closed behind it whatever comes of it.
   package nonisolated(nonsending) func withNewSession<Value>(

@@ -90,7 +90,8 @@ package struct DeedPerformer: Sendable {
     if case .success(verb == .start) = isRunning { return }
     try await recorded(deed) {
       _ = try isRunning.get()
-      if verb == .start { try await server.startStopped() } else { try await server.stopRunning() }
+      let tell = context.progress
+      if verb == .start { try await server.startStopped(tell: tell) } else { try await server.stopRunning(tell: tell) }
     }
   }
 

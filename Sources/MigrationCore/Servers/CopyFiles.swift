@@ -19,7 +19,7 @@ extension ServerControl {
         for p in "$@"; do if [ -d "$p" ]; then find "$p/" -mindepth 1 -maxdepth 1 -exec rm -rf -- {} +; fi; done
       fi
       rm -rf -- "$copy" "$passfile"
-      """, [copyDirectory, passfile] + places, label: "removing an unfinished copy", deadline: .seconds(3600))
+      """, [copyDirectory, passfile] + places, label: "removing an unfinished copy", deadline: .seconds(86_400))
   }
 
   package var passfile: String { dataDirectory + ".pgconvoy-passfile" }

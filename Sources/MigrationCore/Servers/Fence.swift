@@ -56,38 +56,48 @@ package struct Fence {
 
 /// A child of the postmaster as the process list shows it.
 struct PostmasterChild {
-  /// `postgres: checkpointer`, `postgres: lab: app bifrost 127.0.0.1(5000) authentication`.
+  /// `postgres: checkpointer`, `postgres: lab: app bifrost 127.0.0.1(5000) authentication`; the postmaster's own command
+  /// line while it has none yet.
   let title: String
+  /// The server's cluster_name, which stands before a title and may be any text.
+  let cluster: String
+  /// Bytes that the server's titles have room for: the postmaster's arguments and environment. Longer ones are cut off.
+  let room: Int
 
-  private static let background = [
-    "checkpointer", "background writer", "walwriter", "autovacuum launcher", "autovacuum worker", "archiver",
-    "stats collector", "logger", "startup", "walreceiver", "logical replication launcher", "slotsync worker",
-    "io worker", "walsummarizer",
-  ]
+  /// Behind the cluster's name; nil where it has no title of its own.
+  private var name: Substring? {
+    guard let prefix = title.firstRange(of: "postgres: ") else { return nil }
+    let name = title[prefix.upperBound...]
+    let clusterPrefix = cluster + ": "
+    return !cluster.isEmpty && name.hasPrefix(clusterPrefix) ? name.dropFirst(clusterPrefix.count) : name
+  }
 
   /// Whether it has said that it is that role: by the rules that a fence leaves, it may come in.
   func isLogin(of role: String) -> Bool {
-    guard let prefix = title.firstRange(of: "postgres: ") else { return false }
-    var words = title[prefix.upperBound...].split(separator: " ")
-    // cluster_name stands first, and a walsender's kind.
-    if words.first?.last == ":" { words.removeFirst() }
+    guard var words = name?.split(separator: " ") else { return false }
+    // A walsender's kind stands first.
     if words.first == "walsender" { words.removeFirst() }
     return words.count > 2 && words[0] == role
   }
 
-  /// Whether it is one of the server's own processes and no client's.
+  /// Whether it is none of a client's: a process of the server's own, or a background worker of an extension, whatever
+  /// that calls itself.
   ///
-  /// A backend that has just been forked still shows the postmaster's own command line; that is a client too. So is a
+  /// A backend that has just been forked still shows the postmaster's own command line; that is a client. So is a
   /// walsender on its way in: one of a database takes SQL. Roles may be called `logger` or `startup`; only a client's
-  /// title says where it comes from, `[local]` or an address with a port.
+  /// title says where it comes from, `[local]` or an address with a port, and it has said so before it may log in.
   var isBackground: Bool {
-    guard let prefix = title.firstRange(of: "postgres: ") else { return false }
-    var name = title[prefix.upperBound...]
-    let words = name.split(separator: " ")
-    if words.contains(where: { $0 == "[local]" || ($0.hasSuffix(")") && $0.contains("(")) }) { return false }
-    // cluster_name stands before the process's own title.
-    if let separator = name.firstRange(of: ": ") { name = name[separator.upperBound...] }
-    while name.last == " " { name = name.dropLast() }
-    return Self.background.contains { name == $0 || name.hasPrefix($0 + " ") }
+    // Where a client comes from stands last, and is cut off first.
+    guard title.utf8.count < room - 1, let words = name?.split(separator: " "), !words.isEmpty else { return false }
+    return !words.contains { $0 == "[local]" || Self.isAddress($0) }
+  }
+
+  /// `127.0.0.1(5000)`, `db.example.com(5000)`, `fe80::1%eth0(5000)`.
+  private static func isAddress(_ word: Substring) -> Bool {
+    guard let parenthesis = word.lastIndex(of: "("), parenthesis != word.startIndex, word.last == ")" else {
+      return false
+    }
+    let port = word[word.index(after: parenthesis)...].dropLast()
+    return !port.isEmpty && port.allSatisfy(\.isNumber)
   }
 }

@@ -129,7 +129,7 @@ extension Fence {
         return try await context.withNewSession(side) { probe in
           try await probe.query(Self.isForkedBehind, [asked]).first == "t"
         }
-      } catch let error as ConvoyError where error.code == "postgres.unreachable" {
+      } catch let error as ConvoyError where error.code == "postgres.no-connection-left" {
         // Those who are about to be refused may hold every place that the server has for connections.
         return false
       }

@@ -9,7 +9,7 @@ import ReplicationModel
 /// rules that the postmaster had when it forked it. So whoever is among the postmaster's children when the new rules
 /// are in force for certain may still know the old ones, and come in late: those are ended. Whoever is not among them
 /// was forked later and will be refused, however many of them come, and however long they say nothing.
-struct FenceSweep {
+package struct FenceSweep {
   let fence: Fence
   let server: ServerControl
   let session: PostgresSession
@@ -37,8 +37,8 @@ struct FenceSweep {
   /// The rules were others for a moment: whoever is there now may have come in under those.
   mutating func beginAnew() { (suspects, firstLook) = (nil, nil) }
 
-  /// Backends that are no client's.
-  private static let background = """
+  /// Those of the server's own processes that the view has, as a list in SQL: the fence leaves them alone.
+  package static let background = """
     'autovacuum launcher', 'autovacuum worker', 'background writer', 'checkpointer', 'walwriter', 'archiver',
     'logical replication launcher', 'startup', 'walreceiver', 'slotsync worker', 'io worker', 'walsummarizer'
     """
@@ -70,17 +70,14 @@ struct FenceSweep {
       try await session.query("SELECT pid FROM pg_catalog.pg_stat_activity WHERE NOT (\(Self.hasNoName))").rows.map {
         $0.string(0)
       })
-    let directory = try await session.query("SHOW data_directory").first ?? server.dataDirectory
-    let listing = try await server.remote.runChecked(
-      server.shell("ps -o pid=,args= --ppid \"$(head -n 1 -- \"$1/postmaster.pid\")\"", [directory]).asking)
+    let row = try await session.query(
+      "SELECT pg_catalog.current_setting('data_directory'), pg_catalog.current_setting('cluster_name')"
+    ).rows.first
+    let children = try await children(row?.string(0) ?? server.dataDirectory, cluster: row?.string(1) ?? "")
     var halfOpen: [String: String] = [:]
-    for line in listing.text.split(separator: "\n") {
-      let words = line.split(separator: " ", omittingEmptySubsequences: true)
-      guard let pid = words.first.map(String.init), !known.contains(pid) else { continue }
-      let title = words.dropFirst().joined(separator: " ")
+    for (pid, child) in children where !known.contains(pid) {
       // A session that has begun or ended since the views were asked is found by the next look.
-      let child = PostmasterChild(title: title)
-      if !child.isBackground, !child.isLogin(of: fence.role) { halfOpen[pid] = title }
+      if !child.isBackground, !child.isLogin(of: fence.role) { halfOpen[pid] = child.title }
     }
     let suspects = suspects ?? Set(halfOpen.keys)
     self.suspects = suspects
@@ -92,6 +89,35 @@ struct FenceSweep {
     _ = try await server.remote.run(server.shell("kill -TERM \"$@\"", found.map(\.key)))
     return found.map { "pid \($0.key), \($0.value)" }
   }
+
+  /// The postmaster's children by their process id, taken from /proc: a host need not have `ps`.
+  private func children(_ directory: String, cluster: String) async throws -> [(pid: String, child: PostmasterChild)] {
+    let listing = try await server.remote.runChecked(server.shell(Self.listing, [directory]).asking)
+    let lines = listing.text.split(separator: "\n")
+    let room = lines.first.flatMap { Int($0) } ?? 0
+    return lines.compactMap { line in
+      // `4711/cmdline:postgres: checkpointer`
+      guard let mark = line.firstRange(of: "/cmdline:") else { return nil }
+      var title = line[mark.upperBound...]
+      while title.last == " " { title = title.dropLast() }
+      return (String(line[..<mark.lowerBound]), PostmasterChild(title: String(title), cluster: cluster, room: room))
+    }
+  }
+
+  /// A process's parent stands second behind its name, which is in parentheses and may have some of its own.
+  private static let listing = """
+    LC_ALL=C; export LC_ALL
+    IFS= read -r parent <"$1/postmaster.pid" && cd /proc || exit 1
+    set --
+    for s in [0-9]*/stat; do
+      IFS= read -r line 2>/dev/null <"$s" || continue
+      rest=${line##*) }; rest=${rest#* }
+      [ "${rest%% *}" = "$parent" ] && set -- "$@" "${s%/stat}/cmdline"
+    done 2>/dev/null
+    cat "$parent/cmdline" "$parent/environ" | wc -c
+    [ $# = 0 ] || grep -aH "" "$@" 2>/dev/null | tr "\\000" " "
+    exit 0
+    """
 
   /// Transactions that hold a transaction id and are not ours: prepared ones, which no sweep can end.
   private func foreignTransactions() async throws -> [String] {

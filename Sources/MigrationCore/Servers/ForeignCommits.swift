@@ -125,7 +125,7 @@ struct ForeignCommits {
       [
         server.program("pg_waldump"), "-p", directory + "/pg_wal", "-t", String(UInt32(start.timeline, radix: 16) ?? 1),
         "-s", start.lsn.description, "-e", end.lsn.description,
-      ], environment: environment)
+      ], environment: environment, deadline: .seconds(600))
     command.label = "pg_waldump"
     let result = try await server.remote.run(command.asking)
     guard result.succeeded else { throw unreadable(result.errorText) }

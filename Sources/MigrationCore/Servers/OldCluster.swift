@@ -77,7 +77,7 @@ package struct OldCluster {
         .target,
         target.command(
           Self.emptying, [target.dataDirectory, kept, going, Self.heart] + files,
-          label: "removing the target's old data", deadline: .seconds(3600))),
+          label: "removing the target's old data", deadline: .seconds(86_400))),
     ]
   }
 
@@ -109,7 +109,7 @@ package struct OldCluster {
   package func removal(of directory: String) -> RemoteCommand {
     target.command(
       "rm -f -- \"$1/$2\" && rm -rf -- \"$1\"", [directory, Self.heart], label: "removing the old data directory",
-      deadline: .seconds(3600))
+      deadline: .seconds(86_400))
   }
 
   /// An error of a step that has no old server to go back to says so.

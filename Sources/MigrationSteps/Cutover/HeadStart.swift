@@ -51,7 +51,8 @@ struct HeadStart {
       record.databases.map { database in
         var statement = StatementDeed(
           .target, database: database.name, CutoverSQL.advanceSlotToEnd, [.text(record.slot(database, .reverse))])
-        statement.limit = .seconds(60)
+        // It gets no further at all when it is cut off.
+        statement.limit = .seconds(3600)
         statement.fine = [.objectInUse]
         return [.statement(statement)]
       }, atMost: databasesAtATime)

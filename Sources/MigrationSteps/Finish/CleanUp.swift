@@ -225,7 +225,7 @@ struct CleanUp {
 
   func removal(of path: String, _ target: ServerControl) async throws -> RemoteCommand {
     if path == target.copyDirectory { return target.copyRemoval(places: try await context.copyPlaces()) }
-    return target.command("rm -rf -- \"$1\"", [path], label: "removing kept data", deadline: .seconds(3600))
+    return target.command("rm -rf -- \"$1\"", [path], label: "removing kept data", deadline: .seconds(86_400))
   }
 
   private func names(_ session: PostgresSession, slots: Bool) async throws -> [String] {

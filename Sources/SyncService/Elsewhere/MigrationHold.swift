@@ -35,7 +35,7 @@ package actor MigrationHold {
     if let session, (try? await session.query("SELECT 1", within: .seconds(5))) != nil { return .mine }
     await close()
     do {
-      var parameters = try await context.parameters(.target, database: Self.database(handOff))
+      var parameters = try await context.parameters(.target, database: Self.database(handOff)).canonical
       parameters.applicationName = "pgconvoy sync, \(operatorName())"
       parameters.connectTimeout = min(parameters.connectTimeout, 3)
       let made = try await PostgresSession.connect(parameters)

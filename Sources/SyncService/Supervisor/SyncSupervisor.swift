@@ -347,7 +347,7 @@ private func keepReverseSlots(_ context: MigrationContext, _ handOff: HandOffRec
       do {
         try await context.withNewSession(.target, database: database.name) { session in
           _ = try await session.query(
-            CutoverSQL.advanceSlotToEnd, [handOff.slot(database, .reverse)], within: .seconds(60))
+            CutoverSQL.advanceSlotToEnd, [handOff.slot(database, .reverse)], within: .seconds(3600))
         }
       } catch {
         logger.debug("a slot for the way back was not advanced", metadata: ["error": "\(error)"])

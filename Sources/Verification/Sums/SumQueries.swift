@@ -66,7 +66,7 @@ package struct SumQueries {
 
   /// For sessions that do nothing else. A table that somebody has locked is an error, not a wait without end.
   package static let settings = """
-    SET lock_timeout = '10s'; SET jit = off; SET max_parallel_workers_per_gather = 4; SET statement_timeout = 0
+    SET lock_timeout = '10s'; SET jit = off; SET max_parallel_workers_per_gather = 4
     """
 
   /// Ordinary tables and partitions' leaves. What initdb made (below FirstNormalObjectId) is not data, nor are the source's
