@@ -50,7 +50,7 @@ package struct Fence {
   }
 
   func hbaFile(_ server: ServerControl, _ session: PostgresSession) async throws -> HBAFile {
-    HBAFile(server: server, path: try await session.query("SHOW hba_file").first ?? "")
+    HBAFile(server: server, path: try await hbaPath(session))
   }
 }
 
