@@ -491,7 +491,7 @@ struct PreflightChecksTests {
     let notMade = report.checks.filter { $0.notMade != nil }
     #expect(Set(notMade.map(\.notMade)) == [reason])
     #expect(notMade.map(\.name).filter { $0.hasPrefix("source.") || $0.hasPrefix("databases.") } == [])
-    #expect(notMade.count == 28)
+    #expect(notMade.count == 27)
   }
 
   struct Refusal: Sendable {

@@ -25,10 +25,10 @@ extension Fence {
   }
 
   /// - Throws: `fence.broken-hba`.
-  func refuseBrokenFile(_ session: PostgresSession) async throws {
+  func refuseBrokenFile(_ session: PostgresSession, step: String = "fence") async throws {
     guard let line = try await Self.brokenLine(session) else { return }
     throw ConvoyError(
-      "fence.broken-hba", "pg_hba.conf \(line)", at: place,
+      "fence.broken-hba", "pg_hba.conf \(line)", at: context.place(step, side),
       hint: "mend that line; the server would go on with its old rules without a word")
   }
 
@@ -120,7 +120,8 @@ extension Fence {
   ///
   /// - Throws: `fence.broken-settings`, `fence.broken-hba`, `fence.not-replaceable`, `fence.no-own-record`,
   ///   `fence.unclear-record`.
-  package func refuseUnfit() async throws {
+  package func refuseUnfit(_ step: String) async throws {
+    let place = context.place(step, side)
     let server = try await context.server(side)
     let session = try await context.session(side)
     if let error = try await server.configurationError() {
@@ -128,7 +129,7 @@ extension Fence {
         "fence.broken-settings", "PostgreSQL would not start with its configuration: \(error)", at: place,
         hint: "mend it, then SELECT pg_reload_conf(); until then no change of a setting is loaded either")
     }
-    try await refuseBrokenFile(session)
+    try await refuseBrokenFile(session, step: step)
     let file = try await hbaFile(server, session)
     if let obstacle = try await file.obstacleToReplacing() {
       throw ConvoyError(

@@ -59,7 +59,7 @@ struct OpenStep: DeedStep {
     var deeds: [Deed] = []
     if !isPassed {
       // What the opening changes is loaded by a reload, which a broken configuration turns into nothing.
-      deeds.append(.aside { _ in try await Fence(context: context, side: direction.to).refuseUnfit() })
+      deeds.append(.aside { _ in try await Fence(context: context, side: direction.to).refuseUnfit(name) })
       deeds += closed.proving() + [.aside { _ in try await pass(context) }]
     }
     deeds += try await opening(context)

@@ -28,7 +28,7 @@ struct WaitForLagStep: DeedStep {
     let (record, _) = try await context.travelling(direction)
     return [
       .look(nil, "refuse when the configuration of a server is broken, or its pg_hba.conf cannot be changed") { _ in
-        for side in Side.allCases { try await Fence(context: context, side: side).refuseUnfit() }
+        for side in Side.allCases { try await Fence(context: context, side: side).refuseUnfit(name) }
       },
       .look(
         direction.from,
