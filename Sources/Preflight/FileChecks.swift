@@ -5,7 +5,8 @@ import MigrationCore
 /// What lies in the data directories: whether the server's user can read it, and whether it is where it seems to be.
 enum FileChecks {
   static let all: [PreflightCheck] = [
-    PreflightCheck("source.files", "the source's server can read its own data directory, and all of it is there", source),
+    PreflightCheck(
+      "source.files", "the source's server can read its own data directory, and all of it is there", source),
     PreflightCheck("target.files", "the configuration that the copy keeps can be read", target),
   ]
 
@@ -32,15 +33,18 @@ enum FileChecks {
       if isData(link.path) {
         findings.append(
           Finding(
-            .error, "preflight.linked-data", host: host, object: path, "\(path) is a symbolic link to \(link.destination)",
+            .error, "preflight.linked-data", host: host, object: path,
+            "\(path) is a symbolic link to \(link.destination)",
             consequence: "a base backup leaves it out without an error: the copy would lack that data",
             remedy: "use a tablespace, or put the data back into its place while the server is stopped"))
       } else if isConfiguration(link.path), facts.directory.value?.data.isFilled == false {
         findings.append(
           Finding(
-            .error, "preflight.linked-data", host: host, object: path, "\(path) is a symbolic link to \(link.destination)",
+            .error, "preflight.linked-data", host: host, object: path,
+            "\(path) is a symbolic link to \(link.destination)",
             consequence: "a base backup leaves it out, and the target has no \(link.path) of its own",
-            remedy: "make a cluster with its configuration on the target before (initdb), or replace the link by a file"))
+            remedy: "make a cluster with its configuration on the target before (initdb), or replace the link by a file"
+          ))
       } else if !isConfiguration(link.path) {
         findings.append(
           Finding(
@@ -56,34 +60,28 @@ enum FileChecks {
   @Sendable static func target(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
     let host = facts.name(.target)
     if let error = facts.keptFiles.error {
-      return [Finding(error, host: host, consequence: "nobody knows whether the copy can keep the target's configuration")]
+      return [
+        Finding(error, host: host, consequence: "nobody knows whether the copy can keep the target's configuration")
+      ]
     }
     guard let files = try facts.keptFiles.get() else { return [] }
     let directory = try facts.target.installation.get().dataDirectory
     let user = facts.migration.target.postgres.osUser
-    var findings: [Finding] = []
-    if let path = files.unreadable.first {
-      findings.append(
-        Finding(
-          .error, "preflight.unreadable-file", host: host, object: "\(directory)/\(path)",
-          "\(user) cannot read in \(directory): " + shortList(files.unreadable),
-          consequence: "the copy keeps the target's configuration, and could not",
-          remedy: "chown \(user) \(directory)/\(path)"))
-    }
-    for link in files.links {
-      findings.append(
-        Finding(
-          .error, "preflight.dangling-configuration", host: host, object: "\(directory)/\(link.path)",
-          "\(directory)/\(link.path) is a symbolic link to \(link.destination), where nothing is",
-          consequence: "the copy keeps it, and would not start", remedy: "mend the link, or take it away"))
-    }
-    return findings
+    guard let path = files.unreadable.first else { return [] }
+    return [
+      Finding(
+        .error, "preflight.unreadable-file", host: host, object: "\(directory)/\(path)",
+        "\(user) cannot read in \(directory): " + shortList(files.unreadable),
+        consequence: "the copy keeps the target's configuration, and could not",
+        remedy: "chown \(user) \(directory)/\(path)")
+    ]
   }
 
   private static func isData(_ path: String) -> Bool {
     let first = String(path.prefix { $0 != "/" })
     return [
-      "base", "global", "PG_VERSION", "pg_xact", "pg_multixact", "pg_commit_ts", "pg_logical", "pg_twophase", "pg_tblspc",
+      "base", "global", "PG_VERSION", "pg_xact", "pg_multixact", "pg_commit_ts", "pg_logical", "pg_twophase",
+      "pg_tblspc",
     ].contains(first)
   }
 

@@ -1,6 +1,7 @@
 import HostAdmin
 import Inventory
 import MigrationCore
+import PostgresClient
 import RemoteHost
 
 /// What lies in a data directory and would get in a copy's way.
@@ -20,6 +21,17 @@ struct DataFiles: Sendable, Equatable {
 }
 
 extension PreflightReader {
+  func configurationError(
+    _ side: Side, _ control: Reading<ServerControl>, _ role: Reading<RoleFacts>
+  ) async -> Reading<String?> {
+    await reading(side) {
+      let control = try control.get()
+      var running: String?
+      if role.value != nil { running = try await context.session(side).query("SHOW config_file").first }
+      return try await control.configurationError(running: running)
+    }
+  }
+
   /// As the server's own user, who also sends the base backup; what that leaves out is not looked at.
   func sourceFiles(_ control: Reading<ServerControl>) async -> Reading<DataFiles> {
     await reading(.source) {
@@ -46,8 +58,7 @@ extension PreflightReader {
       var command = control.shell(
         """
         cd -- "$1" || exit 1; shift
-        find -- "$@" \\( ! -type l ! -readable -o -type d ! -executable \\) -printf 'unreadable\\t%p\\n' 2>/dev/null
-        for f in "$@"; do if [ -L "$f" ] && ! [ -e "$f" ]; then printf 'link\\t%s\\t%s\\n' "$f" "$(readlink -- "$f")"; fi; done
+        find -- "$@" \\( ! -type l ! -readable -o -type d ! -executable \\) -printf 'unreadable\\t%p\\n' 2>/dev/null; true
         """, [control.dataDirectory] + files.inside.map { "./" + $0 }, deadline: Self.deadline)
       command.label = "looking at the configuration files"
       return DataFiles(parsing: try await control.remote.runChecked(command.asking).text)

@@ -33,7 +33,8 @@ struct PreflightReader: Sendable {
       migration: migration, source: source, target: target, cluster: cluster, directory: await directory,
       tablespaces: await tablespaces, walDirectory: await walDirectory, taken: await taken, hasCopy: await hasCopy,
       replication: await replication,
-      sourceFiles: await sourceFiles, keptFiles: await keptFiles, sourceWAL: await sourceWAL, libraries: await libraries(control, found.compactMap(\.facts.value)),
+      sourceFiles: await sourceFiles, keptFiles: await keptFiles, sourceWAL: await sourceWAL,
+      libraries: await libraries(control, found.compactMap(\.facts.value)),
       sync: await sync,
       databases: found)
   }
@@ -43,10 +44,10 @@ struct PreflightReader: Sendable {
     let control = await self.control(side, account)
     async let machine = self.machine(side, control)
     async let application = self.application(side, account)
-    async let configurationError = reading(side) { try await control.get().configurationError() }
     let role = await self.role(side, control)
     let server = await self.server(side, role)
     let authentication = await self.authentication(side, control, role)
+    let configurationError = await self.configurationError(side, control, role)
     let installation = await reading(side) {
       let control = try control.get()
       return Installation(dataDirectory: control.dataDirectory, binDirectory: control.binDirectory)
@@ -54,7 +55,7 @@ struct PreflightReader: Sendable {
     // What failed is reported once, by the check of the installation.
     let facts = SideFacts(
       account: account, installation: control.error.map { .failed($0) } ?? installation,
-      configurationError: await configurationError, machine: await machine, role: role,
+      configurationError: configurationError, machine: await machine, role: role,
       server: server, authentication: authentication, application: await application)
     return (facts, control)
   }

@@ -77,7 +77,9 @@ extension PreflightReader {
       guard let path else { return nil }
       let file = HBAFile(server: control, path: path)
       // A copy makes one in its data directory its own.
-      if let replacing = try await file.obstacleToReplacing(unlessIn: side == .target ? control.dataDirectory : "") { return AuthenticationFacts(path: path, replacingObstacle: replacing, brokenLine: brokenLine) }
+      if let replacing = try await file.obstacleToReplacing(unlessIn: side == .target ? control.dataDirectory : "") {
+        return AuthenticationFacts(path: path, replacingObstacle: replacing, brokenLine: brokenLine)
+      }
       let text = try await file.read()
       // Of the target as well: the copy has the source's roles.
       guard let session = try? await context.session(.source) else {

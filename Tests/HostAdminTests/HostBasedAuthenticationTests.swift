@@ -147,7 +147,8 @@ struct HostBasedAuthenticationTests {
 
   /// A group's record means its members: neither does it lock others out, nor does its `trust` open their role.
   @Test func recordsOfGroups() throws {
-    let text = "host all +staff all trust\nhost all \"+ops\" all trust\nhost all +ops,+dba all ident\nhost all all all md5"
+    let text =
+      "host all +staff all trust\nhost all \"+ops\" all trust\nhost all +ops,+dba all ident\nhost all all all md5"
     let role = HBARole("postgres", groups: ["dba", "all_dba"])
     #expect(
       try withoutProof(HostBasedAuthentication(text).fenced(for: role, note: "note"))
@@ -186,8 +187,10 @@ struct HostBasedAuthenticationTests {
     #expect(fenced.path == file.path && fenced.unfenced == file)
     // Older servers know neither expressions nor inclusion.
     role.serverVersion = 150000
-    let older = try withoutProof(file.fenced(for: HBARole("/^post", serverVersion: 150000).with(role.files), note: "note"))
-    #expect(older.contains("\nhost all \"/^post\" all scram-sha-256\nhost all \"/^post\" all reject\nlocal all all reject"))
+    let older = try withoutProof(
+      file.fenced(for: HBARole("/^post", serverVersion: 150000).with(role.files), note: "note"))
+    #expect(
+      older.contains("\nhost all \"/^post\" all scram-sha-256\nhost all \"/^post\" all reject\nlocal all all reject"))
   }
 
   @Test(arguments: ["host all @gone all md5\nhost all all all md5", "host all /x( all md5\nhost all postgres all md5"])
@@ -205,7 +208,10 @@ struct HostBasedAuthenticationTests {
     var random = SeededRandom(seed: 11)
     let role = HBARole("own", groups: ["team", "all"], serverVersion: 150000)
     let types = ["local", "host", "hostssl", "hostnossl"]
-    let users = ["own", "\"own\"", "all", "\"all\"", "+team", "\"+team\"", "+staff", "bob", "own, bob", "bob,+all", "\"o,wn\"", "Own"]
+    let users = [
+      "own", "\"own\"", "all", "\"all\"", "+team", "\"+team\"", "+staff", "bob", "own, bob", "bob,+all", "\"o,wn\"",
+      "Own",
+    ]
     let databases = ["all", "replication", "sameuser", "a,\"b c\"", "shop , x"]
     let methods = ["trust", "reject", "md5", "scram-sha-256", "ident map=\"a b\"", "cert"]
     let spice = ["", "# h\u{e9} comment", " \t ", "host all", "nonsense \"quote", "# joined \\", "\u{10FEE9}"]
@@ -217,9 +223,13 @@ struct HostBasedAuthenticationTests {
           continue
         }
         let type = types.randomElement(using: &random) ?? ""
-        let address = type == "local" ? "" : ["all", "10.0.0.0/8", "10.0.0.0 255.0.0.0", "samenet"].randomElement(using: &random) ?? ""
-        let fields = [type, databases.randomElement(using: &random) ?? "", users.randomElement(using: &random) ?? "", address,
-          methods.randomElement(using: &random) ?? ""]
+        let address =
+          type == "local"
+          ? "" : ["all", "10.0.0.0/8", "10.0.0.0 255.0.0.0", "samenet"].randomElement(using: &random) ?? ""
+        let fields = [
+          type, databases.randomElement(using: &random) ?? "", users.randomElement(using: &random) ?? "", address,
+          methods.randomElement(using: &random) ?? "",
+        ]
         lines.append(fields.joined(separator: Bool.random(using: &random) ? " " : "\t"))
       }
       let newline = Bool.random(using: &random) ? "\n" : "\r\n"
@@ -235,9 +245,11 @@ struct HostBasedAuthenticationTests {
       #expect(ByteText.bytes(fenced.unfenced.text) == ByteText.bytes(text))
       let records = block.records(role).dropFirst(2)
       let own = records.filter { $0.users.map(\.raw) == ["\"own\""] }
-      #expect(own.map { "\($0.type) \($0.databases.map(\.value)) \($0.rest)" }
-        == before.map { "\($0.type) \($0.databases.map(\.value)) \($0.rest)" }, "\(text)")
-      #expect(records.filter { $0.users.map(\.raw) != ["\"own\""] }.allSatisfy { $0.method == "reject" }, "\(fenced.text)")
+      #expect(
+        own.map { "\($0.type) \($0.databases.map(\.value)) \($0.rest)" }
+          == before.map { "\($0.type) \($0.databases.map(\.value)) \($0.rest)" }, "\(text)")
+      #expect(
+        records.filter { $0.users.map(\.raw) != ["\"own\""] }.allSatisfy { $0.method == "reject" }, "\(fenced.text)")
     }
   }
 }

@@ -41,12 +41,19 @@ extension Scenarios {
         } >conf/hba && chmod 640 conf/hba && ln -sf conf/hba pg_hba.conf
         """, "sh", scenario.source.dataDirectory,
       ])
+      // The copy keeps the target's own, and what it leads to.
+      try scenario.asServer([
+        "/bin/sh", "-c", "cd \"$1\" && mkdir conf && mv pg_hba.conf conf/hba && ln -s \"$1/conf/hba\" pg_hba.conf",
+        "sh",
+        scenario.target.dataDirectory,
+      ])
       return try bytes(scenario)
     }
 
     private func bytes(_ scenario: Scenario) throws -> String {
       try scenario.asServer([
-        "/bin/sh", "-c", "cd \"$1\" && readlink pg_hba.conf && stat -c '%a %U %G' conf/hba && od -An -v -tx1 conf/hba", "sh",
+        "/bin/sh", "-c", "cd \"$1\" && readlink pg_hba.conf && stat -c '%a %U %G' conf/hba && od -An -v -tx1 conf/hba",
+        "sh",
         scenario.source.dataDirectory,
       ])
     }

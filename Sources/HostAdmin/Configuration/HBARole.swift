@@ -62,7 +62,8 @@ package struct HBARole: Sendable, Equatable {
       } else if let file = user.file {
         let path = HBAFiles.path(file, in: directory)
         isMeant = files.texts[path].flatMap { text in
-          depth > 9 ? nil : self.isMeant(by: HBALine.names(in: text), in: HBAFiles.directory(of: path), depth: depth + 1)
+          depth > 9
+            ? nil : self.isMeant(by: HBALine.names(in: text), in: HBAFiles.directory(of: path), depth: depth + 1)
         }
       }
       if isMeant == true { return true }

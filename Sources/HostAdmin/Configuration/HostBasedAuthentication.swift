@@ -202,7 +202,8 @@ package struct HostBasedAuthentication: Equatable {
     let directory = HBAFiles.directory(of: path)
     let body = own.map { $0.line(for: role.name, in: directory) } + Self.rejections + [Self.endMark]
     let digest = sha256(ByteText.bytes((head + body + [base.text]).joined(separator: "\n")))
-    let proof = Self.proofBegins + digest.prefix(8).map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+    let proof =
+      Self.proofBegins + digest.prefix(8).map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
     let proving = ["local \(proof) all reject", "host \(proof) all all reject"]
     return HostBasedAuthentication((head + proving + body).joined(separator: "\n") + "\n" + base.text, path: path)
   }

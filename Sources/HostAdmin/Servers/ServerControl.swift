@@ -212,11 +212,17 @@ package struct ServerControl: Sendable {
   }
 
   /// What would keep the server from starting with its configuration files as they are now, in the server's words; nil
-  /// where nothing would. A server that runs does not notice before it reloads, and then changes nothing.
-  package func configurationError() async throws -> String? {
+  /// where nothing would, or where nobody says where they are. A server that runs does not notice before it reloads, and
+  /// then changes nothing.
+  ///
+  /// - Parameter running: the configuration file of the server that runs, where one does.
+  package func configurationError(running: String? = nil) async throws -> String? {
     guard try await exists(dataDirectory + "/PG_VERSION") else { return nil }
+    let inside = dataDirectory + "/postgresql.conf"
+    let file = configFile ?? running ?? inside
+    if file == inside, try await !exists(file) { return nil }
     var words = [program("postgres"), "-D", dataDirectory, "-C", "data_directory"]
-    if let configFile { words += ["-c", "config_file=" + configFile] }
+    if file != inside { words += ["-c", "config_file=" + file] }
     var command = RemoteCommand(words, environment: ["LC_ALL": "C"], user: user, deadline: .seconds(30))
     command.label = "reading the configuration"
     let result = try await remote.run(command.asking)
@@ -224,7 +230,9 @@ package struct ServerControl: Sendable {
     let lines = result.errorText.split(separator: "\n").map(String.init)
     // The last one only says that there were others.
     for mark in ["LOG:", "FATAL:", "ERROR:"] {
-      guard let line = lines.first(where: { $0.contains(mark) }), let range = line.firstRange(of: mark) else { continue }
+      guard let line = lines.first(where: { $0.contains(mark) }), let range = line.firstRange(of: mark) else {
+        continue
+      }
       return String(line[range.upperBound...].drop { $0 == " " })
     }
     return lines.last ?? result.endDescription

@@ -73,10 +73,12 @@ extension Fence {
       ])
     }
     parts.append([.later { try await limits.opening() }])
+    let taking: [Deed] = [
+      .aside { _ in if let proof = text.proof { try? await context.setFact(.liftedProof(side), proof) } },
+      .edit(side, path) { HostBasedAuthentication($0).unfenced.text },
+    ]
     parts.append(
-      (text.isFenced ? [.edit(side, path) { HostBasedAuthentication($0).unfenced.text }] : []) + [
-        .sql(side, CutoverSQL.reload), .aside { _ in try await checkLifted(text.proof) },
-      ])
+      (text.isFenced ? taking : []) + [.sql(side, CutoverSQL.reload), .aside { _ in try await checkLifted() }])
     return [leaving, .each(parts)]
       + (enablingSubscriptions ? [] : [.aside { _ in try await context.removeFact(.fencedSubscriptions(side)) }])
   }

@@ -15,7 +15,9 @@ extension Fence {
     HostBasedAuthentication(binary: try await session.query("SELECT \(HostBasedAuthentication.reading)").first ?? "")
   }
 
-  func hbaPath(_ session: PostgresSession) async throws -> String { try await session.query("SHOW hba_file").first ?? "" }
+  func hbaPath(_ session: PostgresSession) async throws -> String {
+    try await session.query("SHOW hba_file").first ?? ""
+  }
   func hbaPath() async throws -> String { try await hbaPath(context.session(side)) }
 
   /// Our own role, as the records of that file may mean it.
@@ -75,7 +77,8 @@ extension Fence {
     try await waitUntil(
       within: .seconds(10), interval: .milliseconds(20),
       orThrow: {
-        ConvoyError("fence.not-reloaded", "the server lets in whom pg_hba.conf rejects, 10 s after its reload", at: place)
+        ConvoyError(
+          "fence.not-reloaded", "the server lets in whom pg_hba.conf rejects, 10 s after its reload", at: place)
       }
     ) {
       guard let proof = try await text(session).proof else { return true }
@@ -84,9 +87,12 @@ extension Fence {
   }
 
   /// Makes sure that the block is not in force any more, or says why it still is.
-  ///
-  /// - Parameter proof: of the text with the block; nil where it had none.
-  func checkLifted(_ proof: String?) async throws {
+  func checkLifted() async throws {
+    try await refuseStillInForce()
+    try await context.removeFact(.liftedProof(side))
+  }
+
+  private func refuseStillInForce() async throws {
     guard let line = try await Self.brokenLine(context.session(side)) else {
       // Every connection from now on has the new rules; that one can be made is seen where it can.
       do { try await context.withNewSession(side) { _ in } } catch {
@@ -95,12 +101,16 @@ extension Fence {
       return
     }
     // The server goes on with the rules that it has, and those may never have been the fence's.
-    if let proof, try await isRefused(proof) == false {
+    let proof = try await context.fact(.liftedProof(side))
+    var isOpen = proof == nil
+    if let proof { isOpen = try await isRefused(proof) == false }
+    if isOpen {
       context.progress("pg_hba.conf of \(context.host(side).name), \(line): the server goes on with its old rules")
       return
     }
     throw ConvoyError(
-      "fence.broken-hba", "pg_hba.conf \(line): the block is taken out, and the server does not load the file", at: place,
+      "fence.broken-hba", "pg_hba.conf \(line): the block is taken out, and the server does not load the file",
+      at: place,
       hint: "mend that line, then SELECT pg_reload_conf(); until then nobody else gets in")
   }
 }
@@ -124,7 +134,7 @@ extension Fence {
     let place = context.place(step, side)
     let server = try await context.server(side)
     let session = try await context.session(side)
-    if let error = try await server.configurationError() {
+    if let error = try await server.configurationError(running: session.query("SHOW config_file").first) {
       throw ConvoyError(
         "fence.broken-settings", "PostgreSQL would not start with its configuration: \(error)", at: place,
         hint: "mend it, then SELECT pg_reload_conf(); until then no change of a setting is loaded either")

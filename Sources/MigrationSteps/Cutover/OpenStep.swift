@@ -158,13 +158,15 @@ struct OpenStep: DeedStep {
     let pending = try await context.session(direction.to).query(
       "SELECT name FROM pg_catalog.pg_settings WHERE pending_restart ORDER BY name"
     ).rows.map { $0.string(0) }
-    let broken = try await context.server(direction.to).configurationError()
+    let broken = try await context.server(direction.to).configurationError(
+      running: context.session(direction.to).query("SHOW config_file").first)
     if let broken { context.progress("the \(direction.toName) has not loaded the settings of its opening: \(broken)") }
     try await context.updateReport { report in
       report.direction = direction
       if let broken {
         report.note(
-          .warning, "the \(direction.toName) has not loaded the settings of its opening, since its configuration has an "
+          .warning,
+          "the \(direction.toName) has not loaded the settings of its opening, since its configuration has an "
             + "error: \(broken); mend it, then SELECT pg_reload_conf()")
       }
       report.outcome = direction == .forward ? .cutOver : .rolledBack
