@@ -172,8 +172,7 @@ let package = Package(
       "MigrationCoreTests",
       [
         "MigrationFixtures", "MigrationCore", "MigrationRecord", "HostAdmin", "Inventory", "ReplicationModel",
-        "Journal", "Playbook",
-        "RemoteHost", logging,
+        "Journal", "Playbook", "PostgresClient", "RemoteHost", logging,
       ]),
     tests("VerificationTests", ["Verification", "MigrationCore", "ReplicationModel"]),
     tests(

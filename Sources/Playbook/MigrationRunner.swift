@@ -232,7 +232,8 @@ struct MigrationRunner<Context: StepContext>: Sendable {
 
   // MARK: Back
 
-  /// Undoes the steps that were taken, the last one first, down to the barrier or to the first that cannot be undone.
+  /// Undoes the steps that were taken, the last one first, down to the barrier. One that cannot be undone keeps none of
+  /// the others from it, but for those that need it.
   ///
   /// Runs in a task of its own, which the cancellation that may have led here does not reach.
   private func undo(
@@ -241,9 +242,13 @@ struct MigrationRunner<Context: StepContext>: Sendable {
     let name = recap.name
     let part = await Task { [recap] in
       var part = recap
-      var left = Array(taken.filter { $0 > barrier })
-      var reason: String?
-      while let index = left.last {
+      var left: [Int] = []
+      var failed: [String] = []
+      for index in taken.reversed() where index > barrier {
+        if !failed.isEmpty, play.steps[index].step.isUndoneBehindOthersOnly {
+          left.append(index)
+          continue
+        }
         let position = position(index, name)
         reporter.move(to: position)
         await observer.observe(.undoing(position))
@@ -251,20 +256,20 @@ struct MigrationRunner<Context: StepContext>: Sendable {
           let result = try await play.steps[index].step.undo(context)
           part.undone.append(UndoRecord(step: position.step, result: result))
           await observer.observe(.undone(position, result))
-          left.removeLast()
         } catch {
           let placed = convoyError(error, migration: name, step: position.step)
           part.undone.append(UndoRecord(step: position.step, error: placed))
           await observer.observe(.undoFailed(position, placed))
-          reason = "undoing \(position.step) failed"
-          break
+          failed.append(position.step)
+          left.append(index)
         }
       }
+      var reason = failed.isEmpty ? nil : "undoing \(failed.joined(separator: ", ")) failed"
       let kept = taken.filter { $0 <= barrier }
       if barrier >= 0, reason == nil, !kept.isEmpty {
         reason = "\(play.steps[barrier].name) is the point of no return"
       }
-      part.leftDone = (kept + left).map { play.steps[$0].name }
+      part.leftDone = (kept + left.reversed()).map { play.steps[$0].name }
       part.leftDoneReason = reason
       if let reason, !part.leftDone.isEmpty {
         await observer.observe(

@@ -57,6 +57,9 @@ public protocol Step<Context>: Sendable {
 
   /// Whether `undo` is called too when `run` itself failed half-way, before the steps that came earlier.
   var isUndoneAfterItsOwnFailure: Bool { get }
+
+  /// Whether `undo` needs that all steps behind this one are undone: one of them that could not be leaves this one done too.
+  var isUndoneBehindOthersOnly: Bool { get }
 }
 
 extension Step {
@@ -68,6 +71,7 @@ extension Step {
   public func isPassed(_ context: Context) async throws -> Bool { try await isDone(context) }
   public func isPassedByItsFailure(_ context: Context) async throws -> Bool { true }
   public var isUndoneAfterItsOwnFailure: Bool { true }
+  public var isUndoneBehindOthersOnly: Bool { false }
 }
 
 /// One thing that a step would do, as exact as it can be told.

@@ -78,7 +78,9 @@ package enum DirectoryChecks {
     for place in places {
       let path = place.destination
       var obstacle: String?
-      if path.isFilled {
+      if let place = goesAside(path, facts) {
+        obstacle = "\(path.path) lies in \(place)"
+      } else if path.isFilled {
         obstacle = "\(path.path) is not empty"
       } else if path.kind == .other {
         obstacle = "\(path.path) is not a directory"
@@ -123,7 +125,9 @@ package enum DirectoryChecks {
     }
     guard let path = try facts.walDirectory.get() else { return [] }
     var obstacle: String?
-    if path.isFilled {
+    if let place = goesAside(path, facts) {
+      obstacle = "lies in \(place)"
+    } else if path.isFilled {
       obstacle = "is not empty"
     } else if path.kind == .other {
       obstacle = "is not a directory"
@@ -137,6 +141,14 @@ package enum DirectoryChecks {
         "base_backup.wal_directory \(path.path) \(obstacle)", consequence: "the base backup would fail",
         remedy: "name an empty directory, or one that can be made")
     ]
+  }
+
+  /// The directory of the target's that is renamed or filled by the copy, where a place lies in it: it would go along.
+  private static func goesAside(_ place: PathFacts, _ facts: PreflightFacts) -> String? {
+    guard let directory = facts.directory.value else { return nil }
+    if place.isWithin(directory.data) { return "the target's data directory, which is moved aside" }
+    let ours = directory.data.path + ".pgconvoy-"
+    return place.path.hasPrefix(ours) ? "a directory of pgconvoy's own" : nil
   }
 
   /// By file system: the data directory's, and those that tablespaces and WAL go to.

@@ -31,8 +31,7 @@ package enum Preflight {
 
   package static let checks: [PreflightCheck] =
     HostChecks.all + ServerChecks.all + BuildChecks.all + ReplicationChecks.all + EffectChecks.all
-    + DirectoryChecks.all
-    + ClusterChecks.all + SyncChecks.all
+    + DirectoryChecks.all + FileChecks.all + ClusterChecks.all + SyncChecks.all
     + DatabaseChecks.all
 
   /// A transaction that is open for longer is worth a word, seconds.

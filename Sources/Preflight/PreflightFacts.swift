@@ -18,6 +18,10 @@ package struct PreflightFacts: Sendable {
   /// Whether an earlier run has made the copy, so that none is made any more.
   package var hasCopy: Reading<Bool>
   package var replication: Reading<ReplicationAnswer>
+  /// What lies in the source's data directory and would get in the way.
+  var sourceFiles: Reading<DataFiles>
+  /// The same of what the copy keeps of the target; nil where it has no cluster.
+  var keptFiles: Reading<DataFiles?>
   /// The file system that holds the source's WAL.
   var sourceWAL: Reading<PathFacts>
   /// What the source's databases have installed, looked for on the target.
@@ -41,6 +45,8 @@ package struct PreflightFacts: Sendable {
 package struct SideFacts: Sendable {
   package var account: Reading<AccountFacts>
   var installation: Reading<Installation>
+  /// What would keep the server from starting with its configuration; nil: nothing.
+  var configurationError: Reading<String?>
   var machine: Reading<MachineFacts>
   package var role: Reading<RoleFacts>
   package var server: Reading<ServerFacts>
@@ -126,7 +132,9 @@ package struct AuthenticationFacts: Sendable, Equatable {
   package var path: String
   /// Why a fence could not be put on top; nil when it could.
   var fenceObstacle: String?
-  package var isFenced: Bool
+  /// Why its text could not be changed on the host; nil when it could.
+  var replacingObstacle: String?
+  package var isFenced = false
   /// `line 12: invalid …`, as the running server sees the file.
   var brokenLine: String?
 }

@@ -24,6 +24,8 @@ struct PreflightReader: Sendable {
     async let taken = places.taken()
     async let hasCopy = reading(.target) { try await context.hasWholeCopy() }
     async let replication = self.replication(control, source.role)
+    async let sourceFiles = self.sourceFiles(sourceControl)
+    async let keptFiles = self.keptFiles(control)
     async let sourceWAL = self.sourceWAL(sourceControl)
     async let sync = syncHost(control, source.role)
     let found = await databases
@@ -31,7 +33,8 @@ struct PreflightReader: Sendable {
       migration: migration, source: source, target: target, cluster: cluster, directory: await directory,
       tablespaces: await tablespaces, walDirectory: await walDirectory, taken: await taken, hasCopy: await hasCopy,
       replication: await replication,
-      sourceWAL: await sourceWAL, libraries: await libraries(control, found.compactMap(\.facts.value)),
+      sourceFiles: await sourceFiles, keptFiles: await keptFiles, sourceWAL: await sourceWAL,
+      libraries: await libraries(control, found.compactMap(\.facts.value)),
       sync: await sync,
       databases: found)
   }
@@ -44,14 +47,16 @@ struct PreflightReader: Sendable {
     let role = await self.role(side, control)
     let server = await self.server(side, role)
     let authentication = await self.authentication(side, control, role)
+    let configurationError = await self.configurationError(side, control, role)
     let installation = await reading(side) {
       let control = try control.get()
       return Installation(dataDirectory: control.dataDirectory, binDirectory: control.binDirectory)
     }
     // What failed is reported once, by the check of the installation.
     let facts = SideFacts(
-      account: account, installation: control.error.map { .failed($0) } ?? installation, machine: await machine,
-      role: role, server: server, authentication: authentication, application: await application)
+      account: account, installation: control.error.map { .failed($0) } ?? installation,
+      configurationError: configurationError, machine: await machine, role: role,
+      server: server, authentication: authentication, application: await application)
     return (facts, control)
   }
 

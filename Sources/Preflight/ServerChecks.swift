@@ -13,6 +13,12 @@ package enum ServerChecks {
     PreflightCheck("source.own-role", "nobody else uses pgconvoy's role", ownRole),
     PreflightCheck("source.recovery", "the source is not a standby", recovery),
     PreflightCheck("hosts.postgres-version", "the target's programs are of the source's major version", version),
+    PreflightCheck("source.configuration", "the source would start with its configuration files as they are") {
+      facts throws(CheckNotMade) in try configuration(facts, .source)
+    },
+    PreflightCheck("target.configuration", "so would the target, whose copy keeps them") {
+      facts throws(CheckNotMade) in try configuration(facts, .target)
+    },
     PreflightCheck("source.authentication", "the source's pg_hba.conf can take a fence") {
       facts throws(CheckNotMade) in try authentication(facts, .source)
     },
@@ -140,6 +146,19 @@ package enum ServerChecks {
     ]
   }
 
+  static func configuration(_ facts: PreflightFacts, _ side: Side) throws(CheckNotMade) -> [Finding] {
+    guard let error = try facts[side].configurationError.get() else { return [] }
+    return [
+      Finding(
+        .error, "preflight.broken-configuration", host: facts.name(side),
+        object: try facts[side].installation.get().dataDirectory, "the configuration has an error: \(error)",
+        consequence: side == .source
+          ? "the server would not start again, and a reload changes no setting, without a word"
+          : "the copy keeps these files, and would not start with them",
+        remedy: "mend it; SELECT * FROM pg_file_settings WHERE error IS NOT NULL shows what is left")
+    ]
+  }
+
   package static func authentication(_ facts: PreflightFacts, _ side: Side) throws(CheckNotMade) -> [Finding] {
     let host = facts.name(side)
     if let error = facts[side].authentication.error {
@@ -155,6 +174,14 @@ package enum ServerChecks {
           remedy: "mend that line, then SELECT pg_reload_conf()"))
     }
     let settings = facts.migration.host(side).postgres
+    if let obstacle = file.replacingObstacle {
+      findings.append(
+        Finding(
+          .error, "preflight.hba-not-replaceable", host: host, object: file.path,
+          "\(settings.osUser) cannot replace \(file.path): \(obstacle)",
+          consequence: "the fence is a block in that file, and could be neither put there nor taken away",
+          remedy: "chown \(settings.osUser) \(file.path), in a directory that \(settings.osUser) can write to"))
+    }
     if let obstacle = file.fenceObstacle {
       findings.append(
         Finding(

@@ -68,12 +68,7 @@ extension PreflightReader {
       if role.value?.isSuperuser == true {
         let session = try await context.session(side)
         running = try await session.query("SELECT pg_catalog.current_setting('hba_file')").first
-        brokenLine = try await session.query(
-          """
-          SELECT pg_catalog.format('line %s: %s', line_number, error)
-            FROM pg_catalog.pg_hba_file_rules WHERE error IS NOT NULL LIMIT 1
-          """, within: Self.deadline
-        ).first
+        brokenLine = try await Fence.brokenLine(session, within: Self.deadline)
       } else if side == .source {
         _ = try await superuserSession(side, role)
       }
@@ -83,13 +78,21 @@ extension PreflightReader {
         path = files.hba.hasPrefix("/") ? files.hba : control.dataDirectory + "/" + files.hba
       }
       guard let path else { return nil }
-      let file = HostBasedAuthentication(try await control.download(path))
-      var obstacle: String?
-      do throws(ConvoyError) { _ = try file.fenced(for: migration.host(side).postgres.user, note: "preflight") } catch {
-        obstacle = error.message
+      let file = HBAFile(server: control, path: path)
+      // A copy makes one in its data directory its own.
+      if let replacing = try await file.obstacleToReplacing(unlessIn: side == .target ? control.dataDirectory : "") {
+        return AuthenticationFacts(path: path, replacingObstacle: replacing, brokenLine: brokenLine)
       }
+      let text = try await file.read()
+      // Of the target as well: the copy has the source's roles.
+      guard let session = try? await context.session(.source) else {
+        throw CheckNotMade(reason: "\(migration.source.name) does not say what roles there are")
+      }
+      let role = try await HBARole.ask(migration.host(side).postgres.user, session).facing(file, session)
+      var obstacle: String?
+      do throws(ConvoyError) { _ = try text.fenced(for: role, note: "preflight") } catch { obstacle = error.message }
       return AuthenticationFacts(
-        path: path, fenceObstacle: obstacle, isFenced: file.isFenced, brokenLine: brokenLine)
+        path: path, fenceObstacle: obstacle, isFenced: text.isFenced, brokenLine: brokenLine)
     }
   }
 

@@ -55,28 +55,33 @@ extension RemoteHost {
 }
 
 /// `$1` path, `$2` size, `$3` mode or `keep`, `$4` owner or nothing. The size is compared before the rename: when the
-/// connection is lost, `cat` just sees the end of its input.
+/// connection is lost, `cat` just sees the end of its input. What is kept is also what only `cp` knows of: access
+/// control lists and other extended attributes.
 private let uploadScript = """
   set -eu
   umask 077
-  [ ! -d "$1" ] || exit 94
-  [ "$3" != keep ] || [ -f "$1" ] || exit 93
-  t=$(mktemp -- "$1.XXXXXXXX")
+  p=$1
+  [ "$3" != keep ] || [ ! -L "$p" ] || p=$(readlink -e -- "$p") || exit 93
+  [ ! -d "$p" ] || exit 94
+  [ "$3" != keep ] || [ -f "$p" ] || exit 93
+  t=$(mktemp -- "$p.XXXXXXXX")
   trap 'rm -f -- "$t"' EXIT
   trap 'exit 1' HUP INT TERM
   cat >"$t"
   [ "$(wc -c <"$t")" -eq "$2" ] || exit 95
   if [ "$3" = keep ]; then
-    chown --reference="$1" -- "$t"
-    chmod --reference="$1" -- "$t"
+    cp --attributes-only --preserve=all -- "$p" "$t"
+    chown --reference="$p" -- "$t"
+    chmod --reference="$p" -- "$t"
+    touch -- "$t"
   else
     [ -z "$4" ] || chown -- "$4" "$t"
     chmod -- "$3" "$t"
   fi
   sync -- "$t"
-  mv -f -T -- "$t" "$1"
+  mv -f -T -- "$t" "$p"
   trap - EXIT
-  sync -- "$(dirname -- "$1")"
+  sync -- "$(dirname -- "$p")"
   """
 
 /// Everything is said about the one file that descriptor 3 holds, even if another takes its place meanwhile.

@@ -32,7 +32,8 @@ public protocol RemoteHost: Sendable {
   ///     where someone else could move things about.
   func upload(_ content: [UInt8], to path: String, mode: UInt16, owner: String?, as user: String?) async throws
 
-  /// Replaces the content of a file that exists, keeping its owner, group and mode; otherwise as `upload`.
+  /// Replaces the content of a file that exists, keeping its owner, group, mode, access control list and other extended
+  /// attributes; otherwise as `upload`. A symbolic link at `path` stays, and the file that it leads to is replaced.
   func replace(_ path: String, with content: [UInt8], as user: String?) async throws
 
   /// Reads a regular file; follows symbolic links.

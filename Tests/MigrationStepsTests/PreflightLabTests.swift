@@ -69,8 +69,59 @@ struct PreflightLabTests {
       #expect(mended.count(.error) == 0, "\(PreflightText.render([mended]))")
       await context.close()
 
+      try await filesInTheWay(lab, migration)
       try await wrongInventory(lab, migration)
     }
+  }
+
+  /// What lies in data directories, or leads into them, and what the server's user cannot read or replace.
+  private func filesInTheWay(_ lab: LabDescription, _ migration: Migration) async throws {
+    let (source, target) = (try #require(lab.source).dataDirectory, try #require(lab.target).dataDirectory)
+    let places = lab.directory + "/places"
+    try Program.check([
+      "/bin/sh", "-c",
+      """
+      set -e; install -m 600 -o root /dev/null "$1/base/unreadable"; ln -s /nowhere "$1/base/99999"
+      ln -s /var/log "$1/log_elsewhere"; chown root "$1/pg_hba.conf"; chmod 644 "$1/pg_hba.conf"
+      install -m 600 -o root /dev/null "$2/server.key"; install -d -o "$4" "$3" "$3/spc"; ln -s "$2" "$3/in"
+      """, "sh", source, target, places, lab.osUser,
+    ])
+    var migration = migration
+    migration.baseBackup.tablespaceMapping = [places + "/spc": places + "/in/spc"]
+    migration.baseBackup.walDirectory = target + "/wal"
+    let context = try await context(lab, migration)
+    try await context.session(.source).script("CREATE TABLESPACE planted LOCATION '\(places)/spc'")
+    let report = try await Preflight.run(context)
+    let found = report.findings.filter { $0.severity == .error || $0.code == "preflight.linked-file" }.map { finding in
+      "\(finding.host ?? "") \(finding.code) \(finding.object ?? "")"
+    }
+    #expect(
+      found == [
+        "lab-source preflight.hba-not-replaceable \(source)/pg_hba.conf", "lab-target preflight.tablespace planted",
+        "lab-target preflight.wal-directory \(target)/wal",
+        "lab-source preflight.unreadable-file \(source)/base/unreadable",
+        "lab-source preflight.linked-data \(source)/base/99999",
+        "lab-target preflight.unreadable-file \(target)/server.key",
+        "lab-source preflight.linked-file \(source)/log_elsewhere",
+      ], "\(PreflightText.render([report]))")
+
+    try Program.check(["/bin/sh", "-c", "echo no_such_setting = on >>\"$1/postgresql.conf\"", "sh", target])
+    let broken = try await Preflight.run(context)
+    let finding = try #require(broken.findings.first { $0.code == "preflight.broken-configuration" })
+    #expect(finding.host == "lab-target")
+    #expect(finding.problem.contains("\"no_such_setting\" in file \"\(target)/postgresql.conf\""), "\(finding.problem)")
+
+    try await context.session(.source).script("DROP TABLESPACE planted")
+    try Program.check([
+      "/bin/sh", "-c",
+      """
+      set -e; rm "$1/base/unreadable" "$1/base/99999" "$1/log_elsewhere" "$2/server.key"; rm -r "$3"
+      sed -i /^no_such_setting/d "$2/postgresql.conf"; chown "$4" "$1/pg_hba.conf" "$2/postgresql.conf"
+      """, "sh", source, target, places, lab.osUser,
+    ])
+    let mended = try await Preflight.run(context)
+    #expect(mended.findings.filter { $0.severity == .error }.map(\.code) == ["preflight.wal-directory"])
+    await context.close()
   }
 
   private func wrongInventory(_ lab: LabDescription, _ migration: Migration) async throws {

@@ -126,7 +126,7 @@ import Testing
       "- steps: [zzzzzz]\n",
       """
       error: play.yml:1:11: unknown step 'zzzzzz' [playbook.unknown-step]
-      hint: known steps: a, b, c, same, point, door, wipe, half, all_types, needs, picky, there
+      hint: known steps: a, b, c, same, point, door, wipe, half, base, all_types, needs, picky, there
       """
     ),
     (

@@ -79,6 +79,7 @@ struct TestStep: Step {
   /// What it says of its failure.
   var isPassedWhenItFails = true
   var isUndoneAfterItsOwnFailure = true
+  var isUndoneBehindOthersOnly = false
   var sides = Side.allCases
 
   func isPassedByItsFailure(_ context: TestContext) async throws -> Bool { isPassedWhenItFails }
@@ -112,7 +113,7 @@ struct TestStep: Step {
 }
 
 /// Steps a, b, c, same; `point`, a point of no return; `door`, one that is not passed when it fails; `wipe`, which needs a yes; `half`, which is not undone after
-/// its own failure; `all_types`, with a parameter of every type; `picky`, whose making fails.
+/// its own failure; `base`, which is undone behind all others only; `all_types`, with a parameter of every type; `picky`, whose making fails.
 func library(_ hooks: Hooks = Hooks()) -> StepLibrary<TestContext> {
   let plain = ["a", "b", "c", "same"].map { name in
     StepDefinition<TestContext>(name: name, summary: "does \(name)") { _ in TestStep(name: name, hooks: hooks) }
@@ -130,6 +131,9 @@ func library(_ hooks: Hooks = Hooks()) -> StepLibrary<TestContext> {
       },
       StepDefinition(name: "half", summary: "stays half done") { _ in
         TestStep(name: "half", hooks: hooks, isUndoneAfterItsOwnFailure: false)
+      },
+      StepDefinition(name: "base", summary: "is what others stand on") { _ in
+        TestStep(name: "base", hooks: hooks, isUndoneBehindOthersOnly: true)
       },
       StepDefinition(
         name: "all_types", summary: "takes everything",

@@ -536,7 +536,8 @@ struct PreflightChecksTests {
     let report = Preflight.evaluate(
       try soundFacts { facts in
         facts.target = SideFacts(
-          account: .failed(error), installation: .notAsked(reason), machine: .notAsked(reason), role: .notAsked(reason),
+          account: .failed(error), installation: .notAsked(reason), configurationError: .notAsked(reason),
+          machine: .notAsked(reason), role: .notAsked(reason),
           server: .notAsked(reason), authentication: .notAsked(reason), application: .notAsked(reason))
         facts.directory = .notAsked(reason)
         facts.tablespaces = .notAsked(reason)
@@ -544,13 +545,14 @@ struct PreflightChecksTests {
         facts.taken = .notAsked(reason)
         facts.replication = .notAsked(reason)
         facts.libraries = .notAsked(reason)
+        facts.keptFiles = .notAsked(reason)
       })
     #expect(report.findings.map(\.code) == ["ssh.unreachable"])
     #expect(report.findings.first?.remedy == "is sshd running?")
     let notMade = report.checks.filter { $0.notMade != nil }
     #expect(Set(notMade.map(\.notMade)) == [reason])
     #expect(notMade.map(\.name).filter { $0.hasPrefix("source.") || $0.hasPrefix("databases.") } == [])
-    #expect(notMade.count == 26)
+    #expect(notMade.count == 28)
   }
 
   struct Refusal: Sendable {

@@ -33,6 +33,7 @@ func soundFacts(_ change: (inout PreflightFacts) -> Void = { _ in }) throws -> P
     directory: .value(TargetDirectory(data: path("/pg/data", isFilled: true), parent: path("/pg"))),
     tablespaces: .value([]), walDirectory: .value(nil),
     taken: .value(TakenRoom()), hasCopy: .value(false), replication: .value(.identified(systemIdentifier: "source-id")),
+    sourceFiles: .value(DataFiles()), keptFiles: .value(DataFiles()),
     sourceWAL: .value(path("/pg/data/pg_wal", isFilled: true)), libraries: .value(LibraryFacts(directory: "/pg/lib")),
     sync: .value(nil),
     databases: [("postgres", .value(DatabaseFacts())), ("shop", .value(DatabaseFacts()))])
@@ -44,6 +45,7 @@ private func side(_ side: Side) -> SideFacts {
   SideFacts(
     account: .value(AccountFacts(name: "postgres", clockOffset: 0.2, clockUncertainty: 0.1)),
     installation: .value(Installation(dataDirectory: "/pg/data", binDirectory: "/pg/bin")),
+    configurationError: .value(nil),
     machine: .value(
       MachineFacts(
         bootID: "boot-\(side)", cLibrary: "glibc 2.36", dataInode: "1:2",

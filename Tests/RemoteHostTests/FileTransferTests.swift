@@ -67,6 +67,23 @@ struct FileTransferTests {
     }
   }
 
+  /// What stands in a file's place is kept with its content only changed: a link leads where it led.
+  @Test func aLinkIsFollowedWhereItsFileIsReplaced() async throws {
+    try await Self.onBoth { host, directory in
+      try await host.upload(Array("old".utf8), to: "\(directory)/file", mode: 0o640)
+      try await host.runChecked(RemoteCommand(["ln", "-s", "file", "\(directory)/one"]))
+      try await host.runChecked(RemoteCommand(["ln", "-s", "\(directory)/one", "\(directory)/two"]))
+      try await host.replace("\(directory)/two", with: [0xE9, 0x0D, 0x0A, 0xFF])
+      let file = try await host.download("\(directory)/file")
+      #expect(file.content == [0xE9, 0x0D, 0x0A, 0xFF] && file.mode == 0o640)
+      let links = try await host.runChecked(RemoteCommand(["readlink", "\(directory)/one", "\(directory)/two"]))
+      #expect(links.text == "file\n\(directory)/one")
+      try await host.runChecked(RemoteCommand(["rm", "\(directory)/file"]))
+      await #expect(throws: ConvoyError.self) { try await host.replace("\(directory)/two", with: []) }
+      #expect(try await host.runChecked(RemoteCommand(["ls", directory])).text == "one\ntwo")
+    }
+  }
+
   @Test func whatCannotBeReadOrWritten() async throws {
     try await Self.onBoth { host, directory in
       func expectError(_ text: String, _ work: () async throws -> Void) async {

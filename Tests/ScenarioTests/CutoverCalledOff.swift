@@ -1,4 +1,5 @@
 import Glibc
+import Lab
 import ReplicationModel
 import TestSupport
 import Testing
@@ -9,10 +10,13 @@ extension Scenarios {
     @Test func leavesTheSourceServing() async throws {
       try await Scenario.run(databases: ["alpha", "bifrost"]) { scenario in
         try await scenario.script(.source, "CREATE TABLE planted (id integer PRIMARY KEY)", in: "alpha")
+        let hba = try unusualPgHba(scenario)
         try await scenario.play("migrate")
         try await nobodyIsThereToAnswer(scenario)
         try await nothingIsApplied(scenario)
+        try await theFilesAreBroken(scenario)
         try await theDrainDoesNotEnd(scenario)
+        #expect(try bytes(scenario) == hba)
         try await aRowWasPlanted(scenario)
         try await itWasKilledBehindTheFence(scenario)
         try await itWasKilledAsTheWorkersEnded(scenario)
@@ -64,16 +68,81 @@ extension Scenarios {
       try await scenario.drained()
     }
 
-    /// The workers are stopped (not dead: their lock, their slots and their origins stay taken) as the cutover begins.
+    // MARK: files
+
+    /// A link to a file that is no UTF-8, has carriage returns and no last newline, a mode of its own, and a record of a
+    /// group before that of our own role. The running server has the same rules by its old file.
+    private func unusualPgHba(_ scenario: Scenario) throws -> String {
+      try scenario.asServer([
+        "/bin/sh", "-c",
+        """
+        cd "$1" && mkdir conf && {
+          printf '# Pr\\374fung\\r\\n'; printf 'host all +pg_monitor all ident\\r\\n'
+          sed 's/$/\\r/' pg_hba.conf; printf '# the end'
+        } >conf/hba && chmod 640 conf/hba && ln -sf conf/hba pg_hba.conf
+        """, "sh", scenario.source.dataDirectory,
+      ])
+      // The copy keeps the target's own, and what it leads to.
+      try scenario.asServer([
+        "/bin/sh", "-c", "cd \"$1\" && mkdir conf && mv pg_hba.conf conf/hba && ln -s \"$1/conf/hba\" pg_hba.conf",
+        "sh",
+        scenario.target.dataDirectory,
+      ])
+      return try bytes(scenario)
+    }
+
+    private func bytes(_ scenario: Scenario) throws -> String {
+      try scenario.asServer([
+        "/bin/sh", "-c", "cd \"$1\" && readlink pg_hba.conf && stat -c '%a %U %G' conf/hba && od -An -v -tx1 conf/hba",
+        "sh",
+        scenario.source.dataDirectory,
+      ])
+    }
+
+    private static let unknownSetting = "no_such_setting = on"
+
+    private func addUnknownSetting(_ host: LabHost, _ scenario: Scenario) throws {
+      try scenario.asServer([
+        "/bin/sh", "-c", "echo \"$1\" >>\"$2/postgresql.conf\"", "sh", Self.unknownSetting, host.dataDirectory,
+      ])
+    }
+
+    private func takeUnknownSettingAway(_ host: LabHost, _ scenario: Scenario) throws {
+      try scenario.asServer(["sed", "-i", "/^\(Self.unknownSetting)/d", host.dataDirectory + "/postgresql.conf"])
+    }
+
+    /// Since the copy: found before anything stops.
+    private func theFilesAreBroken(_ scenario: Scenario) async throws {
+      for host in [scenario.source, scenario.target] {
+        try addUnknownSetting(host, scenario)
+        let result = try await scenario.play("cutover", expecting: 1)
+        #expect(result.text.contains("[fence.broken-settings]") && result.text.contains(Self.unknownSetting.prefix(15)))
+        #expect(!result.text.contains("stop_services"), "\(result.text)")
+        try takeUnknownSettingAway(host, scenario)
+      }
+      let hba = scenario.target.hba
+      try scenario.asServer(["/bin/sh", "-c", "echo 'host all all 10.0.0.0/33 md5' >>\"$1\"", "sh", hba])
+      let result = try await scenario.play("cutover", expecting: 1)
+      #expect(result.text.contains("[fence.broken-hba]") && !result.text.contains("stop_services"), "\(result.text)")
+      try scenario.asServer(["sed", "-i", "\\,10.0.0.0/33,d", hba])
+      try await expectServing(scenario)
+    }
+
+    /// The workers are stopped (not dead: their lock, their slots and their origins stay taken) as the cutover begins. Behind
+    /// the fence both configurations get an error, which keeps nothing from being undone.
     private func theDrainDoesNotEnd(_ scenario: Scenario) async throws {
       let sync = try await scenario.syncPID()
       defer { Glibc.kill(sync, SIGCONT) }
       let play = try scenario.start("play", try scenario.hasty("cutover"), "--yes")
       #expect(try await play.says("stop_services (3/"))
       Glibc.kill(sync, SIGSTOP)
+      #expect(try await play.says("drain (5/"))
+      #expect(try await scenario.status().migrations.first?.sourceFenced == true)
+      for host in [scenario.source, scenario.target] { try addUnknownSetting(host, scenario) }
       let result = try await play.result()
       #expect(result.status == 1, "\(result.text)")
       #expect(result.text.contains("[drain.deadline]"), "\(result.text)")
+      for host in [scenario.source, scenario.target] { try takeUnknownSettingAway(host, scenario) }
       try await expectServing(scenario)
       Glibc.kill(sync, SIGCONT)
       try await scenario.drained()

@@ -17,6 +17,9 @@ import SyncService
 struct BaseBackupStep: DeedStep {
   var name: String { "base_backup" }
 
+  /// What it removes may be in use by a step that could not be undone.
+  var isUndoneBehindOthersOnly: Bool { true }
+
   private let began = Found<ContinuousClock.Instant>("base_backup.began", placeholder: "")
   private let took = Found<Duration>("base_backup.took", placeholder: "")
 

@@ -178,6 +178,14 @@ struct StandbyStep: DeedStep {
             label: "keeping \(file)")),
       ]
     }
+    if let directories = files?.directories, !directories.isEmpty {
+      deeds.append(
+        .command(
+          .target,
+          target.command(
+            "cd -- \"$1\"; shift; mkdir -p -m 700 -- \"$@\"", [copy] + directories,
+            label: "making the directories that the configuration names")))
+    }
     deeds += [
       .write(
         .target, "\(copy)/\(ServerControl.keptSettings)",
@@ -191,11 +199,16 @@ struct StandbyStep: DeedStep {
           "rm -f -- \"$1\" && : > \"$2\"", [copy + "/recovery.signal", copy + "/standby.signal"],
           label: "writing standby.signal")),
     ]
-    let role = context.migration.target.postgres.user
     let note = Quarantine.note(context)
-    let (path, text) = try await authentication(context, target, files)
+    let (path, origin) = try await authentication(context, target, files)
+    let text = try await origin.read().text
+    // The copy has the source's roles.
+    let source = try await context.session(.source)
+    let role = try await HBARole.ask(context.migration.target.postgres.user, source).facing(origin, source)
     return deeds + [
-      .edit(.target, path, known: text) { try HostBasedAuthentication($0).fenced(for: role, note: note).text }
+      .edit(.target, path, known: text) {
+        try HostBasedAuthentication($0, path: origin.path).fenced(for: role, note: note).text
+      }
     ]
   }
 
@@ -230,22 +243,23 @@ struct StandbyStep: DeedStep {
     return ConfigurationText(settings: [.init(name: Quarantine.keptPreload, value: configured[libraries] ?? "")])
   }
 
-  /// The pg_hba.conf that the copy will have: where it lies, and its text.
+  /// The pg_hba.conf that the copy will have: where it lies, and the file that its text comes from.
   private func authentication(
     _ context: MigrationContext, _ target: ServerControl, _ files: ConfigurationFiles?
-  ) async throws -> (path: String, text: String) {
+  ) async throws -> (path: String, origin: HBAFile) {
     if let files {
-      if files.hba.hasPrefix("/") { return (files.hba, try await target.download(files.hba)) }
+      if files.hba.hasPrefix("/") { return (files.hba, HBAFile(server: target, path: files.hba)) }
       return (
-        "\(target.copyDirectory)/\(files.hba)", try await target.download("\(target.dataDirectory)/\(files.hba)")
+        "\(target.copyDirectory)/\(files.hba)",
+        HBAFile(server: target, path: "\(target.dataDirectory)/\(files.hba)")
       )
     }
     let path = target.copyDirectory + "/pg_hba.conf"
     if try await context.hasWholeCopy(), try await target.exists(path) {
-      return (path, try await target.download(path))
+      return (path, HBAFile(server: target, path: path))
     }
     let theirs = try await context.session(.source).query("SHOW hba_file").first ?? "pg_hba.conf"
-    return (path, try await context.server(.source).download(theirs))
+    return (path, HBAFile(server: try await context.server(.source), path: theirs))
   }
 
   /// Waits until the standby has what the source had when this was called.

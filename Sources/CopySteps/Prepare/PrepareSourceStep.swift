@@ -269,9 +269,10 @@ struct SourcePreparation {
   }
 
   static func withoutBlock(_ text: String) -> String {
-    var kept: [Substring] = []
+    var kept: [String] = []
     var isInside = false
-    for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+    // By scalars: to `String` a carriage return and a newline are one character, which no newline matches.
+    for line in text.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).map(String.init) {
       if line.hasPrefix(beginMark) { isInside = true }
       if !isInside { kept.append(line) }
       if line.hasPrefix(endMark) { isInside = false }

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import RemoteHost
 package import ReplicationModel
 
 /// The text of a `pg_hba.conf`, and the block that pgconvoy puts on top of it to keep everybody else out.
@@ -11,9 +12,12 @@ package struct HostBasedAuthentication: Equatable {
   package static let endMark = "# pgconvoy fence end"
 
   package var text: String
+  /// Where it stands; empty where that does not matter.
+  let path: String
 
-  package init(_ text: String) {
+  package init(_ text: String, path: String = "") {
     self.text = text
+    self.path = path
   }
 
   /// A subscription, by its database.
@@ -27,22 +31,39 @@ package struct HostBasedAuthentication: Equatable {
     }
   }
 
-  /// One record: its fields, quotes kept.
+  /// One record.
   package struct Record: Equatable {
     package var type: String
-    package var databases: String
-    package var users: [String]
+    var databases: [HBALine.Token]
+    var users: [HBALine.Token]
     /// Address, mask, method and options, as they stand.
     package var rest: [String]
+    /// Of the file that it stands in.
+    var directory: String
   }
 
-  /// The records in order; comments, blank lines and include directives are left out.
-  package var records: [Record] {
-    logicalLines.compactMap { line in
-      let fields = Self.fields(of: line)
-      guard fields.count >= 4, Self.types.contains(fields[0]) else { return nil }
-      return Record(
-        type: fields[0], databases: fields[1], users: Self.list(fields[2]), rest: Array(fields[3...]))
+  private static let types: Set<String> = ["local", "host", "hostssl", "hostnossl", "hostgssenc", "hostnogssenc"]
+  private static let includes = ["include", "include_if_exists", "include_dir"]
+
+  /// The records in the order in which the server goes through them, with those of included files; comments and what is
+  /// no record are left out.
+  func records(_ role: HBARole, depth: Int = 0) -> [Record] {
+    let directory = HBAFiles.directory(of: path)
+    return HBALine.all(of: text, serverVersion: role.serverVersion).flatMap { line -> [Record] in
+      if let (reference, _) = Self.include(line), role.serverVersion >= 160000 {
+        guard depth < 10 else { return [] }
+        let path = HBAFiles.path(reference.path, in: directory)
+        let paths = reference.isDirectory ? role.files.directories[path] ?? [] : [path]
+        return paths.flatMap { path in
+          role.files.texts[path].map { Self($0, path: path).records(role, depth: depth + 1) } ?? []
+        }
+      }
+      let fields = line.fields
+      guard fields.count >= 4, fields[0].count == 1, Self.types.contains(fields[0][0].value) else { return [] }
+      let rest = fields[3...].map { $0.map(\.raw).joined(separator: ",") }
+      return [
+        Record(type: fields[0][0].value, databases: fields[1], users: fields[2], rest: rest, directory: directory)
+      ]
     }
   }
 
@@ -56,21 +77,27 @@ package struct HostBasedAuthentication: Equatable {
 
   /// Lists of names (`@file`) and included files, of this file or of one that such a reference leads to.
   /// <https://www.postgresql.org/docs/16/auth-pg-hba-conf.html>
-  var references: [Reference] {
-    logicalLines.flatMap { line -> [Reference] in
-      let fields = Self.fields(of: line)
-      if fields.count == 2, ["include", "include_if_exists", "include_dir"].contains(fields[0]) {
-        return [Reference(path: Self.unquoted(fields[1]), isDirectory: fields[0] == "include_dir")]
-      }
-      return fields.flatMap(Self.list).filter { $0.hasPrefix("@") }.map { .init(path: Self.unquoted($0.dropFirst())) }
+  var references: [Reference] { references(160000) }
+
+  func references(_ serverVersion: Int) -> [Reference] {
+    HBALine.all(of: text, serverVersion: serverVersion).flatMap { line -> [Reference] in
+      if let (reference, _) = Self.include(line) { return [reference] }
+      return line.fields.flatMap { $0 }.compactMap(\.file).map { Reference(path: $0) }
     }
   }
 
-  private static func unquoted(_ word: some StringProtocol) -> String {
-    word.count > 1 && word.hasPrefix("\"") && word.hasSuffix("\"") ? String(word.dropFirst().dropLast()) : String(word)
+  private static func include(_ line: HBALine) -> (Reference, word: String)? {
+    guard line.fields.count == 2, line.fields.allSatisfy({ $0.count == 1 }),
+      let word = includes.first(where: { line.fields[0][0].value == $0 })
+    else { return nil }
+    return (Reference(path: line.fields[1][0].value, isDirectory: word == "include_dir"), word)
   }
 
-  private static let types: Set<String> = ["local", "host", "hostssl", "hostnossl", "hostgssenc", "hostnogssenc"]
+  /// The regular expressions that stand for users, here and in what this file points to.
+  func expressions(_ role: HBARole) -> [String] {
+    let lists = role.files.texts.values.flatMap { HBALine.names(in: $0) }
+    return (records(role).flatMap(\.users) + lists).compactMap(\.expression)
+  }
 
   package var isFenced: Bool { text.contains(Self.beginMark) }
 
@@ -103,7 +130,7 @@ package struct HostBasedAuthentication: Equatable {
       let last = block.lastIndex { line in Self.rejections.contains { line.hasPrefix($0) } } ?? 0
       kept += block[(last + 1)...]
     }
-    return HostBasedAuthentication(kept.joined(separator: "\n"))
+    return HostBasedAuthentication(kept.joined(separator: "\n"), path: path)
   }
 
   private static let rejections = [
@@ -135,116 +162,86 @@ package struct HostBasedAuthentication: Equatable {
     return (try? encoder.encode(subscription)).map { subscriptionMark + String(decoding: $0, as: UTF8.self) }
   }
 
-  /// The file with the block on top: the records that concern the role first, with their methods and those that reject
-  /// it, in their order; then a rejection of everyone.
+  private static let proofBegins = "pgconvoy_fence_"
+
+  /// Stands for no database, and for this very text of the file: who connects to it is refused by `pg_hba.conf` as long as
+  /// the text is in force, and not when another one is. Nil where there is no block, or one without such a name.
+  package var proof: String? {
+    guard isFenced else { return nil }
+    let marker = "local " + Self.proofBegins
+    for line in Self.lines(of: text).prefix(while: { !$0.hasPrefix(Self.endMark) }) where line.hasPrefix(marker) {
+      return String(line.dropFirst("local ".count).prefix { $0 != " " })
+    }
+    return nil
+  }
+
+  /// The file with the block on top: the records that mean the role first, with their methods and those that reject it, in
+  /// their order, each for it alone; then a rejection of everyone. So whatever decided about a login of the role decides
+  /// about it in the same way, and nobody else has a record that lets in.
   ///
   /// - Parameters:
   ///   - note: goes into the block's first line, for whoever reads the file.
   ///   - disabled: subscriptions to remember in the block, besides those that it remembers already.
   /// - Throws: `fence.no-own-record` when no record lets the role in: the block would lock pgconvoy out too.
+  ///   `fence.unclear-record` when it cannot be told whether a record means the role.
   package func fenced(
-    for role: String, note: String, disabling disabled: [SubscriptionName] = []
+    for role: HBARole, note: String, disabling disabled: [SubscriptionName] = []
   ) throws(ConvoyError) -> HostBasedAuthentication {
     let base = unfenced
     let known = disabledSubscriptions
-    let records = base.records.filter { $0.concerns(role) }
-    let own = records.map { record in
-      ([record.type, record.databases, quotedIdentifier(role)] + record.rest).joined(separator: " ")
-    }
-    guard records.contains(where: { $0.method != "reject" }) else {
+    let own = try base.ownRecords(role)
+    guard own.contains(where: { $0.method != "reject" }) else {
       throw ConvoyError(
-        "fence.no-own-record", "no record of pg_hba.conf lets role \(role) in, so a fence would lock pgconvoy out too",
-        hint: "add a record for that role to pg_hba.conf itself (included files are not looked into)")
+        "fence.no-own-record",
+        "no record of pg_hba.conf lets role \(role.name) in, so a fence would lock pgconvoy out too",
+        hint: "add a record for that role to pg_hba.conf")
     }
-    let block =
-      ["\(Self.beginMark): \(note)", "# Only role \(role) gets in. pgconvoy put this here and removes it."]
-      + (known + disabled.filter { !known.contains($0) }).compactMap(Self.line) + own + Self.rejections + [Self.endMark]
-    return HostBasedAuthentication(block.joined(separator: "\n") + "\n" + base.text)
+    let head =
+      ["\(Self.beginMark): \(note)", "# Only role \(role.name) gets in. pgconvoy put this here and removes it."]
+      + (known + disabled.filter { !known.contains($0) }).compactMap(Self.line)
+    let directory = HBAFiles.directory(of: path)
+    let body = own.map { $0.line(for: role.name, in: directory) } + Self.rejections + [Self.endMark]
+    let digest = sha256(ByteText.bytes((head + body + [base.text]).joined(separator: "\n")))
+    let proof =
+      Self.proofBegins + digest.prefix(8).map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+    let proving = ["local \(proof) all reject", "host \(proof) all all reject"]
+    return HostBasedAuthentication((head + proving + body).joined(separator: "\n") + "\n" + base.text, path: path)
   }
 
-  /// Lines with those that end in a backslash joined to the next, comments cut off.
-  private var logicalLines: [String] {
-    var lines: [String] = []
-    var pending = ""
-    for var line in Self.lines(of: text) {
-      while line.unicodeScalars.last == "\r" { line.unicodeScalars.removeLast() }
-      if line.hasSuffix("\\") {
-        pending += line.dropLast()
-        continue
+  private func ownRecords(_ role: HBARole) throws(ConvoyError) -> [Record] {
+    var own: [Record] = []
+    for record in records(role) {
+      guard let isMeant = role.isMeant(by: record.users, in: record.directory) else {
+        throw ConvoyError(
+          "fence.unclear-record",
+          "whether this record of pg_hba.conf means role \(role.name) cannot be told: \(record.line)",
+          hint: "put a record that names the role itself, with its method, before it")
       }
-      lines.append(pending + line)
-      pending = ""
+      if isMeant { own.append(record) }
     }
-    if !pending.isEmpty { lines.append(pending) }
-    return lines
-  }
-
-  /// Splits at white space outside quotes; a comma joins what stands around it, spaces or not; `#` outside quotes
-  /// ends the line.
-  private static func fields(of line: String) -> [String] {
-    var fields: [String] = []
-    var current = ""
-    var isQuoted = false
-    var joinsNext = false
-    for character in line {
-      if isQuoted {
-        current.append(character)
-        if character == "\"" { isQuoted = false }
-      } else if character == "\"" {
-        current.append(character)
-        isQuoted = true
-      } else if character == "#" {
-        break
-      } else if character == " " || character == "\t" || character == "\r" {
-        if !current.isEmpty && !current.hasSuffix(",") {
-          if joinsNext, !fields.isEmpty { fields[fields.count - 1] += current } else { fields.append(current) }
-          current = ""
-          joinsNext = false
-        }
-      } else {
-        if character == "," && current.isEmpty && !fields.isEmpty { joinsNext = true }
-        current.append(character)
-      }
-    }
-    if !current.isEmpty {
-      if joinsNext, !fields.isEmpty { fields[fields.count - 1] += current } else { fields.append(current) }
-    }
-    return fields
-  }
-
-  private static func list(_ field: String) -> [String] {
-    var items: [String] = []
-    var current = ""
-    var isQuoted = false
-    for character in field {
-      if character == "\"" { isQuoted.toggle() }
-      if character == "," && !isQuoted {
-        items.append(current)
-        current = ""
-      } else {
-        current.append(character)
-      }
-    }
-    items.append(current)
-    return items.filter { !$0.isEmpty }
+    return own
   }
 }
 
 extension HostBasedAuthentication.Record {
-  /// Whether the record may be the one that decides about the role. A group (`+name`), a file (`@name`) or an expression (`/re`) is taken to
-  /// be: the block names the role itself, and its method still has to let it in.
-  func concerns(_ role: String) -> Bool {
-    // A group that is rejected must not keep out a role which is no member of it.
-    let groupsCount = method != "reject"
-    return users.contains { user in
-      if user.hasPrefix("\"") { return user == quotedIdentifier(role) }
-      if user == "all" || user == role { return true }
-      return groupsCount && (user.hasPrefix("+") || user.hasPrefix("@") || user.hasPrefix("/"))
+  /// The record for one role alone, as it has to stand in a file of that directory.
+  func line(for role: String, in other: String) -> String {
+    let databases = databases.map { token in
+      guard directory != other, let file = token.file else { return token.raw }
+      return "@\(quotedIdentifier(HBAFiles.path(file, in: directory)))"
     }
+    return ([type, databases.joined(separator: ","), quotedIdentifier(role)] + rest).joined(separator: " ")
+  }
+
+  /// As it stands.
+  var line: String {
+    ([type, databases.map(\.raw).joined(separator: ","), users.map(\.raw).joined(separator: ",")] + rest)
+      .joined(separator: " ")
   }
 
   /// The authentication method: after the address, and after the mask where there is one.
   package var method: String? {
+    let rest = rest.map { $0.replacing("\"", with: "") }
     if type == "local" { return rest.first }
     guard rest.count >= 2 else { return nil }
     let looksLikeMask =

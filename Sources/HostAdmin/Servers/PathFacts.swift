@@ -16,6 +16,14 @@ package struct PathFacts: Sendable, Equatable {
   package var ancestorIsWritable: Bool
   package var device: String
   package var freeBytes: UInt64
+  /// Where it is when all links are followed, as far as it exists.
+  package var resolved = ""
+
+  /// Whether it lies in a directory, or is that directory itself, by its name or by what links make of it.
+  package func isWithin(_ directory: PathFacts) -> Bool {
+    let inside = { (path: String, directory: String) in path == directory || path.hasPrefix(directory + "/") }
+    return inside(path, directory.path) || (!directory.resolved.isEmpty && inside(resolved, directory.resolved))
+  }
 }
 
 extension ServerControl {
@@ -36,7 +44,7 @@ extension ServerControl {
     }
   }
 
-  /// For each argument a line `KIND FILLED MOUNT WRITABLE DEVICE BLOCKS BLOCKSIZE ANCESTOR`, separated by tabs.
+  /// For each argument a line `KIND FILLED MOUNT WRITABLE DEVICE BLOCKS BLOCKSIZE RESOLVED ANCESTOR`, separated by tabs.
   private static let pathScript = """
     for p in "$@"; do
       if [ -L "$p" ]; then k=link; elif [ -d "$p" ]; then k=directory; elif [ -e "$p" ]; then k=other
@@ -46,8 +54,8 @@ extension ServerControl {
         grep -Fxq -e "$(readlink -f -- "$p")"; then m=yes; fi
       a=$p; while [ ! -d "$a" ] && [ "$a" != / ]; do a=$(dirname -- "$a"); done
       w=no; if [ -w "$a" ] && [ -x "$a" ]; then w=yes; fi
-      printf '%s\\t%s\\t%s\\t%s\\t%s\\t%s\\t%s\\n' "$k" "$f" "$m" "$w" "$(stat -L -c %d -- "$a")" \
-        "$(stat -f -c '%a\t%S' -- "$a")" "$a"
+      printf '%s\\t%s\\t%s\\t%s\\t%s\\t%s\\t%s\\t%s\\n' "$k" "$f" "$m" "$w" "$(stat -L -c %d -- "$a")" \
+        "$(stat -f -c '%a\t%S' -- "$a")" "$(readlink -m -- "$p")" "$a"
     done
     """
 }
@@ -55,13 +63,14 @@ extension ServerControl {
 extension PathFacts {
   /// From one line of the path script.
   package init?(path: String, parsing line: some StringProtocol) {
-    let fields = line.split(separator: "\t", maxSplits: 7, omittingEmptySubsequences: false)
-    guard fields.count == 8, let kind = Kind(rawValue: String(fields[0])), let blocks = UInt64(fields[5]),
+    let fields = line.split(separator: "\t", maxSplits: 8, omittingEmptySubsequences: false)
+    guard fields.count == 9, let kind = Kind(rawValue: String(fields[0])), let blocks = UInt64(fields[5]),
       let size = UInt64(fields[6])
     else { return nil }
     self.init(
       path: path, kind: kind, isFilled: fields[1] == "yes", isMountPoint: fields[2] == "yes",
-      ancestor: String(fields[7]), ancestorIsWritable: fields[3] == "yes", device: String(fields[4]),
-      freeBytes: blocks.multipliedReportingOverflow(by: size).partialValue)
+      ancestor: String(fields[8]), ancestorIsWritable: fields[3] == "yes", device: String(fields[4]),
+      freeBytes: blocks.multipliedReportingOverflow(by: size).partialValue,
+      resolved: String(fields[7]))
   }
 }

@@ -167,12 +167,45 @@ package struct ServerControl: Sendable {
     return Dictionary(zip(names, values), uniquingKeysWith: { first, _ in first })
   }
 
+  /// What would keep the server from starting with its configuration files as they are now, in the server's words; nil
+  /// where nothing would, or where nobody says where they are. A server that runs does not notice before it reloads, and
+  /// then changes nothing.
+  ///
+  /// - Parameter running: the configuration file of the server that runs, where one does.
+  package func configurationError(running: String? = nil) async throws -> String? {
+    guard try await exists(dataDirectory + "/PG_VERSION") else { return nil }
+    let inside = dataDirectory + "/postgresql.conf"
+    let file = configFile ?? running ?? inside
+    if file == inside, try await !exists(file) { return nil }
+    var words = [program("postgres"), "-D", dataDirectory, "-C", "data_directory"]
+    if file != inside { words += ["-c", "config_file=" + file] }
+    var command = RemoteCommand(words, environment: ["LC_ALL": "C"], user: user, deadline: .seconds(30))
+    command.label = "reading the configuration"
+    let result = try await remote.run(command.asking)
+    guard !result.succeeded else { return nil }
+    let lines = result.errorText.split(separator: "\n").map(String.init)
+    // The last one only says that there were others.
+    for mark in ["LOG:", "FATAL:", "ERROR:"] {
+      guard let line = lines.first(where: { $0.contains(mark) }), let range = line.firstRange(of: mark) else {
+        continue
+      }
+      return String(line[range.upperBound...].drop { $0 == " " })
+    }
+    return lines.last ?? result.endDescription
+  }
+
+  /// A file's text, whatever its encoding: what `upload` and `replace` write back is every byte of it.
   package func download(_ path: String) async throws -> String {
-    String(decoding: try await remote.download(path, as: user).content, as: UTF8.self)
+    ByteText.string(try await remote.download(path, as: user).content)
   }
 
   package func upload(_ text: String, to path: String, mode: UInt16 = 0o600) async throws {
-    try await remote.upload(Array(text.utf8), to: path, mode: mode, owner: nil, as: user)
+    try await remote.upload(ByteText.bytes(text), to: path, mode: mode, owner: nil, as: user)
+  }
+
+  /// Gives a file that exists another text; all else of it stays.
+  package func replace(_ path: String, with text: String) async throws {
+    try await remote.replace(path, with: ByteText.bytes(text), as: user)
   }
 }
 

@@ -24,5 +24,5 @@ extension MigrationContext {
 }
 
 extension String {
-  fileprivate var oneLine: String { replacing("\n", with: "; ") }
+  var oneLine: String { replacing("\n", with: "; ") }
 }

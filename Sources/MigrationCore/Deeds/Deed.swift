@@ -36,6 +36,8 @@ package indirect enum Deed: Sendable {
   case say(String)
   /// Lists that do not depend on each other, so many at once.
   case together([[Deed]], atMost: Int)
+  /// Lists of which each is done whatever becomes of the others. The first error is thrown when all of them are over.
+  case each([[Deed]])
   /// Deeds beside which something is watched, and said, until they are done.
   case watching(Watch, [Deed])
   /// The deeds for one database, whose time is taken.

@@ -45,7 +45,7 @@ package struct DeedAnnouncer: Sendable {
       return [PlannedAction(host: name(procedure.side), procedure.kind.announced, procedure.text)]
     case .note(let side, let text): return [PlannedAction(host: name(side), .note, text)]
     case .aside, .say: return []
-    case .together(let lists, _): return try await announce(lists.flatMap { $0 })
+    case .together(let lists, _), .each(let lists): return try await announce(lists.flatMap { $0 })
     case .database(_, let deeds), .watching(_, let deeds): return try await announce(deeds)
     case .later(let later), .holdingOn(_, let later): return try await announce(later.announced())
     }
@@ -74,7 +74,8 @@ package struct DeedAnnouncer: Sendable {
       new = try edit(old ?? "")
       if new == old { return nil }
     }
-    return PlannedAction(host: server.host.name, .file(old: new == nil ? nil : old, new: new), file.path)
+    let shown: PlannedAction.Kind = .file(old: new == nil ? nil : old.map(ByteText.shown), new: new.map(ByteText.shown))
+    return PlannedAction(host: server.host.name, shown, file.path)
   }
 }
 

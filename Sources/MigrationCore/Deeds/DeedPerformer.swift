@@ -44,6 +44,15 @@ package struct DeedPerformer: Sendable {
       defer { watcher.cancel() }
       try await perform(deeds)
     case .later(let later): try await perform(later.make(found))
+    case .each(let lists):
+      var first: (any Error)?
+      for deeds in lists {
+        do { try await perform(deeds) } catch {
+          if first != nil { context.progress("\(error)".oneLine) }
+          first = first ?? error
+        }
+      }
+      if let first { throw first }
     case .holdingOn(let what, let deeds):
       try await context.holdingOn(what) { try await perform(deeds.make(found)) }
     case .command(let side, let command):
@@ -104,12 +113,11 @@ package struct DeedPerformer: Sendable {
       let change = await asked { () -> String? in
         let old = try await server.download(file.path)
         let new = try edit(old)
-        return new == old ? nil : new
+        return new.utf8.elementsEqual(old.utf8) ? nil : new
       }
       if case .success(nil) = change { return }
       try await recorded(deed) {
-        let new = try change.get() ?? ""
-        try await server.remote.replace(file.path, with: Array(new.utf8), as: server.user)
+        try await server.replace(file.path, with: try change.get() ?? "")
       }
     }
   }

@@ -32,6 +32,8 @@ extension FactKey<ServerDirectories> {
 }
 
 extension FactKey<String> {
+  /// Of the block that was taken out of a side's pg_hba.conf and is not shown to be out of force yet.
+  package static func liftedProof(_ side: Side) -> Self { Self("lifted_proof_\(side.rawValue)") }
   /// Where the old data directory went, on the target.
   package static var oldDataDirectory: Self { Self("old_data_directory") }
   /// The nonce whose slots are made, until its restore point.

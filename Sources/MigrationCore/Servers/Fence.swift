@@ -39,9 +39,10 @@ package struct Fence {
 
   var limits: ConnectionLimits { ConnectionLimits(context: context, side: side) }
 
-  /// Whether anything of a fence is left, be it the second lock alone.
+  /// Whether anything of a fence is left, be it the second lock alone, or a block that is still in force.
   package func hasTraces() async throws -> Bool {
     if try await isUp() { return true }
+    if try await context.fact(.liftedProof(side)) != nil { return true }
     return try await !limits.closed().isEmpty
   }
 
@@ -50,7 +51,7 @@ package struct Fence {
   }
 
   func hbaFile(_ server: ServerControl, _ session: PostgresSession) async throws -> HBAFile {
-    HBAFile(server: server, path: try await session.query("SHOW hba_file").first ?? "")
+    HBAFile(server: server, path: try await hbaPath(session))
   }
 }
 

@@ -137,9 +137,13 @@ package actor FenceWatch: Companion {
   package func connect() async throws { _ = try await openSession() }
 
   /// Before the server is told to read the file.
-  func willReload() async throws {
+  ///
+  /// - Returns: what proves that it has.
+  @discardableResult
+  func willReload() async throws -> String? {
     let look = try await look()
     loading = look.text.isKeptOut ? await file(look) : nil
+    return look.text.proof
   }
 
   /// When it has certainly done so.
@@ -156,7 +160,7 @@ package actor FenceWatch: Companion {
     let session = try await openSession()
     let row = try await session.query(
       """
-      SELECT pg_catalog.pg_read_file(f), (pg_catalog.pg_stat_file(f)).change, (
+      SELECT \(HostBasedAuthentication.reading), (pg_catalog.pg_stat_file(f)).change, (
           SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity
            WHERE usename <> $1 AND datname IS NOT NULL AND backend_type IN ('client backend', 'walsender')),
              pg_catalog.clock_timestamp() - (pg_catalog.pg_stat_file(f)).change > '2 seconds'::pg_catalog.interval
@@ -164,7 +168,7 @@ package actor FenceWatch: Companion {
       """, [fence.role]
     ).rows.first
     guard let row else { throw ConvoyError("fence.unreadable", "pg_hba.conf could not be read", at: fence.place) }
-    let text = HostBasedAuthentication(row.string(0))
+    let text = HostBasedAuthentication(binary: row.string(0))
     if text.isKeptOut { disabled = text.disabledSubscriptions }
     return Look(
       text: text, changed: row.string(1), isSettled: row.bool(3), foreign: row.int(2) ?? 0,
@@ -197,7 +201,7 @@ package actor FenceWatch: Companion {
     let file = try await fence.hbaFile(try await context.server(side), try await openSession())
     // One that has begun when the block was gone already has not seen the names in it.
     if disabled.isEmpty { disabled = try await context.fact(.fencedSubscriptions(side)) ?? [] }
-    try await file.fence(for: fence.role, note: note(), disabling: disabled)
+    try await file.fence(for: try await fence.hbaRole(), note: note(), disabling: disabled)
     try await load()
     // Somebody may have opened the side while this went on, or while this machine slept.
     if try await isWanted() { return true }
@@ -218,10 +222,10 @@ package actor FenceWatch: Companion {
     ) {
       if try await !look().text.isKeptOut {
         let file = try await fence.hbaFile(try await context.server(side), try await openSession())
-        try await file.fence(for: fence.role, note: note(), disabling: disabled)
+        try await file.fence(for: try await fence.hbaRole(), note: note(), disabling: disabled)
       }
-      try await willReload()
-      try await fence.reload(try await openSession())
+      let proof = try await willReload()
+      guard try await fence.reload(try await openSession(), proving: proof) else { return false }
       return try await hasReloaded()
     }
   }
@@ -272,7 +276,7 @@ extension FenceWatch {
   private func exactly() async throws -> String {
     let path = try await openSession().query("SHOW hba_file").first ?? ""
     return trimmed(
-      try await context.server(side).ask("stat -c '%.9Z %i' -- \"$1\"", [path], label: "looking at pg_hba.conf"))
+      try await context.server(side).ask("stat -L -c '%.9Z %i' -- \"$1\"", [path], label: "looking at pg_hba.conf"))
   }
 
   /// By the host's finer clock, which a file's times follow in ticks. The session has inherited the postmaster's own load

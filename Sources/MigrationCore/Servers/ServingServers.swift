@@ -26,10 +26,21 @@ package struct ServingServers: Sendable {
     let control = try await target.controlData()
     guard !control.isInRecovery, control.systemIdentifier == (try await context.systemIdentifier(.source))
     else { return false }
-    guard let files = try await ConfigurationFiles.find(target) else { return false }
-    let path = files.hba.hasPrefix("/") ? files.hba : "\(target.dataDirectory)/\(files.hba)"
+    guard let path = try await hbaPath(target) else { return false }
     let block = try await HBAFile(server: target, path: path).read()
     return !block.isFenced || block.note?.hasPrefix(Quarantine.noteBegins) != true
+  }
+
+  /// Where a configuration cannot be read by now, a server that still runs with it knows.
+  private func hbaPath(_ target: ServerControl) async throws -> String? {
+    do {
+      guard let files = try await ConfigurationFiles.find(target) else { return nil }
+      return files.hba.hasPrefix("/") ? files.hba : "\(target.dataDirectory)/\(files.hba)"
+    } catch {
+      guard let session = try? await context.session(.target), let path = try await session.query("SHOW hba_file").first
+      else { throw error }
+      return path
+    }
   }
 
   /// Refuses to replace the target's data, or to put other data in its place, where it is a copy that serves.

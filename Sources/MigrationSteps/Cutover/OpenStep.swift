@@ -56,7 +56,12 @@ struct OpenStep: DeedStep {
     let closed = ClosedSide(context: context, direction: direction)
     let isPassed = try await context.isOver(direction)
     let dropping = try await droppingSlots(context, record)
-    var deeds = isPassed ? [] : closed.proving() + [.aside { _ in try await pass(context) }]
+    var deeds: [Deed] = []
+    if !isPassed {
+      // What the opening changes is loaded by a reload, which a broken configuration turns into nothing.
+      deeds.append(.aside { _ in try await Fence(context: context, side: direction.to).refuseUnfit(name) })
+      deeds += closed.proving() + [.aside { _ in try await pass(context) }]
+    }
     deeds += try await opening(context)
     return deeds + closed.lookingBack() + [
       .later(announced: { dropping }) { found in
@@ -153,8 +158,17 @@ struct OpenStep: DeedStep {
     let pending = try await context.session(direction.to).query(
       "SELECT name FROM pg_catalog.pg_settings WHERE pending_restart ORDER BY name"
     ).rows.map { $0.string(0) }
+    let broken = try await context.server(direction.to).configurationError(
+      running: context.session(direction.to).query("SHOW config_file").first)
+    if let broken { context.progress("the \(direction.toName) has not loaded the settings of its opening: \(broken)") }
     try await context.updateReport { report in
       report.direction = direction
+      if let broken {
+        report.note(
+          .warning,
+          "the \(direction.toName) has not loaded the settings of its opening, since its configuration has an "
+            + "error: \(broken); mend it, then SELECT pg_reload_conf()")
+      }
       report.outcome = direction == .forward ? .cutOver : .rolledBack
       report.generatedAt = Date()
       report.downtimeMilliseconds = downtime ?? report.downtimeMilliseconds

@@ -28,7 +28,9 @@ struct StopServicesStep: DeedStep {
       .later(announced: {
         await context.foretell(.stop(side))
         return []
-      }) { _ in [] }
+      }) { _ in [] },
+      // A playbook may begin with this step.
+      .aside { _ in if isServing { try await Fence(context: context, side: side).refuseUnfit(name) } },
     ] + (isServing ? HeadStart(context: context, direction: StreamDirection(closing: side)).deeds() : [])
       // A head start may take a minute, and services come and go meanwhile.
       + [.later { try await stopping(context, isServing: isServing) }]

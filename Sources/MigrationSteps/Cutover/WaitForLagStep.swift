@@ -27,6 +27,9 @@ struct WaitForLagStep: DeedStep {
     let limits = context.migration.cutover
     let (record, _) = try await context.travelling(direction)
     return [
+      .look(nil, "refuse when the configuration of a server is broken, or its pg_hba.conf cannot be changed") { _ in
+        for side in Side.allCases { try await Fence(context: context, side: side).refuseUnfit(name) }
+      },
       .look(
         direction.from,
         "refuse when a database was added, dropped or replaced since the hand-off, or when schemas differ"

@@ -143,12 +143,12 @@ package enum LiveStatus {
 
   /// Whether a block of ours stands on top of the server's pg_hba.conf, whole; nil when it does not say.
   private static func isFenced(_ context: MigrationContext, _ side: Side) async -> Bool? {
-    let query = "SELECT pg_catalog.pg_read_file(pg_catalog.current_setting('hba_file'))"
+    let query = "SELECT \(HostBasedAuthentication.reading)"
     // A server that has not answered just now is not waited for again.
     guard let session = await context.openSession(side),
       let text = try? await session.query(query, within: .seconds(10)).first
     else { return nil }
-    return HostBasedAuthentication(text).isKeptOut
+    return HostBasedAuthentication(binary: text).isKeptOut
   }
 
   private static func facts(
