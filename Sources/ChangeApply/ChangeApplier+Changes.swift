@@ -54,8 +54,25 @@ extension ChangeApplier {
     record: UnsafeRawBufferPointer, number: RelationNumber, operation: ExpectationQueue.Operation, lsn: LSN
   ) throws(ApplyFailure) {
     try useSession()
+    if let search = prepared.search {
+      try pipeline.set(.reading)
+      try fill(search.positions, new: new, old: old, record: record)
+      try pipeline.execute(
+        search.name, expecting: .prepare(operation, number: number, lsn: lsn, xid: sourceTransaction))
+      try pipeline.set(.writing)
+    }
+    try fill(prepared.positions, new: new, old: old, record: record)
+    try pipeline.execute(
+      prepared.name, expecting: .row(operation, number: number, lsn: lsn, xid: sourceTransaction))
+    try countChange(bytes: pipeline.parameters.byteCount)
+  }
+
+  /// Fills the parameters of the statement that is sent next.
+  private func fill(
+    _ positions: [ChangeStatement.Source], new: [DecodedColumn], old: [DecodedColumn]?, record: UnsafeRawBufferPointer
+  ) throws(ApplyFailure) {
     pipeline.parameters.reset()
-    for position in prepared.positions {
+    for position in positions {
       let column: DecodedColumn
       switch position {
       case .new(let index): column = new[index]
@@ -67,9 +84,6 @@ extension ChangeApplier {
       }
       pipeline.parameters.append(column, of: record)
     }
-    try pipeline.execute(
-      prepared.name, expecting: .row(operation, number: number, lsn: lsn, xid: sourceTransaction))
-    try countChange(bytes: pipeline.parameters.byteCount)
   }
 
   private func countChange(bytes: Int) throws(ApplyFailure) {
@@ -97,17 +111,20 @@ extension ChangeApplier {
     let (schema, table) = parser.relationNameBytes(number)
     let switching = pipeline.session.encodingSwitch
     try drainLanes()
-    let relation = try pipeline.outsidePipeline { connection throws(PostgresError) in
+    let relation = try pipeline.reading { connection throws(PostgresError) in
       if let switching { try connection.query(switching.toUTF8) }
       let relation = try TargetRelation.load(
         schema: schema, table: table, from: connection, until: .after(.seconds(60)))
       if let switching { try connection.query(switching.back) }
       return relation
     }
-    guard let relation else {
+    guard var relation else {
       throw ApplyFailure(.drift, "table \(parser.relationName(number)) does not exist on the target")
     }
     pipeline.name(number, relation.name)
+    relation.searchesFirst =
+      !pipeline.session.writing.values.isEmpty && relation.identity == .full
+      && relation.columns.contains { !$0.isGenerated && !$0.hasPlainText }
     return RelationLayout(relation: relation)
   }
 
