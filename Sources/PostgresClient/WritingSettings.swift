@@ -29,8 +29,24 @@ public struct WritingSettings: Sendable, Equatable {
     return WritingSettings(try connection.query(question, until: .after(.seconds(30))))
   }
 
+  /// Settings that change what the same statements come to, on this server or on another.
+  public static let namesOfResults =
+    names + [
+      "array_nulls", "default_transaction_deferrable", "default_transaction_isolation", "default_transaction_read_only",
+      "lc_messages", "lc_monetary", "lo_compat_privileges", "row_security", "session_replication_role", "xmloption",
+    ]
+
   /// As `read`, for async callers.
   public static func ask(_ parameters: ConnectionParameters) async throws -> WritingSettings {
+    try await ask(parameters, question)
+  }
+
+  /// What the server itself gives to every session, of `namesOfResults`.
+  public static func askServer(_ parameters: ConnectionParameters) async throws -> WritingSettings {
+    try await ask(parameters, serverQuestion)
+  }
+
+  private static func ask(_ parameters: ConnectionParameters, _ question: String) async throws -> WritingSettings {
     let session = try await PostgresSession.connect(unpinned(parameters))
     do {
       let settings = WritingSettings(try await session.query(question, within: .seconds(30)))
@@ -89,6 +105,24 @@ public struct WritingSettings: Sendable, Equatable {
     SELECT '$user', rolname FROM owner
     """
 
+  private static let serverQuestion = """
+    SELECT s.name,
+           CASE WHEN s.source IN ('client', 'global', 'database', 'user', 'database user', 'session', 'interactive')
+                THEN coalesce((SELECT f.setting FROM pg_catalog.pg_file_settings f
+                                WHERE f.applied AND pg_catalog.lower(f.name) = pg_catalog.lower(s.name)
+                                ORDER BY f.seqno DESC LIMIT 1), s.boot_val)
+                ELSE s.setting END
+      FROM pg_catalog.pg_settings s WHERE s.name IN (\(namesOfResults.map { "'\($0)'" }.joined(separator: ", ")))
+    """
+
+  /// What differs, for a person: `TimeZone ('Asia/Tokyo', 'UTC')`.
+  public func differences(from other: WritingSettings) -> [String] {
+    values.sorted { $0.key < $1.key }.compactMap { name, value in
+      guard let theirs = other.values[name], theirs != value else { return nil }
+      return "\(name) ('\(value)', '\(theirs)')"
+    }
+  }
+
   private init(_ result: QueryResult) {
     var found: [String: String] = [:]
     for row in result.rows { if let value = row[1] { found[row.string(0)] = value } }
@@ -97,9 +131,12 @@ public struct WritingSettings: Sendable, Equatable {
     values = found
   }
 
+  /// Asks for the search_path that the database gives to its sessions, in one that has another.
+  public static let pathQuestion = "SELECT setting FROM (\(question)) AS s (name, setting) WHERE name = 'search_path'"
+
   /// A search_path for sessions that run statements of their own too: `pg_catalog` comes first, as it does where a path
   /// does not name it. `$user` is who owns the tables, where that is one role.
-  static func path(_ text: String, user: String?) -> String {
+  public static func path(_ text: String, user: String?) -> String {
     elements(text).filter { $0 != "pg_catalog" }.map { element in
       "\"" + (element == "$user" ? user ?? element : element).split(separator: "\"", omittingEmptySubsequences: false)
         .joined(separator: "\"\"") + "\""

@@ -51,7 +51,8 @@ extension PreflightReader {
       let values = Dictionary(settings) { first, _ in first }
       return ServerFacts(
         systemIdentifier: row?.string(0) ?? "", startTime: row?.string(1) ?? "",
-        dataDirectory: values["data_directory"] ?? "", settings: values, icuVersion: row?[2])
+        dataDirectory: values["data_directory"] ?? "", settings: values,
+        resultSettings: try await context.serverSettings(side), icuVersion: row?[2])
     }
   }
 
