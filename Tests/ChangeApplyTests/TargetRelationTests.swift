@@ -162,12 +162,13 @@ struct ChangeStatementTests {
     #expect(
       try keyed.updateStatement(columns: [0, 1], oldKey: nil)
         == .init(
-          sql: #"UPDATE ONLY "S"."t""x" SET "v" = $1 WHERE "id" = $2::integer"#, parameters: [.new(1), .new(0)]))
+          sql: #"UPDATE ONLY "S"."t""x" SET "v" = $1 WHERE "id" OPERATOR(pg_catalog.=) $2::integer"#,
+          parameters: [.new(1), .new(0)]))
     #expect(
       try keyed.updateStatement(columns: [0, 2], oldKey: nil)
         == .init(
           sql: """
-            WITH gone AS (DELETE FROM ONLY "S"."t""x" WHERE "id" = $3::integer RETURNING *) \
+            WITH gone AS (DELETE FROM ONLY "S"."t""x" WHERE "id" OPERATOR(pg_catalog.=) $3::integer RETURNING *) \
             INSERT INTO "S"."t""x" ("id", "v", "n") OVERRIDING SYSTEM VALUE \
             SELECT $1::integer, gone."v", $2::integer FROM gone
             """, parameters: [.new(0), .new(2), .new(0)]))

@@ -489,7 +489,7 @@ struct PreflightChecksTests {
     let notMade = report.checks.filter { $0.notMade != nil }
     #expect(Set(notMade.map(\.notMade)) == [reason])
     #expect(notMade.map(\.name).filter { $0.hasPrefix("source.") || $0.hasPrefix("databases.") } == [])
-    #expect(notMade.count == 25)
+    #expect(notMade.count == 26)
   }
 
   struct Refusal: Sendable {
