@@ -51,14 +51,14 @@ public struct ApplyFailure: Error, Sendable, Equatable {
         if let schema = error.schema, let table = error.table {
           "ALTER TABLE \(RelationName(schema: schema, name: table).quoted)"
         } else { "ALTER DOMAIN …" }
-      return "the source has accepted this row, so the constraint goes by more than the row, or by a session's settings: "
-        + "\(holder) DROP CONSTRAINT \(name), on both servers, and the worker goes on by itself; "
+      return "the source has accepted this row, so the constraint goes by more than the row, or by a session's "
+        + "settings: \(holder) DROP CONSTRAINT \(name), on both servers, and the worker goes on by itself; "
         + "ADD … NOT VALID after the cutover"
     case "42883", "42P01", "42704", "3F000":
       // Without a context the statement itself is meant.
       guard error.context != nil else { return nil }
-      return "a function looks for it without a schema: ALTER FUNCTION … SET search_path = …, on both servers, and the worker "
-        + "goes on by itself"
+      return "a function looks for it without a schema: ALTER FUNCTION … SET search_path = …, on both servers, and "
+        + "the worker goes on by itself"
     default: return nil
     }
   }

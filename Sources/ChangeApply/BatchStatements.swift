@@ -65,6 +65,7 @@ extension TargetRelation {
   }
 
   private func keyCondition(_ key: [Int]) -> String {
-    key.map { "t.\(quotedIdentifier(columns[$0].name)) OPERATOR(pg_catalog.=) \(element($0))" }.joined(separator: " AND ")
+    key.map { "t.\(quotedIdentifier(columns[$0].name)) OPERATOR(pg_catalog.=) \(element($0))" }
+      .joined(separator: " AND ")
   }
 }

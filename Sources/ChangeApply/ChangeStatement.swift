@@ -101,7 +101,8 @@ extension TargetRelation {
       }
       guard searchesFirst else {
         let (filter, sources) = fullRowFilter(oldKey: oldKey, firstParameter: firstParameter)
-        return ("ctid OPERATOR(pg_catalog.=) (SELECT ctid FROM ONLY \(name.quoted) WHERE \(filter) LIMIT 1)", sources, nil)
+        let place = "(SELECT ctid FROM ONLY \(name.quoted) WHERE \(filter) LIMIT 1)"
+        return ("ctid OPERATOR(pg_catalog.=) \(place)", sources, nil)
       }
       let (filter, sources) = fullRowFilter(oldKey: oldKey, firstParameter: 1)
       return (

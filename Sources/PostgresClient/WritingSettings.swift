@@ -138,7 +138,8 @@ public struct WritingSettings: Sendable, Equatable {
   /// does not name it. `$user` is who owns the tables, where that is one role.
   public static func path(_ text: String, user: String?) -> String {
     elements(text).filter { $0 != "pg_catalog" }.map { element in
-      "\"" + (element == "$user" ? user ?? element : element).split(separator: "\"", omittingEmptySubsequences: false)
+      "\""
+        + (element == "$user" ? user ?? element : element).split(separator: "\"", omittingEmptySubsequences: false)
         .joined(separator: "\"\"") + "\""
     }.joined(separator: ", ")
   }

@@ -125,8 +125,8 @@ struct ChangeStatementTests {
     #expect(
       try empty.deleteStatement(oldKey: []).sql
         == """
-          DELETE FROM ONLY "S"."t""x" WHERE ctid OPERATOR(pg_catalog.=) (SELECT ctid FROM ONLY "S"."t""x" WHERE true LIMIT 1)
-          """)
+        DELETE FROM ONLY "S"."t""x" WHERE ctid OPERATOR(pg_catalog.=) (SELECT ctid FROM ONLY "S"."t""x" WHERE true LIMIT 1)
+        """)
   }
 
   /// Where the session writes under other settings than the stream was printed under.

@@ -88,7 +88,9 @@ struct WritingSettingsTests {
     let there = try PostgresConnection.connect(pair.target.parameters)
     var answers: [[String?]] = []
     for session in [application, there] {
-      for plan in ["enable_seqscan = off; SET enable_bitmapscan = off", "enable_indexscan = off; SET enable_bitmapscan = off"] {
+      for plan in [
+        "enable_seqscan = off; SET enable_bitmapscan = off", "enable_indexscan = off; SET enable_bitmapscan = off",
+      ] {
         try session.script("RESET ALL; SET \(plan)")
         let row = try session.query(Self.found).rows[0]
         answers.append((0..<3).map { row[$0] })
@@ -107,7 +109,8 @@ struct WritingSettingsTests {
     let reader = try PostgresConnection.connect(parameters)
     let types = [
       "interval", "interval[]", "date", "daterange", "timestamp", "timestamptz", "tstzrange", "timetz", "time", "money",
-      "xml", "bytea", "bytea[]", "float8", "float4", "point", "numeric", "text[]", "tsvector", "tsquery", "json", "regclass",
+      "xml", "bytea", "bytea[]", "float8", "float4", "point", "numeric", "text[]", "tsvector", "tsquery", "json",
+      "regclass",
       "regtype", "regproc", "regconfig", "bit varying",
     ]
     let samples = """
@@ -116,18 +119,24 @@ struct WritingSettingsTests {
       """
     var values: [(String, String)] = try printer.query(samples).rows.map { ("interval", $0.string(0)) }
     let others: [String: [String]] = [
-      "interval[]": ["{\"-1 mons +2 days -00:00:03\",NULL}"], "date": ["0044-03-15 BC", "12345-01-02", "2001-02-03", "infinity"],
+      "interval[]": ["{\"-1 mons +2 days -00:00:03\",NULL}"],
+      "date": ["0044-03-15 BC", "12345-01-02", "2001-02-03", "infinity"],
       "daterange": ["[2001-02-03,2001-04-05)"], "timestamp": ["2001-02-03 04:05:06.7", "0044-03-15 00:00:00 BC"],
       "timestamptz": ["2001-02-03 04:05:06.7+00", "0044-03-15 00:00:00+00 BC", "-infinity"],
       "tstzrange": ["[\"2001-02-03 04:05:06+00\",)"], "timetz": ["04:05:06+05:45"], "time": ["24:00:00"],
-      "money": ["$1,234.56", "-$0.07"], "xml": ["a fragment <b/>"], "bytea": ["\\x00ff5c"], "bytea[]": ["{\"\\\\x00ff\"}"],
-      "float8": ["0.1", "1e-307", "-0", "NaN"], "float4": ["1e-30"], "point": ["(0.1,3e-05)"], "numeric": ["1.00", "1234567.8"],
-      "text[]": ["{NULL,\"NULL\",\"a\\\\\"}"], "tsvector": ["'a':1 'b':2A"], "tsquery": ["'a' & !'b'"], "json": ["{\"a\":\"\\u00e9\"}"],
+      "money": ["$1,234.56", "-$0.07"], "xml": ["a fragment <b/>"], "bytea": ["\\x00ff5c"],
+      "bytea[]": ["{\"\\\\x00ff\"}"],
+      "float8": ["0.1", "1e-307", "-0", "NaN"], "float4": ["1e-30"], "point": ["(0.1,3e-05)"],
+      "numeric": ["1.00", "1234567.8"],
+      "text[]": ["{NULL,\"NULL\",\"a\\\\\"}"], "tsvector": ["'a':1 'b':2A"], "tsquery": ["'a' & !'b'"],
+      "json": ["{\"a\":\"\\u00e9\"}"],
       "regclass": ["pg_class"], "regtype": ["integer", "text"], "regproc": ["now"], "regconfig": ["english"],
       "bit varying": ["101"],
     ]
     for type in types { values += (others[type] ?? []).map { (type, $0) } }
-    let reading = values.enumerated().map { "('\($1.1.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "''"))'::\($1.0))::text" }
+    let reading = values.enumerated().map {
+      "('\($1.1.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "''"))'::\($1.0))::text"
+    }
     let statement = "SELECT " + reading.joined(separator: ", ")
     let expected = values.map(\.1)
     // Read under the settings, printed under the canonical ones.
@@ -136,7 +145,8 @@ struct WritingSettingsTests {
       ("Europe/Dublin", "Postgres, DMY", "postgres_verbose", "hex"), ("UTC", "ISO, MDY", "sql_standard", "hex"),
     ] {
       let writing = WritingSettings([
-        "TimeZone": zone, "DateStyle": date, "IntervalStyle": interval, "bytea_output": bytea, "extra_float_digits": "-3",
+        "TimeZone": zone, "DateStyle": date, "IntervalStyle": interval, "bytea_output": bytea,
+        "extra_float_digits": "-3",
         "quote_all_identifiers": "on", "search_path": "\"public\"",
       ])
       _ = try reader.set(writing, until: .never)
@@ -145,7 +155,8 @@ struct WritingSettingsTests {
       let parameters = values.indices.map { "$\($0 + 1)" }.joined(separator: ", ")
       try reader.query("INSERT INTO public.read_back VALUES (\(parameters))", values.map(\.1))
       let back = try printer.query(
-        "SELECT " + values.indices.map { "v\($0)::text" }.joined(separator: ", ") + " FROM public.read_back").rows[0]
+        "SELECT " + values.indices.map { "v\($0)::text" }.joined(separator: ", ") + " FROM public.read_back"
+      ).rows[0]
       #expect(values.indices.map { back.string($0) } == expected, "\(zone) \(date) \(interval)")
     }
     try reader.script("DROP TABLE public.read_back")
@@ -189,6 +200,9 @@ struct WritingSettingsTests {
     // Two owners: nobody knows which one writes.
     try pair.source.script("CREATE TABLE u (a int)")
     #expect(try value("TimeZone") == "Asia/Tokyo")
-    #expect(try WritingSettings.read(parameters).differences(from: .init(["TimeZone": "UTC"])) == ["TimeZone ('Asia/Tokyo', 'UTC')"])
+    #expect(
+      try WritingSettings.read(parameters).differences(from: .init(["TimeZone": "UTC"])) == [
+        "TimeZone ('Asia/Tokyo', 'UTC')"
+      ])
   }
 }

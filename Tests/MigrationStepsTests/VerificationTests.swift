@@ -216,7 +216,10 @@ struct VerificationTests {
       }
     }
     let sound = try await sums()
-    #expect(Set(sound.keys) == ["public.\"Part\"", "public.by_day", "public.by_two", "public.empty_day", "public.by_hash", "public.by_gin"])
+    #expect(
+      Set(sound.keys) == [
+        "public.\"Part\"", "public.by_day", "public.by_two", "public.empty_day", "public.by_hash", "public.by_gin",
+      ])
     for (name, both) in sound {
       #expect(both == (name == "public.by_gin" ? [nil, nil] : [IndexSum(), IndexSum()]), "\(name)")
     }

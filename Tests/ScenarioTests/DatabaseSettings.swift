@@ -65,6 +65,7 @@ extension Scenarios.Streaming {
       try await scenario.script(
         .source,
         """
+        SET TimeZone = 'Asia/Kathmandu'; SET search_path = public;
         INSERT INTO settings_visit SELECT n, 'A Title ' || n, '2026-01-01 20:00+00', 52 + n / 1000.0, 13
           FROM generate_series(1, 300) n;
         UPDATE settings_visit SET lat = lat + 1 WHERE id % 3 = 0

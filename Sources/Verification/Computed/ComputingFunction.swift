@@ -130,7 +130,9 @@ struct FunctionText {
     var before = ""
     while index < tokens.count {
       guard case .word(let word) = tokens[index] else {
-        if tokens[index] == .mark("|"), index + 1 < tokens.count, tokens[index + 1] == .mark("|") { concatenates = true }
+        if tokens[index] == .mark("|"), index + 1 < tokens.count, tokens[index + 1] == .mark("|") {
+          concatenates = true
+        }
         before = ""
         index += 1
         continue
@@ -211,7 +213,9 @@ struct FunctionText {
     "websearch_to_tsquery", "ts_headline", "unaccent", "money", "regclass", "regproc", "regtype", "regconfig",
     "current_schema",
   ]
-  private static let printing: Set<String> = ["concat", "concat_ws", "format", "text", "varchar", "cast", "to_json", "to_jsonb"]
+  private static let printing: Set<String> = [
+    "concat", "concat_ws", "format", "text", "varchar", "cast", "to_json", "to_jsonb",
+  ]
   private static let printed = [
     "date", "timestamp", "time", "interval", "double precision", "real", "bytea", "float8", "float4", "record",
   ]

@@ -42,7 +42,9 @@ package struct IndexProof: Sendable {
   package static func run(_ context: MigrationContext, _ databases: [String], _ direction: StreamDirection) async throws
     -> [Outcome]
   {
-    try await mapConcurrently(databases, limit: 4) { name in try await outcomes(context, name, direction) }.flatMap { $0 }
+    try await mapConcurrently(databases, limit: 4) { name in try await outcomes(context, name, direction) }.flatMap {
+      $0
+    }
   }
 
   private static func outcomes(
@@ -78,7 +80,8 @@ package struct IndexProof: Sendable {
     try await session.set(writing)
     try await session.script(Self.settings)
     let found = try await sum(definition)
-    try await session.script("RESET enable_seqscan; RESET enable_bitmapscan; RESET enable_indexonlyscan; RESET enable_tidscan")
+    try await session.script(
+      "RESET enable_seqscan; RESET enable_bitmapscan; RESET enable_indexonlyscan; RESET enable_tidscan")
     return found
   }
 
