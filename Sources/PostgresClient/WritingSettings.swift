@@ -60,7 +60,10 @@ public struct WritingSettings: Sendable, Equatable {
 
   private static func unpinned(_ parameters: ConnectionParameters) -> ConnectionParameters {
     var parameters = parameters
-    for name in parameters.settings.keys where !name.contains("timeout") { parameters.settings[name] = nil }
+    parameters.settings = [
+      "client_encoding": "UTF8", "role": "none", "statement_timeout": "0", "lock_timeout": "0",
+      "idle_in_transaction_session_timeout": "0",
+    ]
     return parameters
   }
 
@@ -172,6 +175,11 @@ public struct WritingSettings: Sendable, Equatable {
     return elements
   }
 
+  fileprivate static func mayBeUnknown(_ name: String) -> Bool {
+    name.contains(".") || name.hasPrefix("lc_")
+      || ["default_text_search_config", "default_toast_compression", "timezone_abbreviations"].contains(name)
+  }
+
   /// The statement that sets these in a session, all at once, and its parameters.
   public var statement: (sql: String, values: [String?]) { Self.statement(values) }
 
@@ -193,7 +201,8 @@ public struct WritingSettings: Sendable, Equatable {
 extension PostgresConnection {
   /// Sets them for the session.
   ///
-  /// - Returns: those that were set. A server need not know a locale, or a setting of an extension, that another one has.
+  /// - Returns: those that were set. A server need not know a locale, a compression, or a setting of an extension that
+  ///   another one has; and a session takes the name of a text search configuration on trust.
   public func set(_ settings: WritingSettings, until deadline: Deadline) throws(PostgresError) -> WritingSettings {
     guard !settings.values.isEmpty else { return settings }
     let all = settings.statement
@@ -207,7 +216,7 @@ extension PostgresConnection {
         do throws(PostgresError) {
           try query(one.sql, one.values, until: deadline)
           taken.values[name] = value
-        } catch  where error.reason == .server && isOpen && (name.contains(".") || name.hasPrefix("lc_")) {}
+        } catch  where error.reason == .server && isOpen && WritingSettings.mayBeUnknown(name) {}
       }
       return taken
     }

@@ -197,6 +197,10 @@ struct WritingSettingsTests {
     #expect(try value("search_path") == "\"\(pair.name)\", \"public\"")
     try admin.script("ALTER ROLE \(pair.name) IN DATABASE \(database) SET TimeZone = 'Asia/Tbilisi'")
     #expect(try value("TimeZone") == "Asia/Tbilisi")
+    // None of this keeps us from asking.
+    try admin.script("ALTER DATABASE \(database) SET role = '\(pair.name)'")
+    try admin.script("ALTER DATABASE \(database) SET statement_timeout = 1")
+    #expect(try value("TimeZone") == "Asia/Tbilisi")
     // Two owners: nobody knows which one writes.
     try pair.source.script("CREATE TABLE u (a int)")
     #expect(try value("TimeZone") == "Asia/Tokyo")

@@ -71,11 +71,11 @@ extension Scenarios.Streaming {
         UPDATE settings_visit SET lat = lat + 1 WHERE id % 3 = 0
         """, in: "beta")
       try await scenario.drained(["beta"])
-      for role in [Scenario.Role.source, .target] { try await scenario.script(role, Self.byIndex, in: "beta") }
       #expect(try await scenario.status("beta").missedRows == 0)
       for role in [Scenario.Role.source, .target] {
         try await scenario.script(role, "ALTER DATABASE beta RESET ALL", in: "postgres")
       }
+      for role in [Scenario.Role.source, .target] { try await scenario.script(role, Self.byIndex, in: "beta") }
       try await scenario.application("stop")
       try await scenario.drained(["beta"])
       try await scenario.expectIdentical(["beta"])

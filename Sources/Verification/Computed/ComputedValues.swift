@@ -22,6 +22,8 @@ package struct ComputedValues: Sendable, Equatable {
   package var values: [ComputedValue] = []
   /// Those that are no part of PostgreSQL itself, by oid; not those in C, which are compiled into their extensions.
   package var functions: [UInt32: ComputingFunction] = [:]
+  /// Functions in C and types that are no part of PostgreSQL itself: a path leads to them too.
+  package var otherNames: Set<String> = []
 
   package init() {}
 
@@ -45,12 +47,13 @@ package struct ComputedValues: Sendable, Equatable {
         types: row.string(5), settings: row.string(6), hasBoundBody: row.bool(7))
       computed.functions[UInt32(row.string(0)) ?? 0] = function
     }
+    computed.otherNames = Set(try await session.query(otherNames, within: limit).rows.map { $0.string(0) })
     return computed
   }
 
   /// Why what is computed need not be the same for every session; by function, with what is computed by it.
   package func bySettings() -> [(function: String, reasons: [ComputingFunction.Reason], values: [ComputedValue])] {
-    let judge = ComputingJudge(functions)
+    let judge = ComputingJudge(functions, otherNames: otherNames)
     return functions.sorted { $0.value.signature < $1.value.signature }.compactMap { oid, function in
       let used = values.filter { $0.functions.contains(oid) }
       guard !used.isEmpty else { return nil }
@@ -61,7 +64,7 @@ package struct ComputedValues: Sendable, Equatable {
 
   /// CHECK constraints that need not hold for a row any more for which they held once, and why.
   package func movingChecks() -> [(value: ComputedValue, reasons: [ComputingFunction.Reason])] {
-    let judge = ComputingJudge(functions)
+    let judge = ComputingJudge(functions, otherNames: otherNames)
     return values.filter { $0.kind == .check || $0.kind == .domain }.compactMap { value in
       let reasons =
         value.functions.flatMap { judge.reasons(of: $0).filter(\.isOfTheMoment) }
@@ -151,6 +154,14 @@ package struct ComputedValues: Sendable, Equatable {
         FROM part p) AS found
      WHERE functions IS NOT NULL OR moment IS NOT NULL
      ORDER BY 1, 2
+    """
+
+  private static let otherNames = """
+    SELECT f.proname FROM pg_catalog.pg_proc f JOIN pg_catalog.pg_language l ON l.oid = f.prolang
+     WHERE f.oid >= 16384 AND l.lanname IN ('c', 'internal')
+    UNION
+    SELECT t.typname FROM pg_catalog.pg_type t
+     WHERE t.oid >= 16384 AND (t.typtype IN ('d', 'e', 'r') OR t.typtype = 'b' AND t.typcategory <> 'A')
     """
 
   private static let bodies = """

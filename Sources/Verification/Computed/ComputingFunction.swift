@@ -22,8 +22,8 @@ package struct ComputingFunction: Sendable, Equatable {
 
     var isOfTheMoment: Bool {
       switch self {
-      case .moment, .tables: true
-      case .names, .settings, .language: false
+      case .moment, .tables, .language: true
+      case .names, .settings: false
       }
     }
 
@@ -60,9 +60,12 @@ package struct ComputingFunction: Sendable, Equatable {
 struct ComputingJudge {
   private let functions: [UInt32: ComputingFunction]
   private let byName: [String: [UInt32]]
+  private let otherNames: Set<String>
 
-  init(_ functions: [UInt32: ComputingFunction]) {
+  /// - Parameter otherNames: what a path leads to as well.
+  init(_ functions: [UInt32: ComputingFunction], otherNames: Set<String> = []) {
     self.functions = functions
+    self.otherNames = otherNames
     byName = Dictionary(grouping: functions.keys.sorted()) { functions[$0]?.name ?? "" }
   }
 
@@ -87,10 +90,14 @@ struct ComputingJudge {
       let text = FunctionText(function.body)
       for call in text.calls {
         let called = byName[call.name] ?? []
-        if !called.isEmpty, call.schema == nil, !isPinned { names.insert(call.name) }
+        let isLookedUp = !called.isEmpty || otherNames.contains(call.name)
+        if isLookedUp, call.schema == nil, !isPinned { names.insert(call.name) }
         open += called.map { ($0, isPinned, pinsZone) }
       }
-      if !isPinned { names.formUnion(text.relations.filter { $0.schema == nil }.map(\.name)) }
+      if !isPinned {
+        names.formUnion(text.relations.filter { $0.schema == nil }.map(\.name))
+        names.formUnion(text.casts.filter { $0.schema == nil && otherNames.contains($0.name) }.map(\.name))
+      }
       if !text.relations.isEmpty { readsTables = true }
       settings.formUnion(text.wordsOfSettings(types: function.types, hasZone: pinsZone))
       moment.formUnion(text.wordsOfTheMoment)
@@ -119,6 +126,8 @@ struct FunctionText {
 
   /// What stands before an opening parenthesis, keywords of SQL among them.
   private(set) var calls: [Name] = []
+  /// What stands behind `::`.
+  private(set) var casts: [Name] = []
   /// What rows are read from or written to.
   private(set) var relations: [Name] = []
   private var words: Set<String> = []
@@ -147,10 +156,11 @@ struct FunctionText {
       }
       let isCalled = end < tokens.count && tokens[end] == .mark("(")
       if isCalled { calls.append(name) }
+      if index >= 2, tokens[index - 1] == .mark(":"), tokens[index - 2] == .mark(":") { casts.append(name) }
       let isSource = ["from", "join", "into", "update"].contains(before)
-      // `extract(year FROM at)` and `SELECT … INTO variable` name no table.
-      if isSource, !isCalled, !Self.keywords.contains(word), before == "into" || !Self.isInExtract(tokens, index) {
-        if before != "into" || Self.isInsert(tokens, index) { relations.append(name) }
+      // `extract(year FROM at)`, `IS DISTINCT FROM other` and `SELECT … INTO variable` name no table.
+      if isSource, !isCalled, !Self.keywords.contains(word), Self.namesTable(tokens, index, behind: before) {
+        relations.append(name)
       }
       before = word
       index = end
@@ -159,9 +169,13 @@ struct FunctionText {
 
   private static let keywords: Set<String> = ["select", "lateral", "only", "strict", "set", "values", "unnest"]
 
-  /// `insert into t`, not `select x into v`.
-  private static func isInsert(_ tokens: [Token], _ index: Int) -> Bool {
-    index >= 2 && tokens[index - 2] == .word("insert")
+  private static func namesTable(_ tokens: [Token], _ index: Int, behind word: String) -> Bool {
+    let before = index >= 2 ? tokens[index - 2] : .mark(";")
+    return switch word {
+    case "into": before == .word("insert")
+    case "from": before != .word("distinct") && !isInExtract(tokens, index)
+    default: true
+    }
   }
 
   /// Whether the last opening parenthesis before is that of `extract`, `substring`, `trim`, `overlay`.
@@ -202,7 +216,8 @@ struct FunctionText {
   var wordsOfTheMoment: [String] {
     words.intersection([
       "clock_timestamp", "current_date", "current_role", "current_time", "current_timestamp", "current_user",
-      "current_setting", "currval", "gen_random_uuid", "lastval", "localtime", "localtimestamp", "nextval", "now",
+      "current_setting", "currval", "execute", "gen_random_uuid", "lastval", "localtime", "localtimestamp", "nextval",
+      "now",
       "random", "session_user", "statement_timestamp", "timeofday", "transaction_timestamp", "txid_current",
     ]).sorted()
   }

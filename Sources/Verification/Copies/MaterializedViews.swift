@@ -80,7 +80,7 @@ package enum MaterializedViewRefresh {
   /// - Throws: `drift.materialized-views-missing`; what a REFRESH says goes into the findings.
   package static func run(
     database: String, source: PostgresSession, target: PostgresSession, _ direction: StreamDirection = .forward,
-    writing: () async throws -> WritingSettings = { WritingSettings() }, at place: ConvoyError.Place,
+    writing: () async throws -> WritingSettings, at place: ConvoyError.Place,
     progress: @Sendable (String) -> Void = { _ in }
   ) async throws -> Outcome {
     async let listedHere = list(source)
