@@ -38,7 +38,7 @@ public struct ApplyFailure: Error, Sendable, Equatable {
 
   init(_ error: PostgresError) {
     reason = .postgres(error)
-    message = error.description + (Self.remedy(error).map { "; " + $0 } ?? "")
+    message = error.description + (Self.remedy(error).map { " - " + $0 } ?? "")
   }
 
   /// The way out where an expression of the table refuses what the source has accepted.
@@ -47,12 +47,10 @@ public struct ApplyFailure: Error, Sendable, Equatable {
     case "23514":
       guard let constraint = error.constraint else { return nil }
       let name = quotedIdentifier(constraint)
-      let holder =
-        if let schema = error.schema, let table = error.table {
-          "ALTER TABLE \(RelationName(schema: schema, name: table).quoted)"
-        } else { "ALTER DOMAIN …" }
+      let kind = error.dataType == nil ? "TABLE" : "DOMAIN"
+      let holder = RelationName(schema: error.schema ?? "", name: error.dataType ?? error.table ?? "")
       return "the source has accepted this row, so the constraint goes by more than the row, or by a session's "
-        + "settings: \(holder) DROP CONSTRAINT \(name), on both servers, and the worker goes on by itself; "
+        + "settings: ALTER \(kind) \(holder.quoted) DROP CONSTRAINT \(name), on both servers, and the worker goes on by itself; "
         + "ADD … NOT VALID after the cutover"
     case "42883", "42P01", "42704", "3F000":
       // Without a context the statement itself is meant.
