@@ -101,7 +101,7 @@ let package = Package(
       "Preflight",
       [
         "ReplicationModel", "Presentation", "PostgresClient", "LogicalDecoding", "RemoteHost", "Inventory", "Journal",
-        "HostAdmin", "MigrationCore", "SyncService",
+        "HostAdmin", "MigrationCore", "Verification", "SyncService",
       ]),
     room(
       "ClosingReports",

@@ -40,7 +40,27 @@ public struct ApplyFailure: Error, Sendable, Equatable {
 
   init(_ error: PostgresError) {
     reason = .postgres(error)
-    message = error.description
+    message = error.description + (Self.remedy(error).map { " - " + $0 } ?? "")
+  }
+
+  /// The way out where an expression of the table refuses what the source has accepted.
+  private static func remedy(_ error: PostgresError) -> String? {
+    switch error.sqlState {
+    case "23514":
+      guard let constraint = error.constraint else { return nil }
+      let name = quotedIdentifier(constraint)
+      let kind = error.dataType == nil ? "TABLE" : "DOMAIN"
+      let holder = RelationName(schema: error.schema ?? "", name: error.dataType ?? error.table ?? "")
+      return "the source has accepted this row, so the constraint goes by more than the row, or by a session's "
+        + "settings: ALTER \(kind) \(holder.quoted) DROP CONSTRAINT \(name), on both servers, and the worker goes on by itself; "
+        + "ADD … NOT VALID after the cutover"
+    case "42883", "42P01", "42704", "3F000":
+      // Without a context the statement itself is meant.
+      guard error.context != nil else { return nil }
+      return "a function looks for it without a schema: ALTER FUNCTION … SET search_path = …, on both servers, and "
+        + "the worker goes on by itself"
+    default: return nil
+    }
   }
 
   /// Of somebody who was asked for what the stream does not say.

@@ -52,12 +52,11 @@ extension TargetRelation {
     return "COPY \(name.quoted) (\(list)) FROM STDIN" + (isBinary ? " (FORMAT binary)" : "")
   }
 
-  /// Unqualified: with several arguments `unnest` is syntax, not a function. The session's search_path is empty.
   private func arrays(_ list: [Int]) -> String {
     let arrays = list.enumerated().map { position, column in
-      "$\(position + 1)::\(columns[column].travelsAsText ? "text" : columns[column].baseType)[]"
+      "pg_catalog.unnest($\(position + 1)::\(columns[column].travelsAsText ? "text" : columns[column].baseType)[])"
     }
-    return "unnest(\(arrays.joined(separator: ", "))) AS x("
+    return "ROWS FROM (\(arrays.joined(separator: ", "))) AS x("
       + list.map { "c\($0)" }.joined(separator: ", ") + ")"
   }
 
@@ -66,6 +65,7 @@ extension TargetRelation {
   }
 
   private func keyCondition(_ key: [Int]) -> String {
-    key.map { "t.\(quotedIdentifier(columns[$0].name)) = \(element($0))" }.joined(separator: " AND ")
+    key.map { "t.\(quotedIdentifier(columns[$0].name)) OPERATOR(pg_catalog.=) \(element($0))" }
+      .joined(separator: " AND ")
   }
 }

@@ -46,8 +46,25 @@ extension ChangeApplier {
     record: UnsafeRawBufferPointer, number: RelationNumber, operation: ExpectationQueue.Operation, lsn: LSN
   ) throws(ApplyFailure) {
     try useSession()
+    if let search = prepared.search {
+      try pipeline.set(.reading)
+      try fill(search.positions, new: new, old: old, record: record)
+      try pipeline.execute(
+        search.name, expecting: .prepare(operation, number: number, lsn: lsn, xid: sourceTransaction))
+      try pipeline.set(.writing)
+    }
+    try fill(prepared.positions, new: new, old: old, record: record)
+    try pipeline.execute(
+      prepared.name, expecting: .row(operation, number: number, lsn: lsn, xid: sourceTransaction))
+    try countChange(bytes: pipeline.parameters.byteCount)
+  }
+
+  /// Fills the parameters of the statement that is sent next.
+  private func fill(
+    _ positions: [ChangeStatement.Source], new: [DecodedColumn], old: [DecodedColumn]?, record: UnsafeRawBufferPointer
+  ) throws(ApplyFailure) {
     pipeline.parameters.reset()
-    for position in prepared.positions {
+    for position in positions {
       let column: DecodedColumn
       switch position {
       case .new(let index): column = new[index]
@@ -59,9 +76,6 @@ extension ChangeApplier {
       }
       pipeline.parameters.append(column, of: record)
     }
-    try pipeline.execute(
-      prepared.name, expecting: .row(operation, number: number, lsn: lsn, xid: sourceTransaction))
-    try countChange(bytes: pipeline.parameters.byteCount)
   }
 
   func countChange(bytes: Int) throws(ApplyFailure) {
@@ -113,8 +127,11 @@ extension ChangeApplier {
     let relation = try readUTF8 { connection throws(PostgresError) in
       try TargetRelation.load(schema: schema, table: table, from: connection, until: .after(.seconds(60)))
     }
-    guard let relation else { return nil }
+    guard var relation else { return nil }
     pipeline.name(number, relation.name)
+    relation.searchesFirst =
+      !pipeline.session.writing.values.isEmpty && relation.identity == .full
+      && relation.columns.contains { !$0.isGenerated && !$0.hasPlainText }
     return RelationLayout(relation: relation)
   }
 

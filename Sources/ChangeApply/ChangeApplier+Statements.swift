@@ -79,7 +79,7 @@ extension ChangeApplier {
     try sendPending()
     machine.openGroup()
     try useSession()
-    let before = try pipeline.outsidePipeline { connection throws(PostgresError) in
+    let before = try pipeline.reading { connection throws(PostgresError) in
       if try runner.areIndexesGone(connection) { return nil as [(key: String, words: String)]? }
       let before = try runner.calledByRows(connection)
       try runner.run(command, connection)
@@ -87,7 +87,7 @@ extension ChangeApplier {
     }
     if let before {
       try pipeline.renew()
-      let now = try pipeline.outsidePipeline { connection throws(PostgresError) in try runner.calledByRows(connection) }
+      let now = try pipeline.reading { connection throws(PostgresError) in try runner.calledByRows(connection) }
       if let addition = StatementRunner.addition(to: before, in: now) { throw refusal(addition) }
     }
     forgetRelations()
@@ -99,7 +99,7 @@ extension ChangeApplier {
   private func check(_ statement: RecordedStatement) throws(ApplyFailure) {
     let runner = StatementRunner(statement: statement)
     try useSession()
-    let difference = try pipeline.outsidePipeline { connection throws(PostgresError) in
+    let difference = try pipeline.reading { connection throws(PostgresError) in
       try runner.difference(connection)
     }
     if let difference { throw refusal(difference) }

@@ -10,8 +10,16 @@ struct ChangeStatement: Equatable, Sendable {
     case old(Int)
   }
 
+  /// What finds the row, under the settings that the stream's text was printed under, where a row is known by its text.
+  struct Search: Equatable, Sendable {
+    var sql: String
+    var parameters: [Source]
+  }
+
   var sql: String
   var parameters: [Source]
+  /// Goes before it, and leaves the row's place in a setting of the session.
+  var search: Search?
 }
 
 extension TargetRelation {
@@ -43,10 +51,10 @@ extension TargetRelation {
     let assigned = set.filter { !columns[$0].isIdentityAlways }
     guard !assigned.isEmpty else { return nil }
     let list = assigned.enumerated().map { "\(quotedIdentifier(columns[$1].name)) = $\($0 + 1)" }
-    let (condition, sources) = try condition(oldKey: oldKey, firstParameter: assigned.count + 1)
+    let condition = try condition(oldKey: oldKey, firstParameter: assigned.count + 1)
     return ChangeStatement(
-      sql: "UPDATE ONLY \(name.quoted) SET \(list.joined(separator: ", ")) WHERE \(condition)",
-      parameters: assigned.map { .new($0) } + sources)
+      sql: "UPDATE ONLY \(name.quoted) SET \(list.joined(separator: ", ")) WHERE \(condition.sql)",
+      parameters: assigned.map { .new($0) } + condition.parameters, search: condition.search)
   }
 
   /// A key column that the change says did not move need not be set.
@@ -60,7 +68,7 @@ extension TargetRelation {
   /// did not touch taken from the old row.
   private func replaceStatement(columns set: [Int], oldKey: [Int]?) throws(ApplyFailure) -> ChangeStatement {
     let stored = columns.indices.filter { !columns[$0].isGenerated }
-    let (condition, sources) = try condition(oldKey: oldKey, firstParameter: set.count + 1)
+    let condition = try condition(oldKey: oldKey, firstParameter: set.count + 1)
     let values = stored.map { index in
       if let position = set.firstIndex(of: index) { return "$\(position + 1)::\(columns[index].type)" }
       return "gone." + quotedIdentifier(columns[index].name)
@@ -68,20 +76,22 @@ extension TargetRelation {
     let names = stored.map { quotedIdentifier(columns[$0].name) }.joined(separator: ", ")
     return ChangeStatement(
       sql: """
-        WITH gone AS (DELETE FROM ONLY \(name.quoted) WHERE \(condition) RETURNING *) \
+        WITH gone AS (DELETE FROM ONLY \(name.quoted) WHERE \(condition.sql) RETURNING *) \
         INSERT INTO \(name.quoted) (\(names)) OVERRIDING SYSTEM VALUE SELECT \(values.joined(separator: ", ")) FROM gone
         """,
-      parameters: set.map { .new($0) } + sources)
+      parameters: set.map { .new($0) } + condition.parameters, search: condition.search)
   }
 
   func deleteStatement(oldKey: [Int]) throws(ApplyFailure) -> ChangeStatement {
-    let (condition, sources) = try condition(oldKey: oldKey, firstParameter: 1)
-    return ChangeStatement(sql: "DELETE FROM ONLY \(name.quoted) WHERE \(condition)", parameters: sources)
+    let condition = try condition(oldKey: oldKey, firstParameter: 1)
+    return ChangeStatement(
+      sql: "DELETE FROM ONLY \(name.quoted) WHERE \(condition.sql)", parameters: condition.parameters,
+      search: condition.search)
   }
 
-  private func condition(
-    oldKey: [Int]?, firstParameter: Int
-  ) throws(ApplyFailure) -> (String, [ChangeStatement.Source]) {
+  private typealias Condition = (sql: String, parameters: [ChangeStatement.Source], search: ChangeStatement.Search?)
+
+  private func condition(oldKey: [Int]?, firstParameter: Int) throws(ApplyFailure) -> Condition {
     switch identity {
     case .nothing:
       throw ApplyFailure(.noIdentity, "table \(name) has no replica identity, so its updates and deletes name no row")
@@ -89,7 +99,20 @@ extension TargetRelation {
       guard let oldKey else {
         throw ApplyFailure(.unreadable, "update of \(name), which has REPLICA IDENTITY FULL, without its old row")
       }
-      return fullRowCondition(oldKey: oldKey, firstParameter: firstParameter)
+      guard searchesFirst else {
+        let (filter, sources) = fullRowFilter(oldKey: oldKey, firstParameter: firstParameter)
+        let place = "(SELECT ctid FROM ONLY \(name.quoted) WHERE \(filter) LIMIT 1)"
+        return ("ctid OPERATOR(pg_catalog.=) \(place)", sources, nil)
+      }
+      let (filter, sources) = fullRowFilter(oldKey: oldKey, firstParameter: 1)
+      return (
+        "ctid OPERATOR(pg_catalog.=) pg_catalog.current_setting('pgconvoy.row')::pg_catalog.tid", [],
+        ChangeStatement.Search(
+          sql: """
+            SELECT pg_catalog.set_config('pgconvoy.row', coalesce((SELECT ctid::pg_catalog.text FROM ONLY \(name.quoted) \
+            WHERE \(filter) LIMIT 1), '(0,0)'), false)
+            """, parameters: sources)
+      )
     case .key(let names):
       var terms: [String] = []
       var sources: [ChangeStatement.Source] = []
@@ -103,7 +126,7 @@ extension TargetRelation {
         terms.append(columns[column].equals(firstParameter + sources.count))
         sources.append(oldKey == nil ? .new(column) : .old(column))
       }
-      return (terms.joined(separator: " AND "), sources)
+      return (terms.joined(separator: " AND "), sources, nil)
     }
   }
 
@@ -112,7 +135,7 @@ extension TargetRelation {
   /// that the old row leaves out is null, which `format` would take for the empty text. Booleans are the one type that
   /// the stream does not print as their output function does. `=` on indexed columns lets the planner use an index.
   /// Generated columns follow from the others. (`IS NULL` would take a composite value of nulls only for a null.)
-  private func fullRowCondition(oldKey: [Int], firstParameter: Int) -> (String, [ChangeStatement.Source]) {
+  private func fullRowFilter(oldKey: [Int], firstParameter: Int) -> (String, [ChangeStatement.Source]) {
     var terms: [String] = []
     var sources: [ChangeStatement.Source] = []
     for (index, column) in columns.enumerated() where !column.isGenerated {
@@ -127,16 +150,16 @@ extension TargetRelation {
       }
       if column.type == "boolean" { continue }
       terms.append("\(name) IS DISTINCT FROM NULL")
-      terms.append("pg_catalog.format('%s', \(name)) = $\(firstParameter + sources.count)::text")
+      terms.append(
+        "pg_catalog.format('%s', \(name)) OPERATOR(pg_catalog.=) $\(firstParameter + sources.count)::pg_catalog.text")
       sources.append(.old(index))
     }
-    let filter = terms.isEmpty ? "true" : terms.joined(separator: " AND ")
-    return ("ctid = (SELECT ctid FROM ONLY \(name.quoted) WHERE \(filter) LIMIT 1)", sources)
+    return (terms.isEmpty ? "true" : terms.joined(separator: " AND "), sources)
   }
 }
 
 extension TargetRelation.Column {
-  /// `"id" = $1::integer`, with the operator that the column's index was made for.
+  /// `"id" OPERATOR(pg_catalog.=) $1::integer`, with the operator that the column's index was made for.
   func equals(_ parameter: Int) -> String {
     "\(quotedIdentifier(name)) \(equality) $\(parameter)::\(type)"
   }

@@ -46,11 +46,16 @@ final class RelationLayout {
     let statement: ChangeStatement
     /// For each parameter, which tuple and which position in it.
     let positions: [ChangeStatement.Source]
+    let search: (name: String, positions: [ChangeStatement.Source])?
 
-    init(name: String, statement: ChangeStatement, positions: [ChangeStatement.Source]) {
+    init(
+      name: String, statement: ChangeStatement, positions: [ChangeStatement.Source],
+      search: (name: String, positions: [ChangeStatement.Source])?
+    ) {
       self.name = name
       self.statement = statement
       self.positions = positions
+      self.search = search
     }
   }
 
@@ -143,8 +148,23 @@ final class RelationLayout {
     case .delete: statement = try relation.deleteStatement(oldKey: key.old ?? [])
     }
     guard let statement else { return nil }
+    let search: (name: String, positions: [ChangeStatement.Source])? =
+      if let search = statement.search {
+        (
+          try prepare(ChangeStatement(sql: search.sql, parameters: search.parameters)),
+          try positions(of: search.parameters)
+        )
+      } else { nil }
+    let prepared = PreparedChange(
+      name: try prepare(statement), statement: statement, positions: try positions(of: statement.parameters),
+      search: search)
+    statements[key] = prepared
+    return prepared
+  }
+
+  private func positions(of parameters: [ChangeStatement.Source]) throws(ApplyFailure) -> [ChangeStatement.Source] {
     var positions: [ChangeStatement.Source] = []
-    for source in statement.parameters {
+    for source in parameters {
       switch source {
       case .new(let column):
         guard let position = new.targets.firstIndex(of: column) else {
@@ -156,9 +176,7 @@ final class RelationLayout {
         positions.append(.old(position))
       }
     }
-    let prepared = PreparedChange(name: try prepare(statement), statement: statement, positions: positions)
-    statements[key] = prepared
-    return prepared
+    return positions
   }
 
   private func missing(_ column: Int) -> ApplyFailure {

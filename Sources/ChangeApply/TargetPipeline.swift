@@ -37,12 +37,20 @@ final class TargetPipeline {
       ("announce", "SELECT pg_catalog.pg_notify($1, $2)"),
       ("shape", TargetRelation.shapeQuery),
     ] {
-      try guarding { () throws(PostgresError) in
-        try connection.pipelinePrepare(name: "pgconvoy_" + name, sql: sql)
-      }
-      expectations.append(.plain)
+      try prepareOwn(name, sql)
+    }
+    if !session.writing.values.isEmpty {
+      try prepareOwn("reading", WritingSettings.reading.statement.sql)
+      try prepareOwn("writing", session.writing.behindReading.statement.sql)
     }
     try synchronize()
+  }
+
+  private func prepareOwn(_ name: String, _ sql: String) throws(ApplyFailure) {
+    try guarding { () throws(PostgresError) in
+      try connection.pipelinePrepare(name: "pgconvoy_" + name, sql: sql)
+    }
+    expectations.append(.plain)
   }
 
   /// How many answers are still owed.
@@ -109,6 +117,21 @@ final class TargetPipeline {
   }
 
   // MARK: statements
+
+  /// What the statements behind this one go by.
+  enum Settings: String { case reading, writing }
+
+  /// Where the session has settings for writing.
+  func set(_ settings: Settings) throws(ApplyFailure) {
+    let values =
+      switch settings {
+      case .reading: WritingSettings.reading.statement.values
+      case .writing: session.writing.behindReading.statement.values
+      }
+    parameters.reset()
+    for case let value? in values { parameters.append(text: value) }
+    try execute("pgconvoy_" + settings.rawValue, expecting: .plain)
+  }
 
   /// Sends a prepared statement with `parameters`.
   func execute(_ name: String, expecting expectation: ExpectationQueue.Entry) throws(ApplyFailure) {
@@ -188,6 +211,14 @@ final class TargetPipeline {
     } catch {
       throw ApplyFailure(error)
     }
+  }
+
+  /// As `outsidePipeline`, under the settings that reading wants.
+  func reading<Result>(
+    _ body: (PostgresConnection) throws(PostgresError) -> Result
+  ) throws(ApplyFailure) -> Result {
+    let session = self.session
+    return try outsidePipeline { _ throws(PostgresError) in try session.reading(body) }
   }
 
   /// Makes the session what it was at its beginning, whatever the functions of a statement have left in it, and within

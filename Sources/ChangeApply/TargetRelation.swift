@@ -37,14 +37,16 @@ public struct TargetRelation: Sendable, Equatable {
     var typeOID: UInt32 = 0
     /// Values whose text is of this form may go to the target in binary, in an array or in COPY.
     var binaryForm: BinaryForm?
-    /// The operator that the index knows as equality: `=` for most, `OPERATOR("public".=)` for a type of an extension,
-    /// which the empty search_path would not find.
+    /// Its text is the same under all settings.
+    var hasPlainText = true
+    /// The operator that the index knows as equality: `OPERATOR(pg_catalog.=)` for most, `OPERATOR(public.=)` for a type of
+    /// an extension. The search_path finds what an application is meant to find.
     public var equality: String
 
     /// - Parameter encodedName: nil for a name that is UTF-8 in the database too.
     public init(
       name: String, encodedName: [UInt8]? = nil, type: String, isGenerated: Bool, isIdentityAlways: Bool,
-      isIndexed: Bool, equality: String = "="
+      isIndexed: Bool, equality: String = "OPERATOR(pg_catalog.=)"
     ) {
       self.name = name
       self.encodedName = encodedName ?? Array(name.utf8)
@@ -64,6 +66,8 @@ public struct TargetRelation: Sendable, Equatable {
   public var columns: [Column]
   /// ENABLE ALWAYS or REPLICA triggers or rules, which fire in our session too: rows must come one at a time, in order.
   public var hasRowTriggers = false
+  /// Whether rows that are known by their text only are looked for under other settings than they are written under.
+  var searchesFirst = false
 
   public init(name: RelationName, kind: Kind, identity: ReplicaIdentity, columns: [Column]) {
     self.name = name
@@ -124,8 +128,7 @@ extension TargetRelation {
       """
       SELECT a.attname, pg_catalog.convert_to(a.attname, pg_catalog.getdatabaseencoding()),
              pg_catalog.format_type(a.atttypid, a.atttypmod), a.attgenerated <> '', a.attidentity = 'a',
-             (SELECT CASE WHEN n.nspname = 'pg_catalog' THEN o.oprname::text
-                          ELSE pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname) END
+             (SELECT pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
                 FROM pg_catalog.pg_index i
                 JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
                 JOIN pg_catalog.pg_am am ON am.oid = ic.relam AND am.amname IN ('btree', 'hash')
@@ -144,7 +147,10 @@ extension TargetRelation {
                AND (t.typtype = 'e' OR t.typnamespace = 'pg_catalog'::regnamespace)
                AND NOT EXISTS (SELECT FROM pg_catalog.pg_collation l WHERE l.oid = a.attcollation \(nondeterministic)),
              t.typcategory IN ('A', 'C') OR t.typdelim <> ',' OR t.typarray = 0, a.atttypid,
-             pg_catalog.format_type(a.atttypid, -1), t.typtype = 'e'
+             pg_catalog.format_type(a.atttypid, -1), t.typtype = 'e',
+             t.typtype = 'e' OR t.typnamespace = 'pg_catalog'::regnamespace AND t.typname IN (
+               'bool', 'bpchar', 'char', 'cidr', 'inet', 'int2', 'int4', 'int8', 'json', 'jsonb', 'macaddr', 'macaddr8',
+               'name', 'numeric', 'oid', 'pg_lsn', 'text', 'uuid', 'varchar')
         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
        WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
        ORDER BY a.attnum
@@ -176,12 +182,13 @@ extension TargetRelation {
         Column(
           name: column.string(0), encodedName: bytes(hexadecimalBytea: column.string(1)), type: column.string(2),
           isGenerated: column.bool(3), isIdentityAlways: column.bool(4), isIndexed: column[5] != nil,
-          equality: column[5] ?? "=")
+          equality: column[5] ?? "OPERATOR(pg_catalog.=)")
       })
     let hasIntegerTimes = connection.reportedParameter("integer_datetimes") == "on"
     for (index, column) in columns.rows.enumerated() {
       relation.columns[index].hasOneTextPerValue = column.bool(6)
       relation.columns[index].travelsAsText = column.bool(7)
+      relation.columns[index].hasPlainText = column.bool(11)
       relation.columns[index].baseType = column.string(9)
       let oid = UInt32(column.string(8)) ?? 0
       relation.columns[index].typeOID = oid

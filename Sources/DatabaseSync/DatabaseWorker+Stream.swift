@@ -115,7 +115,8 @@ extension DatabaseWorker {
 
   private func openSession() throws -> ApplySession {
     do throws(PostgresError) {
-      return try ApplySession.open(assignment.to, origin: assignment.origin)
+      let writing = try WritingSettings.read(assignment.from)
+      return try ApplySession.open(assignment.to, origin: assignment.origin, writing: writing)
     } catch {
       if RetryPolicy.isExplainedByRules(error) { _ = try checkedStart() }
       throw error

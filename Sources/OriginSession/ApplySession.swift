@@ -6,8 +6,9 @@ import ReplicationModel
 ///
 /// A second one may be beside it, see `SecondSession`.
 ///
-/// Every setting that could change what a statement does is pinned here, since those of the database or the role
-/// would leak in otherwise.
+/// Every setting that could change what a statement of its own does is pinned here, since those of the database or the role
+/// would leak in otherwise. What expressions of the tables go by is set as an application on the other server has it:
+/// `WritingSettings`. Where the session itself reads, `reading` brings back the settings that reading wants.
 public struct ApplySession {
   package let connection: PostgresConnection
 
@@ -23,6 +24,9 @@ public struct ApplySession {
 
   /// Nil for a second one itself.
   package let second: SecondSession?
+
+  /// What tables' expressions go by, as far as this server knows it.
+  package private(set) var writing = WritingSettings()
 
   private init(connection: PostgresConnection, backendStart: String, second: SecondSession?) {
     self.connection = connection
@@ -67,13 +71,16 @@ public struct ApplySession {
   /// taken too, and the first is moved to where the second stands if that is further.
   ///
   /// Fails with SQLSTATE 55006 while another session (a worker that has just died) still holds an origin.
+  ///
+  /// - Parameter writing: of the database that rows come from.
   public static func open(
-    _ parameters: ConnectionParameters, origin: String
+    _ parameters: ConnectionParameters, origin: String, writing: WritingSettings = WritingSettings()
   ) throws(PostgresError) -> ApplySession {
-    let second = SecondSession(parameters, origin: HandOffNames.secondOrigin(beside: origin))
-    let session = try take(origin, on: connect(parameters, interrupt: WakeUp()), second: second)
+    let second = SecondSession(parameters, origin: HandOffNames.secondOrigin(beside: origin), writing)
+    var session = try take(origin, on: connect(parameters, interrupt: WakeUp()), second: second)
     do throws(PostgresError) {
       if let reached = try second.takeUp(session.connection) { try session.move(to: reached) }
+      try session.adopt(writing)
       try session.connection.enterPipeline()
     } catch {
       session.close()
@@ -104,6 +111,23 @@ public struct ApplySession {
       connection: connection, backendStart: taken.rows.first?.string(1) ?? "", second: second)
     try session.pin()
     return session
+  }
+
+  /// Not in a pipeline, nor in a transaction.
+  mutating func adopt(_ writing: WritingSettings) throws(PostgresError) {
+    self.writing = try connection.set(writing, until: .after(.seconds(30)))
+  }
+
+  /// Runs statements of our own, out of the pipeline, under the settings that reading wants. When they fail the session is
+  /// of no use any more.
+  package func reading<Result>(
+    _ body: (PostgresConnection) throws(PostgresError) -> Result
+  ) throws(PostgresError) -> Result {
+    guard !writing.values.isEmpty else { return try body(connection) }
+    _ = try connection.set(.reading, until: .after(.seconds(30)))
+    let result = try body(connection)
+    _ = try connection.set(writing.behindReading, until: .after(.seconds(30)))
+    return result
   }
 
   /// Progress, durable; nil for an origin that has none.
@@ -142,6 +166,7 @@ public struct ApplySession {
       "SELECT pg_catalog.set_config('client_encoding', pg_catalog.current_setting('server_encoding'), false)",
       until: deadline)
     try connection.set(Self.versionedSettings + versionedTimeLimits, until: deadline)
+    _ = try connection.set(writing, until: deadline)
   }
 
   /// Beside what every session of ours begins with.

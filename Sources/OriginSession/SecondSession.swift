@@ -9,6 +9,7 @@ import ReplicationModel
 package final class SecondSession {
   private let parameters: ConnectionParameters
   private let origin: String
+  private let writing: WritingSettings
   let interrupt = WakeUp()
   private var session: ApplySession?
 
@@ -16,9 +17,10 @@ package final class SecondSession {
   private static let spareOrigins = 4
   private static let spareConnections = 12
 
-  init(_ parameters: ConnectionParameters, origin: String) {
+  init(_ parameters: ConnectionParameters, origin: String, _ writing: WritingSettings) {
     self.parameters = parameters
     self.origin = origin
+    self.writing = writing
   }
 
   package func close() {
@@ -58,7 +60,7 @@ package final class SecondSession {
     do throws(PostgresError) {
       let connection = try ApplySession.connect(parameters, interrupt: interrupt)
       try makeOrigin(connection)
-      let session = try take(connection)
+      var session = try take(connection)
       self.session = session
       guard try first.isThere(session.connection) else {
         close()
@@ -70,6 +72,8 @@ package final class SecondSession {
         close()
         return nil
       }
+      try session.adopt(writing)
+      self.session = session
       try session.connection.enterPipeline()
       return session
     } catch {

@@ -280,6 +280,7 @@ public final class PostgresConnection {
     error.schema = field("s")
     error.table = field("t")
     error.constraint = field("n")
+    error.dataType = field("d")
     return error
   }
 }

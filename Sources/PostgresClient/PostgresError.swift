@@ -32,6 +32,8 @@ public struct PostgresError: Error, Sendable, Equatable {
   public var schema: String?
   public var table: String?
   public var constraint: String?
+  /// The domain whose constraint was violated.
+  public var dataType: String?
   /// `address:port/database`, never with a password.
   public var server: String
 

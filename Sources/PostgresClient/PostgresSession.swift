@@ -55,6 +55,12 @@ public actor PostgresSession {
     }
   }
 
+  /// As `PostgresConnection.set`.
+  @discardableResult
+  public func set(_ settings: WritingSettings) async throws -> WritingSettings {
+    try await interruptible { session in try session.live().set(settings, until: .after(.seconds(30))) }
+  }
+
   /// The next notification; nil when the time is over.
   public func notification(within limit: Duration) async throws -> PostgresConnection.Notification? {
     try await interruptible { session in try session.live().notification(until: .after(limit)) }

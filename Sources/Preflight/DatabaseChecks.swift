@@ -16,10 +16,12 @@ package enum DatabaseChecks {
     PreflightCheck("databases.always-firing", "no trigger or rule fires while changes are applied", alwaysFiring),
     PreflightCheck("databases.materialized-views", "materialized views are known", materializedViews),
     PreflightCheck("databases.foreign-tables", "foreign tables are known", foreignTables),
+    PreflightCheck("databases.computed", "what is computed of rows goes by no session's settings", computed),
+    PreflightCheck("databases.checks", "no CHECK goes by more than its row", movingChecks),
   ]
 
   /// The findings of each database that could be read. Not made when none could.
-  private static func each(
+  static func each(
     _ facts: PreflightFacts, _ judge: (String, DatabaseFacts) -> [Finding]
   ) throws(CheckNotMade) -> [Finding] {
     _ = try facts.cluster.get()

@@ -1,5 +1,6 @@
 package import Inventory
 package import MigrationCore
+package import Verification
 
 /// What the source's cluster holds and who is in it.
 package struct ClusterFacts: Sendable, Equatable {
@@ -107,6 +108,8 @@ package struct DatabaseFacts: Sendable, Equatable {
   var materializedViews: [String] = []
   var foreignTables: [String] = []
   package var largeObjects = 0
+  /// What is computed of rows, and by which functions.
+  package var computed = ComputedValues()
   var extensions: [String] = []
   /// Of functions in C that did not come with PostgreSQL itself, as `pg_proc.probin` has them: `$libdir/hstore`.
   package var libraries: [String] = []

@@ -1,15 +1,18 @@
 import Inventory
 import MigrationCore
 import PostgresClient
+import Verification
 
 /// The question to each database: one statement in one session.
 extension PreflightReader {
   func database(_ name: String) async -> Reading<DatabaseFacts> {
     await reading(.source) {
       try await context.withNewSession(.source, database: name) { session in
-        DatabaseFacts(
+        var facts = DatabaseFacts(
           try await session.query(
             Self.databaseStatement, [String(Preflight.largeObjectLimit)], within: Self.deadline))
+        facts.computed = try await ComputedValues.read(session, within: Self.deadline)
+        return facts
       }
     }
   }

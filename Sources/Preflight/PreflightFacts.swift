@@ -1,6 +1,7 @@
 package import HostAdmin
 package import Inventory
 package import MigrationCore
+import PostgresClient
 
 /// All that the checks decide by. Reading it and judging it are apart: the checks are pure.
 package struct PreflightFacts: Sendable {
@@ -121,6 +122,8 @@ package struct ServerFacts: Sendable, Equatable {
   package var settings: [String: String]
   /// Those that `ALTER SYSTEM` has made, in a file that a copy does not keep.
   var madeBySystem: Set<String> = []
+  /// Of the settings that change results, what the server gives to every session; nil where it was not asked.
+  var resultSettings: WritingSettings?
   /// ICU's collation version; nil where the server has no ICU.
   var icuVersion: String?
 

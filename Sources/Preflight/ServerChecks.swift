@@ -1,5 +1,6 @@
 package import Inventory
 package import MigrationCore
+import PostgresClient
 import Presentation
 import ReplicationModel
 
@@ -26,6 +27,7 @@ package enum ServerChecks {
       facts throws(CheckNotMade) in try authentication(facts, .target)
     },
     PreflightCheck("target.settings", "settings that a standby must not have lower", settings),
+    PreflightCheck("hosts.result-settings", "statements come to the same on both servers", resultSettings),
     PreflightCheck("hosts.collations", "text sorts the same on both hosts", collations),
   ]
 
@@ -218,6 +220,23 @@ package enum ServerChecks {
         "lower than on the source: "
           + lower.joined(separator: ", "),
         consequence: "a standby must not have them lower; the copy starts with the source's values")
+    ]
+  }
+
+  @Sendable static func resultSettings(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
+    let source = try facts.source.server.get()
+    let target = try facts.target.server.get()
+    guard let ours = source.resultSettings, let theirs = target.resultSettings else { return [] }
+    let differences = ours.differences(from: theirs)
+    guard !differences.isEmpty else { return [] }
+    return [
+      Finding(
+        .warning, "preflight.result-settings", host: facts.name(.target), object: differences[0],
+        "settings that change results are not the same (source, target): " + shortList(differences, limit: 30),
+        consequence: "rows are applied under the source's; after the cutover a session that sets nothing itself gets "
+          + "the target's",
+        remedy: "set them on the target as on the source, in the file that has the target's settings, or now on the "
+          + "source by ALTER DATABASE … SET, which the copy has too")
     ]
   }
 

@@ -54,7 +54,8 @@ extension PreflightReader {
       return ServerFacts(
         systemIdentifier: row?.string(0) ?? "", startTime: row?.string(1) ?? "",
         dataDirectory: values["data_directory"] ?? "", settings: values,
-        madeBySystem: Set(settings.filter { $0.bool(2) }.map { $0.string(0) }), icuVersion: row?[2])
+        madeBySystem: Set(settings.filter { $0.bool(2) }.map { $0.string(0) }),
+        resultSettings: try await context.serverSettings(side), icuVersion: row?[2])
     }
   }
 

@@ -195,21 +195,26 @@ import Testing
     #expect(
       Self.relation.batchDelete()
         == BatchStatement(
-          sql: #"DELETE FROM ONLY "public"."t" AS t USING unnest($1::integer[]) AS x(c0) WHERE t."id" = x.c0"#,
+          sql: """
+            DELETE FROM ONLY "public"."t" AS t USING ROWS FROM (pg_catalog.unnest($1::integer[])) AS x(c0) \
+            WHERE t."id" OPERATOR(pg_catalog.=) x.c0
+            """,
           columns: [0]))
     #expect(
       Self.relation.batchUpdate(set: [1])
         == BatchStatement(
           sql: """
-            UPDATE ONLY "public"."t" AS t SET "a" = x.c1 FROM unnest($1::integer[], $2::text[]) AS x(c0, c1) \
-            WHERE t."id" = x.c0
+            UPDATE ONLY "public"."t" AS t SET "a" = x.c1 FROM \
+            ROWS FROM (pg_catalog.unnest($1::integer[]), pg_catalog.unnest($2::text[])) AS x(c0, c1) \
+            WHERE t."id" OPERATOR(pg_catalog.=) x.c0
             """, columns: [0, 1]))
     var withArray = Self.relation
     withArray.columns[1].type = "integer[]"
     withArray.columns[1].baseType = "integer[]"
     withArray.columns[1].travelsAsText = true
     #expect(
-      withArray.batchUpdate(set: [1]).sql.contains(#"SET "a" = x.c1::integer[] FROM unnest($1::integer[], $2::text[])"#)
+      withArray.batchUpdate(set: [1]).sql.contains(
+        #"SET "a" = x.c1::integer[] FROM ROWS FROM (pg_catalog.unnest($1::integer[]), pg_catalog.unnest($2::text[]))"#)
     )
     let copy = #"COPY "public"."t" ("id", "big") FROM STDIN"#
     #expect(Self.relation.batchCopy(columns: [0, 2], binary: false) == copy)

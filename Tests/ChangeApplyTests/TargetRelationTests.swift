@@ -93,18 +93,22 @@ struct ChangeStatementTests {
       try keyed.updateStatement(columns: [0, 1, 2], oldKey: nil)
         == .init(
           sql: """
-            UPDATE ONLY "S"."t""x" SET "j" = $1, "v" = $2, "k" = $3 WHERE "k" = $4::integer AND "j" = $5::character(5)
+            UPDATE ONLY "S"."t""x" SET "j" = $1, "v" = $2, "k" = $3 WHERE \
+            "k" OPERATOR(pg_catalog.=) $4::integer AND "j" OPERATOR(pg_catalog.=) $5::character(5)
             """, parameters: [.new(0), .new(1), .new(2), .new(2), .new(0)]))
     #expect(
       try keyed.updateStatement(columns: [0, 2], oldKey: [0, 2])
         == .init(
           sql: """
-            UPDATE ONLY "S"."t""x" SET "j" = $1, "k" = $2 WHERE "k" = $3::integer AND "j" = $4::character(5)
+            UPDATE ONLY "S"."t""x" SET "j" = $1, "k" = $2 WHERE "k" OPERATOR(pg_catalog.=) $3::integer AND \
+            "j" OPERATOR(pg_catalog.=) $4::character(5)
             """, parameters: [.new(0), .new(2), .old(2), .old(0)]))
     #expect(
       try keyed.deleteStatement(oldKey: [0, 2])
         == .init(
-          sql: #"DELETE FROM ONLY "S"."t""x" WHERE "k" = $1::integer AND "j" = $2::character(5)"#,
+          sql: """
+            DELETE FROM ONLY "S"."t""x" WHERE "k" OPERATOR(pg_catalog.=) $1::integer AND "j" OPERATOR(pg_catalog.=) $2::character(5)
+            """,
           parameters: [.old(2), .old(0)]))
     #expect(throws: ApplyFailure.self) { try keyed.deleteStatement(oldKey: [2]) }
   }
@@ -116,15 +120,38 @@ struct ChangeStatementTests {
       try full.deleteStatement(oldKey: [0, 1, 3])
         == .init(
           sql: """
-            DELETE FROM ONLY "S"."t""x" WHERE ctid = (SELECT ctid FROM ONLY "S"."t""x" WHERE "a" = $1::integer \
-            AND "a" IS DISTINCT FROM NULL AND pg_catalog.format('%s', "a") = $2::text \
-            AND "b" = $3::boolean AND "c" IS NOT DISTINCT FROM NULL LIMIT 1)
+            DELETE FROM ONLY "S"."t""x" WHERE ctid OPERATOR(pg_catalog.=) \
+            (SELECT ctid FROM ONLY "S"."t""x" WHERE "a" OPERATOR(pg_catalog.=) $1::integer AND "a" IS DISTINCT FROM NULL \
+            AND pg_catalog.format('%s', "a") OPERATOR(pg_catalog.=) $2::pg_catalog.text \
+            AND "b" OPERATOR(pg_catalog.=) $3::boolean AND "c" IS NOT DISTINCT FROM NULL LIMIT 1)
             """, parameters: [.old(0), .old(0), .old(1)]))
     #expect(throws: ApplyFailure.self) { try full.updateStatement(columns: [0], oldKey: nil) }
     let empty = relation(.full, [])
     #expect(
       try empty.deleteStatement(oldKey: []).sql
-        == #"DELETE FROM ONLY "S"."t""x" WHERE ctid = (SELECT ctid FROM ONLY "S"."t""x" WHERE true LIMIT 1)"#)
+        == """
+        DELETE FROM ONLY "S"."t""x" WHERE ctid OPERATOR(pg_catalog.=) (SELECT ctid FROM ONLY "S"."t""x" WHERE true LIMIT 1)
+        """)
+  }
+
+  /// Where the session writes under other settings than the stream was printed under.
+  @Test func fullSearchedForFirst() throws {
+    var full = relation(.full, [column("a", "date"), column("b", "boolean")])
+    full.searchesFirst = true
+    let update = try #require(try full.updateStatement(columns: [0, 1], oldKey: [0]))
+    #expect(
+      update.sql == """
+        UPDATE ONLY "S"."t""x" SET "a" = $1, "b" = $2 WHERE ctid OPERATOR(pg_catalog.=) \
+        pg_catalog.current_setting('pgconvoy.row')::pg_catalog.tid
+        """)
+    #expect(update.parameters == [.new(0), .new(1)])
+    #expect(
+      update.search?.sql == """
+        SELECT pg_catalog.set_config('pgconvoy.row', coalesce((SELECT ctid::pg_catalog.text FROM ONLY "S"."t""x" \
+        WHERE "a" IS DISTINCT FROM NULL AND pg_catalog.format('%s', "a") OPERATOR(pg_catalog.=) $1::pg_catalog.text \
+        AND "b" IS NOT DISTINCT FROM NULL LIMIT 1), '(0,0)'), false)
+        """)
+    #expect(update.search?.parameters == [.old(0)])
   }
 
   @Test func nothing() {
@@ -140,12 +167,13 @@ struct ChangeStatementTests {
     #expect(
       try keyed.updateStatement(columns: [0, 1], oldKey: nil)
         == .init(
-          sql: #"UPDATE ONLY "S"."t""x" SET "v" = $1 WHERE "id" = $2::integer"#, parameters: [.new(1), .new(0)]))
+          sql: #"UPDATE ONLY "S"."t""x" SET "v" = $1 WHERE "id" OPERATOR(pg_catalog.=) $2::integer"#,
+          parameters: [.new(1), .new(0)]))
     #expect(
       try keyed.updateStatement(columns: [0, 2], oldKey: nil)
         == .init(
           sql: """
-            WITH gone AS (DELETE FROM ONLY "S"."t""x" WHERE "id" = $3::integer RETURNING *) \
+            WITH gone AS (DELETE FROM ONLY "S"."t""x" WHERE "id" OPERATOR(pg_catalog.=) $3::integer RETURNING *) \
             INSERT INTO "S"."t""x" ("id", "v", "n") OVERRIDING SYSTEM VALUE \
             SELECT $1::integer, gone."v", $2::integer FROM gone
             """, parameters: [.new(0), .new(2), .new(0)]))

@@ -84,6 +84,9 @@ struct CarriedOverTests {
     CREATE MATERIALIZED VIEW unpopulated AS SELECT 1 AS one WITH NO DATA;
     CREATE MATERIALIZED VIEW broken AS SELECT a FROM base WITH NO DATA;
     CREATE MATERIALIZED VIEW late AS SELECT a FROM base WITH NO DATA;
+    ALTER DATABASE postgres SET TimeZone = 'Asia/Tokyo';
+    CREATE TABLE visit (at timestamptz);
+    CREATE MATERIALIZED VIEW daily AS SELECT at::date AS day FROM visit;
     """
 
   @Test func viewsThatDifferAreRefreshedInTheirOrder() async throws {
@@ -96,21 +99,23 @@ struct CarriedOverTests {
         REFRESH MATERIALIZED VIEW broken;
         INSERT INTO base VALUES (3); REFRESH MATERIALIZED VIEW stale; INSERT INTO base VALUES (4);
         REFRESH MATERIALIZED VIEW "z bottom"; REFRESH MATERIALIZED VIEW a_top; REFRESH MATERIALIZED VIEW a_hidden;
-        REFRESH MATERIALIZED VIEW late
+        REFRESH MATERIALIZED VIEW late;
+        INSERT INTO visit VALUES ('2026-01-01 20:00+00'); REFRESH MATERIALIZED VIEW daily
         """)
       // What a worker would have applied, and a view whose refresh fails.
       try await servers.run(
         "target", "postgres",
         """
-        INSERT INTO base VALUES (3), (4); DROP MATERIALIZED VIEW broken;
+        INSERT INTO base VALUES (3), (4); INSERT INTO visit VALUES ('2026-01-01 20:00+00'); DROP MATERIALIZED VIEW broken;
         CREATE MATERIALIZED VIEW broken AS SELECT a / (a - 1) AS a FROM base WITH NO DATA
         """)
+      let writing = { try await WritingSettings.ask(servers.source.parameters("postgres")) }
       try await servers.pair("postgres") { source, target in
         let outcome = try await MaterializedViewRefresh.run(
-          database: "postgres", source: source, target: target, at: .host("here"))
-        #expect(outcome.compared == 7)
+          database: "postgres", source: source, target: target, writing: writing, at: .host("here"))
+        #expect(outcome.compared == 8)
         #expect(
-          Set(outcome.refreshed.map(\.name)) == ["z bottom", "a_top", "a_hidden", "stale", "broken", "late"])
+          Set(outcome.refreshed.map(\.name)) == ["z bottom", "a_top", "a_hidden", "stale", "broken", "late", "daily"])
         #expect(
           outcome.findings == [
             .init(
@@ -124,18 +129,19 @@ struct CarriedOverTests {
                 + " tables or not the same each time",
               database: "postgres"),
           ])
-        for name in ["\"z bottom\"", "a_top", "a_hidden", "late"] {
+        for name in ["\"z bottom\"", "a_top", "a_hidden", "late", "daily"] {
           let query = "SELECT * FROM public.\(name) ORDER BY 1"
           let here = try await source.query(query).rows.map { $0[0] }
           #expect(try await target.query(query).rows.map { $0[0] } == here)
         }
         #expect(
           try await target.query("SELECT relispopulated FROM pg_class WHERE relname = 'unpopulated'").first == "f")
-        #expect(try await target.query("SHOW search_path").first == "\"\"")
+        #expect(try await target.query("SHOW search_path").first == "")
+        #expect(try await target.query("SHOW TimeZone").first == "UTC")
         try await target.script("DROP MATERIALIZED VIEW public.same")
         await #expect(throws: ConvoyError.self) {
           try await MaterializedViewRefresh.run(
-            database: "postgres", source: source, target: target, at: .host("here"))
+            database: "postgres", source: source, target: target, writing: writing, at: .host("here"))
         }
       }
     }

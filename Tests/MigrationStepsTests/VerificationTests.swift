@@ -121,6 +121,8 @@ struct VerificationTests {
     try await TwoServers.with { source in
       try await source.run("postgres", "CREATE DATABASE one")
       try await source.run("postgres", "CREATE DATABASE two ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+      try await source.run("postgres", "CREATE DATABASE three")
+      try await source.run("three", Self.computed)
       try await source.run("one", Self.odd + Self.planted)
       // More tables than one round trip takes.
       let many = (1...120).map { "CREATE TABLE many_\($0) AS SELECT \($0) AS n;" }.joined()
@@ -136,7 +138,7 @@ struct VerificationTests {
       try await servers.run(
         "target", "postgres",
         """
-        ALTER DATABASE one SET DateStyle = 'German'; ALTER DATABASE one SET TimeZone = 'Asia/Tokyo';
+        ALTER DATABASE one SET DateStyle = 'German'; ALTER DATABASE one SET TimeZone = 'Asia/Tokyo'; SET check_function_bodies = off;
         ALTER DATABASE one SET extra_float_digits = 0; ALTER DATABASE one SET bytea_output = 'escape';
         ALTER DATABASE one SET IntervalStyle = 'iso_8601'; ALTER DATABASE one SET search_path = public;
         ALTER DATABASE one SET enable_seqscan = off
@@ -148,6 +150,7 @@ struct VerificationTests {
       try await different(servers)
       try await largeObjects(servers)
       try await drift(servers)
+      try await indexes(servers)
     }
   }
 

@@ -3,12 +3,30 @@ import TestSupport
 import Testing
 
 extension Scenarios.Streaming {
-  /// `ALTER DATABASE … SET` on either side reaches neither the walsender nor the applying session.
+  /// `ALTER DATABASE … SET` on either side changes nothing in what is read; what expressions go by is what the source has.
   @Suite struct DatabaseSettings {
     static let tables = """
       CREATE TABLE "settings T" (id integer PRIMARY KEY, d date, ts timestamptz, f float8, b bytea, i interval, a text[]);
       CREATE TABLE settings_full (d date, f float8, b bytea, i interval);
       ALTER TABLE settings_full REPLICA IDENTITY FULL;
+      CREATE EXTENSION earthdistance CASCADE;
+      CREATE FUNCTION clean(t text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower(t)';
+      CREATE FUNCTION slug(t text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT replace(clean(t), '' '', ''-'')';
+      CREATE FUNCTION day_of(t timestamptz) RETURNS date LANGUAGE sql IMMUTABLE AS 'SELECT t::date';
+      CREATE TABLE settings_visit (
+        id integer PRIMARY KEY, title text CHECK (slug(title) <> ''), at timestamptz, lat float8, lon float8,
+        s text GENERATED ALWAYS AS (slug(title)) STORED, day date GENERATED ALWAYS AS (day_of(at)) STORED);
+      CREATE INDEX settings_visit_day ON settings_visit (day_of(at));
+      CREATE INDEX settings_visit_place ON settings_visit USING gist (ll_to_earth(lat, lon));
+      """
+    /// By the index, where the source's sessions have nearly all rows on the day after UTC's.
+    static let byIndex = """
+      DO $$DECLARE n bigint; BEGIN
+        SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL search_path = public;
+        SET LOCAL TimeZone = 'Asia/Kathmandu';
+        EXECUTE 'SELECT count(*) FROM settings_visit WHERE day_of(at) = ''2026-01-02''' INTO n;
+        IF n <> 300 THEN RAISE 'the index finds % rows', n; END IF;
+      END$$
       """
 
     @Test func changeNothingInTheStream() async throws {
@@ -44,11 +62,20 @@ extension Scenarios.Streaming {
         UPDATE settings_full SET f = f / 7, d = d + 1; DELETE FROM settings_full WHERE d < '2024-05-11';
         UPDATE "settings T" SET f = f / 7, d = d + 1 WHERE id < 5
         """, in: "beta")
+      try await scenario.script(
+        .source,
+        """
+        SET TimeZone = 'Asia/Kathmandu'; SET search_path = public;
+        INSERT INTO settings_visit SELECT n, 'A Title ' || n, '2026-01-01 20:00+00', 52 + n / 1000.0, 13
+          FROM generate_series(1, 300) n;
+        UPDATE settings_visit SET lat = lat + 1 WHERE id % 3 = 0
+        """, in: "beta")
       try await scenario.drained(["beta"])
       #expect(try await scenario.status("beta").missedRows == 0)
       for role in [Scenario.Role.source, .target] {
         try await scenario.script(role, "ALTER DATABASE beta RESET ALL", in: "postgres")
       }
+      for role in [Scenario.Role.source, .target] { try await scenario.script(role, Self.byIndex, in: "beta") }
       try await scenario.application("stop")
       try await scenario.drained(["beta"])
       try await scenario.expectIdentical(["beta"])

@@ -216,6 +216,24 @@ package actor MigrationContext: StepContext {
     }
   }
 
+  /// What an application's sessions in a database go by there. In a session of its own, with nothing pinned.
+  package func writingSettings(_ side: Side, database: String) async throws -> WritingSettings {
+    do {
+      return try await WritingSettings.ask(try await parameters(side, database: database))
+    } catch let error as PostgresError {
+      throw error.convoyError(at: .host(migration.host(side).name))
+    }
+  }
+
+  /// What a server gives to every session of those settings that change results.
+  package func serverSettings(_ side: Side) async throws -> WritingSettings {
+    do {
+      return try await WritingSettings.askServer(try await parameters(side))
+    } catch let error as PostgresError {
+      throw error.convoyError(at: .host(migration.host(side).name))
+    }
+  }
+
   /// How long a session waits for a place where the server has no connection left.
   private static let patience = Duration.seconds(3)
 

@@ -15,7 +15,10 @@ struct AnalyzeStep: DeedStep {
 
   /// Tables of which a tenth has changed since their last ANALYZE, by the server's own counts, as autovacuum does.
   static let stale = """
-    SELECT schemaname, relname FROM pg_catalog.pg_stat_user_tables
+    SELECT schemaname, relname,
+           EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = relid AND i.indexprs IS NOT NULL)
+             OR EXISTS (SELECT FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = relid)
+      FROM pg_catalog.pg_stat_user_tables
      WHERE n_mod_since_analyze > 50 + 0.1 * n_live_tup AND schemaname !~ '^pg_temp'
      ORDER BY n_mod_since_analyze DESC
     """
@@ -34,16 +37,20 @@ struct AnalyzeStep: DeedStep {
   func deeds(_ context: MigrationContext) async throws -> [Deed] {
     let (record, _) = try await context.travelling(direction)
     let lists = try await mapConcurrently(record.databases.map(\.name), limit: databasesAtATime) { name in
-      try await context.withPair(of: name, direction) { _, target in
-        try await Self.tables(target).map { analyzing($0, in: name) }
-      }
+      let tables = try await context.withPair(of: name, direction) { _, target in try await Self.tables(target) }
+      let writing =
+        tables.contains(where: \.computes)
+        ? try await context.writingSettings(direction.from, database: name) : WritingSettings()
+      return tables.map { table, computes in analyzing(table, in: name, computes ? writing.values : [:]) }
     }
     let count = lists.reduce(0) { $0 + $1.count }
     return [.together(lists, atMost: 2), .aside { found in found[analyzed] = count }]
   }
 
-  private func analyzing(_ table: RelationName, in database: String) -> Deed {
+  /// - Parameter settings: what functions in the table's indexes may go by.
+  private func analyzing(_ table: RelationName, in database: String, _ settings: [String: String]) -> Deed {
     var statement = StatementDeed(direction.to, database: database, Self.statement(table))
+    if let path = settings["search_path"] { statement.session = .own(["search_path": path]) }
     statement.fine = StatementDeed.tableIsGone
     return .statement(statement)
   }
@@ -55,7 +62,11 @@ struct AnalyzeStep: DeedStep {
       figures: [.init("tables", UInt64(count))])
   }
 
-  private static func tables(_ session: PostgresSession) async throws -> [RelationName] {
-    try await session.query(stale).rows.map { RelationName(schema: $0.string(0), name: $0.string(1)) }
+  private static func tables(
+    _ session: PostgresSession
+  ) async throws -> [(name: RelationName, computes: Bool)] {
+    try await session.query(stale).rows.map {
+      (RelationName(schema: $0.string(0), name: $0.string(1)), $0.bool(2))
+    }
   }
 }

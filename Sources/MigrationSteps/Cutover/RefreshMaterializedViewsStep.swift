@@ -43,7 +43,9 @@ struct RefreshMaterializedViewsStep: DeedStep {
     ) { found in
       let outcome = try await context.withPair(of: name, direction) { source, target in
         try await MaterializedViewRefresh.run(
-          database: name, source: source, target: target, direction, at: context.place(ofDatabase: name),
+          database: name, source: source, target: target, direction,
+          writing: { try await context.writingSettings(direction.from, database: name) },
+          at: context.place(ofDatabase: name),
           progress: context.progress)
       }
       found[self.outcome(name)] = outcome

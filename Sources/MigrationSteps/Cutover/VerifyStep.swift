@@ -81,6 +81,11 @@ struct VerifyStep: DeedStep {
     let comparisons = await verification.narrowDown(sums, direction, within: Self.narrowingTime)
     try await note(context, comparisons)
     try check(comparisons, direction, at: context.place("verify"))
+    if context.migration.cutover.verify != .off {
+      let indexes = try await IndexProof.run(context, names, direction)
+      try await context.updateReport { report in report.note(indexes, direction) }
+      try check(indexes, direction, at: context.place("verify"))
+    }
     return Compared(comparisons: comparisons, records: records)
   }
 

@@ -2,8 +2,9 @@ import Inventory
 package import MigrationCore
 import PostgresClient
 
-/// What the servers as a whole do not have in common: roles with their attributes and passwords, memberships, and what
-/// ALTER ROLE and ALTER DATABASE have set. None of it travels in a stream.
+/// What the servers as a whole do not have in common: roles with their attributes and passwords, memberships, what
+/// ALTER ROLE and ALTER DATABASE have set, and what the servers themselves give to every session of the settings that
+/// change results. None of it travels in a stream.
 package enum ServerDrift {
   /// Passwords are compared by a digest and never shown. The limit of a database that a fence has closed is the one that it
   /// will have again.
@@ -41,7 +42,10 @@ package enum ServerDrift {
   package static func between(_ context: MigrationContext) async throws -> [String] {
     async let here = read(context.session(.source))
     async let there = read(context.session(.target))
-    return SchemaDrift(source: try await here, target: try await there).differences
+    async let ours = context.serverSettings(.source)
+    async let theirs = context.serverSettings(.target)
+    let settings = try await ours.differences(from: try await theirs).map { "setting \($0) of the server" }
+    return SchemaDrift(source: try await here, target: try await there).differences + settings
   }
 
   private static func read(_ session: PostgresSession) async throws -> [SchemaObject] {

@@ -75,10 +75,12 @@ package enum MaterializedViewRefresh {
     }
   }
 
+  /// - Parameter writing: what the other side's database gives to its sessions, asked where a view is refreshed. A view is
+  ///   refreshed under these settings, as an application would, and compared under those that all texts are compared under.
   /// - Throws: `drift.materialized-views-missing`; what a REFRESH says goes into the findings.
   package static func run(
     database: String, source: PostgresSession, target: PostgresSession, _ direction: StreamDirection = .forward,
-    at place: ConvoyError.Place,
+    writing: () async throws -> WritingSettings, at place: ConvoyError.Place,
     progress: @Sendable (String) -> Void = { _ in }
   ) async throws -> Outcome {
     async let listedHere = list(source)
@@ -109,6 +111,7 @@ package enum MaterializedViewRefresh {
       (of: UInt32(row.string(0)) ?? 0, on: UInt32(row.string(1)) ?? 0)
     }
     let order = ordered(there, dependencies: edges)
+    let settings = try await writing()
     var failures: [[UInt8]: String] = [:]
     // A function in a view may hide what it is made of, and the order with it: again while that helps.
     var before: Int
@@ -116,7 +119,7 @@ package enum MaterializedViewRefresh {
       before = comparison.differing.count
       for view in order where comparison.differing.contains(view.name.catalogBytes) {
         progress("refreshing \(view.name) in database \(database)")
-        failures[view.name.catalogBytes] = try await refresh(view.name, target)
+        failures[view.name.catalogBytes] = try await refresh(view.name, target, settings)
         if !outcome.refreshed.contains(where: { $0.catalogBytes == view.name.catalogBytes }) {
           outcome.refreshed.append(view.name)
         }
@@ -156,30 +159,23 @@ package enum MaterializedViewRefresh {
   /// Refreshes unseen by triggers on DDL, as the view's owner, which is the server's own rule.
   ///
   /// - Returns: why it could not; nil when it could.
-  private static func refresh(_ name: RelationName, _ session: PostgresSession) async throws -> String? {
+  private static func refresh(
+    _ name: RelationName, _ session: PostgresSession, _ writing: WritingSettings
+  ) async throws -> String? {
     try await session.script("SET lock_timeout = '10s'")
+    let taken = try await session.set(writing)
+    var failure: String?
     do {
       try await session.unseen(refreshing(name))
-      return nil
     } catch let error as PostgresError where error.reason == .server {
-      // Functions in it may look for names where the database's own sessions find them.
-      do {
-        try await session.query(databaseSearchPath)
-        try await session.unseen(refreshing(name))
-        try await session.script("SET search_path = ''")
-        return nil
-      } catch let second as PostgresError where second.reason == .server {
-        try await session.script("SET search_path = ''")
-        return second.description
-      }
+      failure = error.description
     }
+    for setting in taken.values.keys.sorted() { try await session.script("RESET \(quotedSetting(setting))") }
+    return failure
   }
 
-  private static let databaseSearchPath = """
-    SELECT pg_catalog.set_config('search_path', coalesce((
-      SELECT pg_catalog.substr(setting, 13) FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) setting
-       WHERE s.setrole = 0 AND setting LIKE 'search\\_path=%'
-         AND s.setdatabase = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())),
-      '"$user", public'), false)
-    """
+  /// `app.tenant` is two identifiers.
+  private static func quotedSetting(_ name: String) -> String {
+    name.split(separator: ".").map { quotedIdentifier(String($0)) }.joined(separator: ".")
+  }
 }

@@ -75,6 +75,8 @@ package enum UnloggedCopy {
         let source = try open(from)
         let target = try open(to)
         try target.script(writerSettings)
+        // What is copied is read the same under the settings that expressions in the table go by.
+        _ = try target.set(WritingSettings.read(from), until: .after(.seconds(30)))
         try target.script("BEGIN")
         try target.script(emptying(table))
         let bytes = try copy(table, source, target, unless: cancelled)

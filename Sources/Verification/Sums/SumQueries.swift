@@ -114,6 +114,13 @@ package struct SumQueries {
     guard !names.isEmpty else { return [] }
     do {
       return try await read(Self.statement(names, countOnly: countOnly), names, within: limit)
+    } catch let error as PostgresError where Self.isOfNames(error) {
+      // Planning a statement calls functions in predicates of indexes, and they may look for names where the database's own
+      // sessions find them. What is printed stays the same on both sides.
+      if isInSnapshot { try await session.script(Self.backToSavepoint) }
+      let path = try await session.query(WritingSettings.pathQuestion).first ?? ""
+      try await session.set(WritingSettings(["search_path": WritingSettings.path(path, user: nil)]))
+      return try await read(Self.statement(names, countOnly: countOnly), names, within: limit)
     } catch let error as PostgresError where !countOnly && Self.isTooLong(error) {
       if isInSnapshot { try await session.script(Self.backToSavepoint) }
       guard names.count == 1 else {
@@ -123,6 +130,11 @@ package struct SumQueries {
       }
       return try await read(wideStatement(names[0]), names, within: limit)
     }
+  }
+
+  /// A function, table, type or schema that the path does not lead to.
+  private static func isOfNames(_ error: PostgresError) -> Bool {
+    error.reason == .server && ["42883", "42P01", "42704", "3F000"].contains(error.sqlState?.rawValue)
   }
 
   /// A row's text beyond 1 GB: program_limit_exceeded, or the internal error of a memory request that is too large.

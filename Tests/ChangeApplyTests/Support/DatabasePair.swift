@@ -104,7 +104,11 @@ final class DatabasePair {
 
   /// A session that has just been left may hold the origin for a moment.
   private func openSession() throws -> ApplySession {
-    try whenFree { try ApplySession.open(cluster.parameters(name + "_target"), origin: origin) }
+    // As a worker does.
+    let writing = try WritingSettings.read(cluster.parameters(name + "_source"))
+    return try whenFree {
+      try ApplySession.open(cluster.parameters(name + "_target"), origin: origin, writing: writing)
+    }
   }
 
   /// Applies as a worker does that has a backlog: in batches, and strictly where a batch has failed.
