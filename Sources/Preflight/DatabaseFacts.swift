@@ -33,6 +33,13 @@ package struct ClusterFacts: Sendable, Equatable {
     package var database: String
   }
 
+  /// A replication slot that somebody else has made.
+  package struct Slot: Sendable, Equatable {
+    package var name: String
+    /// Nil where it is physical.
+    package var database: String?
+  }
+
   package var databases: [Database] = []
   package var tablespaces: [Tablespace] = []
   package var walBytes: UInt64 = 0
@@ -47,6 +54,8 @@ package struct ClusterFacts: Sendable, Equatable {
   package var prepared: [Prepared] = []
   /// Those that are enabled.
   package var subscriptions: [Subscription] = []
+  /// Slots that are not ours.
+  package var otherSlots: [Slot] = []
   /// What the server said when the output plugin was loaded; nil when it could be.
   var outputPluginError: String?
 

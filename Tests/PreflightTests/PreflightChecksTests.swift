@@ -307,6 +307,29 @@ struct PreflightChecksTests {
     Case("SourceSubscribes", ["warning preflight.subscriptions enabled subscriptions: feed in shop"]) {
       $0.cluster.change { $0.subscriptions = [.init(name: "feed", database: "shop")] }
     },
+    Case(
+      "OthersReadTheSource",
+      ["warning preflight.other-slots replication slots of others: capture (logical, in shop), standby (physical)"]
+    ) {
+      $0.cluster.change {
+        $0.otherSlots = [.init(name: "capture", database: "shop"), .init(name: "standby", database: nil)]
+      }
+    },
+    Case(
+      "ATemplateOfUsers",
+      ["warning preflight.template-databases databases that are templates: tenant"]
+    ) {
+      $0.cluster.change { $0.databases.append(.init(name: "tenant", isTemplate: true)) }
+    },
+    Case(
+      "NamesThatUnicodeHoldsForTheSame",
+      [
+        "error preflight.equal-names databases caf\u{e9} and cafe\u{301} have one name, to Unicode: "
+          + "only the bytes differ"
+      ]
+    ) {
+      $0.cluster.change { $0.databases += [.init(name: "caf\u{e9}"), .init(name: "cafe\u{301}")] }
+    },
   ]
 
   static let directoryCases = [
