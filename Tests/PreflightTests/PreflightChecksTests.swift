@@ -201,6 +201,17 @@ struct PreflightChecksTests {
     Case("BlocksDiffer", ["error preflight.block-size block_size is 8192 on the source, 32768 on the target"]) {
       $0.target.server.change { $0.settings["block_size"] = "32768" }
     },
+    Case(
+      "SegmentsAreLargerThanTheTargetAllowsFor",
+      ["error preflight.wal-segments min_wal_size is 80 MB on the target, and the source's WAL segments are 64 MB"]
+    ) {
+      $0.source.server.change { $0.settings["wal_segment_size"] = "67108864" }
+      $0.target.server.change { $0.settings.merge(["min_wal_size": "80", "max_wal_size": "1024"]) { $1 } }
+    },
+    Case("SegmentsFit", []) {
+      $0.source.server.change { $0.settings["wal_segment_size"] = "16777216" }
+      $0.target.server.change { $0.settings.merge(["min_wal_size": "32", "max_wal_size": "32"]) { $1 } }
+    },
     Case("ChecksumsGetLost", ["warning preflight.checksums the target has data checksums, the source has none"]) {
       $0.source.server.change { $0.settings["data_checksums"] = "off" }
     },
