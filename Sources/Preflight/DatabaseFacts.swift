@@ -107,6 +107,8 @@ package struct DatabaseFacts: Sendable, Equatable {
   var unloggedTables: [String] = []
   /// `trigger on table`, `rule on table`, `event trigger`: those that fire while changes are applied.
   var alwaysFiring: [String] = []
+  /// Columns that hold ids of transactions or snapshots, by their types or their defaults.
+  var transactionIDs: [String] = []
   var materializedViews: [String] = []
   var foreignTables: [String] = []
   package var largeObjects = 0

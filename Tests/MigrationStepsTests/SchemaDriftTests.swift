@@ -40,7 +40,6 @@ import Testing
     .init("ALTER TABLE a ALTER v SET STORAGE EXTERNAL", "column public.a.v"),
     .init("ALTER TABLE a ALTER v SET STATISTICS 500", "column public.a.v"),
     .init("ALTER TABLE a ALTER id SET (n_distinct = -0.5)", "column public.a.id"),
-    .init("ALTER TABLE a CLUSTER ON i", "index public.i"),
     .init("ALTER TABLE typed NOT OF", "table public.typed"),
     .init("ALTER FOREIGN TABLE remote OPTIONS (SET name 'two')", "foreign table public.remote"),
     .init("ALTER FOREIGN TABLE remote ALTER id OPTIONS (name 'id')", "column public.remote.id"),

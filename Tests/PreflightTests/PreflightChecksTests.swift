@@ -485,6 +485,7 @@ struct PreflightChecksTests {
       [
         "warning preflight.unlogged-tables unlogged: s.cache", "warning preflight.large-objects 1 large object",
         "warning preflight.always-firing ENABLE ALWAYS or REPLICA: trigger t on s.a",
+        "warning preflight.transaction-ids columns with ids of transactions: s.outbox.xid",
         "note preflight.materialized-views materialized views: s.m",
         "note preflight.foreign-tables foreign tables: s.f",
       ]
@@ -493,6 +494,7 @@ struct PreflightChecksTests {
         $0.unloggedTables = ["s.cache"]
         $0.largeObjects = 1
         $0.alwaysFiring = ["trigger t on s.a"]
+        $0.transactionIDs = ["s.outbox.xid"]
         $0.materializedViews = ["s.m"]
         $0.foreignTables = ["s.f"]
       }

@@ -65,7 +65,6 @@ extension SchemaObject {
     SELECT 'index', indexrelid::pg_catalog.regclass::text,
            pg_catalog.pg_get_indexdef(indexrelid) || CASE WHEN indisvalid THEN '' ELSE ' (invalid)' END
              || CASE WHEN indisreplident THEN ' (replica identity)' ELSE '' END
-             || CASE WHEN indisclustered THEN ' (clustered)' ELSE '' END
       FROM pg_catalog.pg_index JOIN relations ON relations.oid = indrelid
     UNION ALL
     SELECT 'trigger', pg_catalog.quote_ident(tgname) || ' of ' || path,
