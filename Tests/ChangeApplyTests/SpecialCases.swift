@@ -269,19 +269,19 @@ struct SpecialCase: Sendable, CustomTestStringConvertible {
       ALTER TABLE f REPLICA IDENTITY FULL
       """,
       """
-      INSERT INTO t (id, c1599) SELECT n, n FROM generate_series(1, 30) n; INSERT INTO f (id, c1599) SELECT id, c1599 FROM t;
-      UPDATE t SET c5 = 7; UPDATE t SET c1599 = 8 WHERE id < 5; DELETE FROM t WHERE id = 20;
-      UPDATE f SET c5 = 3 WHERE id < 10; DELETE FROM f WHERE id = 15
+      INSERT INTO t (id, c1599) SELECT n, n FROM generate_series(1, 9) n; INSERT INTO f (id, c1599) SELECT id, c1599 FROM t;
+      UPDATE t SET c5 = 7; UPDATE t SET c1599 = 8 WHERE id < 5; DELETE FROM t WHERE id = 8;
+      UPDATE f SET c5 = 3 WHERE id < 5; DELETE FROM f WHERE id = 7
       """),
     .init(
-      "ThousandsOfSavepoints",
+      "HundredsOfSavepoints",
       "CREATE TABLE t (id int PRIMARY KEY, v text); CREATE TABLE u (id int PRIMARY KEY, n int)",
       """
-      DO $$ BEGIN FOR i IN 1..3000 LOOP
+      DO $$ BEGIN FOR i IN 1..600 LOOP
         BEGIN INSERT INTO t VALUES (i, 's'); IF i % 3 = 0 THEN RAISE EXCEPTION 'no'; END IF;
         EXCEPTION WHEN raise_exception THEN NULL; END; END LOOP; END $$;;
-      INSERT INTO t SELECT n, repeat(md5(n::text), 400) FROM generate_series(2990, 3010) n ON CONFLICT (id) DO UPDATE
-        SET v = excluded.v; INSERT INTO t SELECT n, 'no' FROM generate_series(3005, 3020) n ON CONFLICT DO NOTHING
+      INSERT INTO t SELECT n, repeat(md5(n::text), 400) FROM generate_series(590, 610) n ON CONFLICT (id) DO UPDATE
+        SET v = excluded.v; INSERT INTO t SELECT n, 'no' FROM generate_series(605, 620) n ON CONFLICT DO NOTHING
       """),
     .init(
       "TriggersAndForeignKeysStayQuiet",
