@@ -6,6 +6,7 @@ package enum BuildChecks {
   package static let all: [PreflightCheck] = [
     PreflightCheck("source.postgres-version", "the source's version can be migrated", version),
     PreflightCheck("hosts.block-size", "the target's programs read the source's blocks", blockSize),
+    PreflightCheck("hosts.wal-segments", "the target's settings fit the source's WAL segments", walSegments),
     PreflightCheck("hosts.checksums", "the copy has checksums where the target has them now", checksums),
     PreflightCheck("target.libraries", "the target has the libraries of the source's functions", libraries),
     PreflightCheck("target.extensions", "the target has the source's extensions", extensions),
@@ -38,6 +39,24 @@ package enum BuildChecks {
         "\(name) is \(theirs) on the source, \(ours) on the target",
         consequence: "the target's programs would not start the copy",
         remedy: "install a PostgreSQL on \(facts.name(.target)) that was built like the source's")
+    }
+  }
+
+  /// In megabytes; PostgreSQL does not start where one of them is less than two segments.
+  static let walSizes = ["min_wal_size", "max_wal_size"]
+
+  /// A copy has the segments of its source, and the settings of the target.
+  @Sendable static func walSegments(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
+    guard let bytes = try facts.source.server.get().integer("wal_segment_size") else { return [] }
+    let target = try facts.target.server.get()
+    let least = 2 * (bytes >> 20)
+    return walSizes.compactMap { name in
+      guard let size = target.integer(name), size < least else { return nil }
+      return Finding(
+        .error, "preflight.wal-segments", host: facts.name(.target), object: name,
+        "\(name) is \(size) MB on the target, and the source's WAL segments are \(bytes >> 20) MB",
+        consequence: "the target does not start on the copy: it wants two segments at least",
+        remedy: "ALTER SYSTEM SET \(name) = '\(least)MB' on the target, before its data is replaced")
     }
   }
 

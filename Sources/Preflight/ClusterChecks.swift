@@ -42,6 +42,25 @@ package enum ClusterChecks {
           consequence: "they come with the copy but get no changes: after the hand-off they are stale",
           remedy: "select them, or drop them on the target after the cutover"))
     }
+    let templates = cluster.databases.filter {
+      $0.takesConnections && $0.isTemplate && !["template0", "template1"].contains($0.name)
+    }
+    if !templates.isEmpty {
+      findings.append(
+        Finding(
+          .warning, "preflight.template-databases", host: host, object: templates[0].name,
+          "databases that are templates: " + shortList(templates.map(\.name)),
+          consequence: "they come with the copy but get no changes: after the hand-off they are stale",
+          remedy: "ALTER DATABASE … IS_TEMPLATE false until the cutover, or change nothing in them until then"))
+    }
+    if let twins = sameToUnicode(cluster.databases.filter(\.takesConnections).map(\.name)) {
+      findings.append(
+        Finding(
+          .error, "preflight.equal-names", host: host, object: twins.0,
+          "databases \(twins.0) and \(twins.1) have one name, to Unicode: only the bytes differ",
+          consequence: "what concerns one of them would be said of the other",
+          remedy: "ALTER DATABASE … RENAME one of them"))
+    }
     let closed = cluster.databases.filter { !$0.takesConnections && $0.name != "template0" }
     if !closed.isEmpty {
       findings.append(
@@ -51,6 +70,15 @@ package enum ClusterChecks {
           consequence: "they come with the copy and get no changes, which nobody can make either"))
     }
     return findings
+  }
+
+  /// Two names of different bytes that are the same when composed: é, and e with its accent behind it.
+  private static func sameToUnicode(_ names: [String]) -> (String, String)? {
+    var known: Set<String> = []
+    for name in names where !known.insert(name).inserted {
+      return names.first { $0 == name }.map { ($0, name) }
+    }
+    return nil
   }
 
   @Sendable static func encodings(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {

@@ -14,6 +14,7 @@ package enum DatabaseChecks {
     PreflightCheck("databases.unlogged-tables", "no table stays behind since it is unlogged", unlogged),
     PreflightCheck("databases.large-objects", "there are no large objects", largeObjects),
     PreflightCheck("databases.always-firing", "no trigger or rule fires while changes are applied", alwaysFiring),
+    PreflightCheck("databases.transaction-ids", "no row holds the source's transaction ids", transactionIDs),
     PreflightCheck("databases.materialized-views", "materialized views are known", materializedViews),
     PreflightCheck("databases.foreign-tables", "foreign tables are known", foreignTables),
     PreflightCheck("databases.computed", "what is computed of rows goes by no session's settings", computed),
@@ -162,6 +163,21 @@ package enum DatabaseChecks {
           .note, "preflight.materialized-views", host: facts.name(.source), database: name,
           object: database.materializedViews[0], "materialized views: " + shortList(database.materializedViews),
           consequence: "they are refreshed at the cutover, which takes its time")
+      ]
+    }
+  }
+
+  /// Changes go in by groups: the target takes fewer transaction ids than the source.
+  @Sendable static func transactionIDs(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
+    try each(facts) { name, database in
+      guard let first = database.transactionIDs.first else { return [] }
+      return [
+        Finding(
+          .warning, "preflight.transaction-ids", host: facts.name(.source), database: name, object: first,
+          "columns with ids of transactions: " + shortList(database.transactionIDs),
+          consequence: "the target counts its own, and will be behind the source's: "
+            + "who reads 'all above the last one' passes over rows that are written after the cutover",
+          remedy: "after the cutover have their readers begin at a new position, or set the columns anew")
       ]
     }
   }

@@ -34,6 +34,13 @@ package struct ClusterFacts: Sendable, Equatable {
     package var database: String
   }
 
+  /// A replication slot that somebody else has made.
+  package struct Slot: Sendable, Equatable {
+    package var name: String
+    /// Nil where it is physical.
+    package var database: String?
+  }
+
   package var databases: [Database] = []
   package var tablespaces: [Tablespace] = []
   package var walBytes: UInt64 = 0
@@ -54,6 +61,8 @@ package struct ClusterFacts: Sendable, Equatable {
   package var prepared: [Prepared] = []
   /// Those that are enabled.
   package var subscriptions: [Subscription] = []
+  /// Slots that are not ours.
+  package var otherSlots: [Slot] = []
   /// What the server said when the output plugin was loaded; nil when it could be.
   var outputPluginError: String?
 
@@ -105,6 +114,8 @@ package struct DatabaseFacts: Sendable, Equatable {
   var unloggedTables: [String] = []
   /// `trigger on table`, `rule on table`: those that fire while changes are applied.
   var alwaysFiring: [String] = []
+  /// Columns that hold ids of transactions or snapshots, by their types or their defaults.
+  var transactionIDs: [String] = []
   var materializedViews: [String] = []
   var foreignTables: [String] = []
   package var largeObjects = 0

@@ -77,6 +77,14 @@ extension PreflightReader {
     UNION ALL
     SELECT 'foreign', name, 0, NULL FROM relation WHERE relkind = 'f'
     UNION ALL
+    SELECT 'transaction', pg_catalog.format('%s.%I', r.name, a.attname), 0, NULL
+      FROM pg_catalog.pg_attribute a JOIN relation r ON r.oid = a.attrelid
+      LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+     WHERE r.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
+       AND (a.atttypid IN (SELECT b.column_type FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.oid
+                            WHERE t.oid < 16384 AND t.typname IN ('xid', 'xid8', 'pg_snapshot', 'txid_snapshot'))
+            OR pg_catalog.pg_get_expr(d.adbin, d.adrelid) ~ '(txid_current|pg_current_xact_id|pg_current_snapshot)')
+    UNION ALL
     SELECT 'always', pg_catalog.format('trigger %I on %s', t.tgname, r.name), 0, NULL
       FROM pg_catalog.pg_trigger t JOIN relation r ON r.oid = t.tgrelid
      WHERE t.tgenabled IN ('A', 'R') AND NOT t.tgisinternal
@@ -110,6 +118,7 @@ extension DatabaseFacts {
       case "unlogged": unloggedTables.append(name)
       case "materialized": materializedViews.append(name)
       case "foreign": foreignTables.append(name)
+      case "transaction": transactionIDs.append(name)
       case "always": alwaysFiring.append(name)
       case "large": largeObjects = row.int(2) ?? 0
       case "extension": extensions.append(name)

@@ -17,6 +17,7 @@ package enum ReplicationChecks {
     PreflightCheck("target.output-plugin", "the target has it, for the way back", targetPlugin),
     PreflightCheck("target.replication-connection", "the target can connect to the source to replicate", connection),
     PreflightCheck("source.subscriptions", "no subscription writes on the source", subscriptions),
+    PreflightCheck("source.other-slots", "nobody else reads the source's WAL from a slot", otherSlots),
   ]
 
   @Sendable static func walLevel(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
@@ -211,6 +212,20 @@ package enum ReplicationChecks {
         || byte == UInt8(ascii: "_")
     }
     return isPlain && name != "all" ? name : quotedIdentifier(name)
+  }
+
+  @Sendable package static func otherSlots(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {
+    let slots = try facts.cluster.get().otherSlots
+    guard !slots.isEmpty else { return [] }
+    return [
+      Finding(
+        .warning, "preflight.other-slots", host: facts.name(.source), object: slots[0].name,
+        "replication slots of others: "
+          + shortList(slots.map { "\($0.name) (\($0.database.map { "logical, in \($0)" } ?? "physical"))" }),
+        consequence: "the target has none of them: their readers get nothing of what is written there",
+        remedy: "make a logical one on the target before applications write there, and have its reader begin anew; "
+          + "make standbys anew from the target")
+    ]
   }
 
   @Sendable package static func subscriptions(_ facts: PreflightFacts) throws(CheckNotMade) -> [Finding] {

@@ -198,6 +198,13 @@ extension PreflightReader {
        WHERE s.subenabled ORDER BY 2, 1
       """
     ).map { ClusterFacts.Subscription(name: $0.string(0), database: $0.string(1)) }
+    facts.otherSlots = try await rows(
+      session,
+      """
+      SELECT slot_name, database FROM pg_catalog.pg_replication_slots
+       WHERE NOT temporary AND slot_name !~ '^pgconvoy_' ORDER BY 1
+      """
+    ).map { ClusterFacts.Slot(name: $0.string(0), database: $0[1]) }
   }
 
   /// Who else is there.

@@ -242,6 +242,48 @@ struct SpecialCase: Sendable, CustomTestStringConvertible {
       UPDATE t SET v = 2 WHERE id = 1; DELETE FROM t WHERE id = 2; INSERT INTO t VALUES (2, 9); COMMIT
       """),
     .init(
+      "ConstraintsThatHoldOverSeveralRows",
+      """
+      CREATE TABLE list (id int PRIMARY KEY, place int, UNIQUE (place) DEFERRABLE INITIALLY DEFERRED);
+      CREATE TABLE free (id int PRIMARY KEY, during int4range, EXCLUDE USING gist (during WITH &&));
+      CREATE TABLE late (LIKE free, PRIMARY KEY (id), EXCLUDE USING gist (during WITH &&) DEFERRABLE INITIALLY DEFERRED);
+      CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY,
+        a int REFERENCES a ON DELETE CASCADE ON UPDATE CASCADE DEFERRABLE INITIALLY DEFERRED)
+      """,
+      """
+      INSERT INTO list SELECT n, n FROM generate_series(1, 50) n; UPDATE list SET place = 51 - place;;
+      UPDATE list SET place = place + 1;; UPDATE list SET id = id + 25 WHERE id > 25;; UPDATE list SET id = id + 25 WHERE id < 26;
+      INSERT INTO free VALUES (1, '[1,5)'), (2, '[5,9)');; UPDATE free SET during = '[20,30)' WHERE id = 1;;
+      UPDATE free SET during = '[1,5)' WHERE id = 2; UPDATE free SET during = '[5,)' WHERE id = 1;;
+      BEGIN; INSERT INTO late VALUES (1, '[1,5)'), (2, '[5,9)'); COMMIT;; BEGIN; UPDATE late SET during = '[5,9)' WHERE id = 1;
+      UPDATE late SET during = '[1,5)' WHERE id = 2; COMMIT;;
+      INSERT INTO a SELECT generate_series(1, 9); INSERT INTO b SELECT n, n FROM generate_series(1, 9) n;;
+      BEGIN; INSERT INTO b VALUES (10, 10); UPDATE a SET id = id + 100 WHERE id < 4; DELETE FROM a WHERE id > 6 AND id < 10;
+      INSERT INTO a VALUES (10); COMMIT
+      """),
+    .init(
+      "AllTheColumnsThatATableCanHave",
+      """
+      DO $$ DECLARE list text := (SELECT string_agg('c' || n || ' smallint', ', ') FROM generate_series(1, 1599) n); BEGIN
+        EXECUTE 'CREATE TABLE t (id int PRIMARY KEY, ' || list || ')'; EXECUTE 'CREATE TABLE f (id int, ' || list || ')'; END $$;
+      ALTER TABLE f REPLICA IDENTITY FULL
+      """,
+      """
+      INSERT INTO t (id, c1599) SELECT n, n FROM generate_series(1, 9) n; INSERT INTO f (id, c1599) SELECT id, c1599 FROM t;
+      UPDATE t SET c5 = 7; UPDATE t SET c1599 = 8 WHERE id < 5; DELETE FROM t WHERE id = 8;
+      UPDATE f SET c5 = 3 WHERE id < 5; DELETE FROM f WHERE id = 7
+      """),
+    .init(
+      "HundredsOfSavepoints",
+      "CREATE TABLE t (id int PRIMARY KEY, v text); CREATE TABLE u (id int PRIMARY KEY, n int)",
+      """
+      DO $$ BEGIN FOR i IN 1..600 LOOP
+        BEGIN INSERT INTO t VALUES (i, 's'); IF i % 3 = 0 THEN RAISE EXCEPTION 'no'; END IF;
+        EXCEPTION WHEN raise_exception THEN NULL; END; END LOOP; END $$;;
+      INSERT INTO t SELECT n, repeat(md5(n::text), 400) FROM generate_series(590, 610) n ON CONFLICT (id) DO UPDATE
+        SET v = excluded.v; INSERT INTO t SELECT n, 'no' FROM generate_series(605, 620) n ON CONFLICT DO NOTHING
+      """),
+    .init(
       "TriggersAndForeignKeysStayQuiet",
       """
       CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY, a int REFERENCES a ON DELETE CASCADE);

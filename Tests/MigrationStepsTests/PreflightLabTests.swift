@@ -35,6 +35,7 @@ struct PreflightLabTests {
           "error preflight.version-check ", "error preflight.replication-hba ",
           "error preflight.no-replica-identity a", "warning preflight.unlogged-tables a",
           "warning preflight.large-objects a", "warning preflight.always-firing a",
+          "warning preflight.transaction-ids a", "warning preflight.other-slots ",
           "note preflight.materialized-views a", "warning preflight.prepared-transaction a",
         ]), "\(PreflightText.render([report]))")
       #expect(report.checks.filter { $0.notMade != nil } == [])
@@ -53,6 +54,9 @@ struct PreflightLabTests {
       #expect(
         report.findings.first { $0.code == "preflight.full-identity-types" }?.problem
           == "REPLICA IDENTITY FULL, and types without '=': planted.uncomparable (doc json, spots planted.place[])")
+      #expect(
+        report.findings.first { $0.code == "preflight.transaction-ids" }?.problem
+          == "columns with ids of transactions: planted.outbox.a, planted.outbox.b")
       // One that is there, such as PL/pgSQL's, is no finding.
       let libraries = report.findings.filter { $0.code == "preflight.library" }.map(\.problem)
       #expect(
@@ -178,6 +182,7 @@ struct PreflightLabTests {
 
   private func plant(_ context: MigrationContext, _ lab: LabDescription) async throws {
     let session = try await context.session(.source, database: "a")
+    try await session.script("SELECT pg_create_logical_replication_slot('capture', 'test_decoding')")
     try await session.script(
       """
       CREATE SCHEMA planted;
@@ -189,6 +194,8 @@ struct PreflightLabTests {
       CREATE TABLE planted.indexed (v int NOT NULL UNIQUE);
       ALTER TABLE planted.indexed REPLICA IDENTITY USING INDEX indexed_v_key;
       CREATE UNLOGGED TABLE planted.scratch (id int PRIMARY KEY);
+      CREATE DOMAIN planted.position AS xid8;
+      CREATE TABLE planted.outbox (id int PRIMARY KEY, a planted.position, b bigint DEFAULT txid_current(), c bigint);
       CREATE MATERIALIZED VIEW planted.totals AS SELECT 1 AS one;
       CREATE FUNCTION planted.note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
       CREATE TRIGGER always BEFORE INSERT ON planted.indexed FOR EACH ROW EXECUTE FUNCTION planted.note();
@@ -236,6 +243,7 @@ struct PreflightLabTests {
   private func mend(_ context: MigrationContext, _ lab: LabDescription) async throws {
     let session = try await context.session(.source, database: "a")
     try await session.script("ROLLBACK PREPARED 'planted'")
+    try await session.script("SELECT pg_drop_replication_slot('capture')")
     try await session.script("DROP SCHEMA planted CASCADE")
     try writeFile(try #require(lab.target).versionManifest, "lab-server 1.0.0\n")
     try await setReplicationRecord(context, lab, to: "host replication")

@@ -262,6 +262,17 @@ struct PreflightChecksTests {
     Case("BlocksDiffer", ["error preflight.block-size block_size is 8192 on the source, 32768 on the target"]) {
       $0.target.server.change { $0.settings["block_size"] = "32768" }
     },
+    Case(
+      "SegmentsAreLargerThanTheTargetAllowsFor",
+      ["error preflight.wal-segments min_wal_size is 80 MB on the target, and the source's WAL segments are 64 MB"]
+    ) {
+      $0.source.server.change { $0.settings["wal_segment_size"] = "67108864" }
+      $0.target.server.change { $0.settings.merge(["min_wal_size": "80", "max_wal_size": "1024"]) { $1 } }
+    },
+    Case("SegmentsFit", []) {
+      $0.source.server.change { $0.settings["wal_segment_size"] = "16777216" }
+      $0.target.server.change { $0.settings.merge(["min_wal_size": "32", "max_wal_size": "32"]) { $1 } }
+    },
     Case("ChecksumsGetLost", ["warning preflight.checksums the target has data checksums, the source has none"]) {
       $0.source.server.change { $0.settings["data_checksums"] = "off" }
     },
@@ -367,6 +378,29 @@ struct PreflightChecksTests {
     ) { $0.replication = .value(.identified(systemIdentifier: "target-id")) },
     Case("SourceSubscribes", ["warning preflight.subscriptions enabled subscriptions: feed in shop"]) {
       $0.cluster.change { $0.subscriptions = [.init(name: "feed", database: "shop")] }
+    },
+    Case(
+      "OthersReadTheSource",
+      ["warning preflight.other-slots replication slots of others: capture (logical, in shop), standby (physical)"]
+    ) {
+      $0.cluster.change {
+        $0.otherSlots = [.init(name: "capture", database: "shop"), .init(name: "standby", database: nil)]
+      }
+    },
+    Case(
+      "ATemplateOfUsers",
+      ["warning preflight.template-databases databases that are templates: tenant"]
+    ) {
+      $0.cluster.change { $0.databases.append(.init(name: "tenant", isTemplate: true)) }
+    },
+    Case(
+      "NamesThatUnicodeHoldsForTheSame",
+      [
+        "error preflight.equal-names databases caf\u{e9} and cafe\u{301} have one name, to Unicode: "
+          + "only the bytes differ"
+      ]
+    ) {
+      $0.cluster.change { $0.databases += [.init(name: "caf\u{e9}"), .init(name: "cafe\u{301}")] }
     },
   ]
 
@@ -512,6 +546,7 @@ struct PreflightChecksTests {
       [
         "warning preflight.unlogged-tables unlogged: s.cache", "warning preflight.large-objects 1 large object",
         "warning preflight.always-firing ENABLE ALWAYS or REPLICA: trigger t on s.a",
+        "warning preflight.transaction-ids columns with ids of transactions: s.outbox.xid",
         "note preflight.materialized-views materialized views: s.m",
         "note preflight.foreign-tables foreign tables: s.f",
       ]
@@ -520,6 +555,7 @@ struct PreflightChecksTests {
         $0.unloggedTables = ["s.cache"]
         $0.largeObjects = 1
         $0.alwaysFiring = ["trigger t on s.a"]
+        $0.transactionIDs = ["s.outbox.xid"]
         $0.materializedViews = ["s.m"]
         $0.foreignTables = ["s.f"]
       }

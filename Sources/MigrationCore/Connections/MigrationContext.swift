@@ -32,9 +32,15 @@ package actor MigrationContext: StepContext {
 
   private var recordKeeper: (any RecordKeeper)?
 
+  /// By the name's bytes: names that are the same to Unicode are two databases.
   private struct SessionKey: Hashable {
     var side: Side
-    var database: String
+    var database: [UInt8]
+
+    init(side: Side, database: String) {
+      self.side = side
+      self.database = Array(database.utf8)
+    }
   }
 
   package nonisolated var migrationName: String { migration.name }
