@@ -157,10 +157,13 @@ let package = Package(
         "DatabaseSync", "ChangeApply", "OriginSession", "StatementReplication", "LogicalDecoding", "ReplicationModel",
         "PostgresClient", "BlockingIO",
       ]),
-    tests("GroupMachineTests", ["ChangeApply", "BlockingIO", "PostgresClient", "ReplicationModel"]),
+    tests("GroupMachineTests", ["ChangeApply", "OriginSession", "BlockingIO", "PostgresClient", "ReplicationModel"]),
     tests(
       "DatabaseSyncTests",
-      ["DatabaseSync", "ChangeApply", "ReplicationStream", "PostgresClient", "BlockingIO", "ReplicationModel"]),
+      [
+        "DatabaseSync", "ChangeApply", "OriginSession", "ReplicationStream", "PostgresClient", "BlockingIO",
+        "ReplicationModel",
+      ]),
     tests("RemoteHostTests", ["RemoteHost", "ReplicationModel"]),
     tests("InventoryTests", ["Inventory", "LogicalDecoding", "ReplicationModel"]),
     tests("PlaybookTests", ["Playbook", "Inventory", "ReplicationModel"]),

@@ -1,4 +1,5 @@
 import BlockingIO
+import OriginSession
 import ReplicationModel
 
 /// A thread of its own that carries out batches on the target while the next one is being filled.

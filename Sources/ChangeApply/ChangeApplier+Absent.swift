@@ -1,4 +1,5 @@
 import LogicalDecoding
+public import OriginSession
 public import ReplicationModel
 
 /// Somebody who can look at the source.

@@ -1,3 +1,4 @@
+public import OriginSession
 public import ReplicationModel
 
 /// Somebody who decides, between one source transaction and the next, how the stream goes on.

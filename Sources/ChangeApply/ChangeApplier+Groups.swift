@@ -1,4 +1,5 @@
 import BlockingIO
+import OriginSession
 import ReplicationModel
 
 /// Groups of source transactions: what the machine says is done here, and answered.

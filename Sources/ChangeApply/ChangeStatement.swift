@@ -1,3 +1,4 @@
+import OriginSession
 import ReplicationModel
 
 /// The statement for one kind of change of one table, as a pure value: SQL with numbered parameters, and where each

@@ -1,4 +1,5 @@
 import BlockingIO
+import OriginSession
 import ReplicationModel
 
 /// Decides, as a pure value, how source transactions become target transactions: when a group begins and ends, how its

@@ -1,5 +1,6 @@
 import Glibc
 import LogicalDecoding
+import OriginSession
 import ReplicationModel
 
 /// How the tuples of one relation in the stream map to the target's columns, with the statements prepared for them.

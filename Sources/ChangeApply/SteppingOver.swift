@@ -1,3 +1,4 @@
+import OriginSession
 import ReplicationModel
 
 /// The transaction that an operator wants left out: which one it is, and what of it has come in.

@@ -1,6 +1,7 @@
 import BlockingIO
 import ChangeApply
 import LogicalDecoding
+import OriginSession
 import ReplicationModel
 import ReplicationStream
 

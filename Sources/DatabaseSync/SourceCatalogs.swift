@@ -1,5 +1,6 @@
 import BlockingIO
 import ChangeApply
+import OriginSession
 import PostgresClient
 import ReplicationModel
 

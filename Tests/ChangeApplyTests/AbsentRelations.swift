@@ -1,5 +1,6 @@
 import ChangeApply
 import LogicalDecoding
+import OriginSession
 import PostgresClient
 import ReplicationModel
 import TestSupport

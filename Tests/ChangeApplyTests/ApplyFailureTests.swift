@@ -1,3 +1,4 @@
+import OriginSession
 import PostgresClient
 import Testing
 

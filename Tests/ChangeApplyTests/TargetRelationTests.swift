@@ -1,4 +1,5 @@
 import LogicalDecoding
+import OriginSession
 import PostgresClient
 import ReplicationModel
 import TestSupport

@@ -1,4 +1,5 @@
 import ChangeApply
+import OriginSession
 import PostgresClient
 import ReplicationModel
 import TestSupport

@@ -1,4 +1,5 @@
 import BlockingIO
+import OriginSession
 import PostgresClient
 import ReplicationModel
 import Testing

@@ -14,7 +14,6 @@ import Testing
   private static let late = ConvoyError("test.late", "late")
 
   @Test func whatGetsOnIsWaitedFor() async throws {
-    let began = ContinuousClock.now
     var looks = 0
     try await waitUntil(
       within: .milliseconds(400), interval: .milliseconds(10),
@@ -22,8 +21,7 @@ import Testing
         looks += 1
         return "\(looks)"
       }, orThrow: { Self.late }
-    ) { began.duration(to: .now) > .milliseconds(1500) }
-    #expect(looks >= 4)
+    ) { looks >= 4 }
   }
 
   @Test func whatDoesNotIsNot() async throws {

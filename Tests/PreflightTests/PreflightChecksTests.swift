@@ -588,7 +588,7 @@ struct PreflightChecksTests {
     let notMade = report.checks.filter { $0.notMade != nil }
     #expect(Set(notMade.map(\.notMade)) == [reason])
     #expect(notMade.map(\.name).filter { $0.hasPrefix("source.") || $0.hasPrefix("databases.") } == [])
-    #expect(notMade.count == 28)
+    #expect(notMade.count == 29)
   }
 
   struct Refusal: Sendable {

@@ -38,7 +38,7 @@ public struct ApplyFailure: Error, Sendable, Equatable {
     self.message = message
   }
 
-  init(_ error: PostgresError) {
+  package init(_ error: PostgresError) {
     reason = .postgres(error)
     message = error.description + (Self.remedy(error).map { " - " + $0 } ?? "")
   }
@@ -70,7 +70,7 @@ public struct ApplyFailure: Error, Sendable, Equatable {
   }
 
   /// The failure with what is known of the change, where it does not say so itself.
-  func located(relation: RelationName?, operation: String?, lsn: LSN?, xid: UInt32?) -> ApplyFailure {
+  package func located(relation: RelationName?, operation: String?, lsn: LSN?, xid: UInt32?) -> ApplyFailure {
     var copy = self
     copy.relation = copy.relation ?? relation
     copy.operation = copy.operation ?? operation

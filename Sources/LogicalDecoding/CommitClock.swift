@@ -1,12 +1,13 @@
 import Glibc
-import LogicalDecoding
 
 /// The commit time that came last, kept as the stream says it and made text when somebody asks.
-struct CommitClock {
+package struct CommitClock {
   private var printed: [UInt8] = []
   private var microseconds: Int64?
 
-  mutating func note(_ time: CommitTime, of record: UnsafeRawBufferPointer) {
+  package init() {}
+
+  package mutating func note(_ time: CommitTime, of record: UnsafeRawBufferPointer) {
     switch time {
     case .text(let span):
       printed.removeAll(keepingCapacity: true)
@@ -17,7 +18,7 @@ struct CommitClock {
   }
 
   /// `2026-01-02 03:04:05.000006+00`
-  var text: String? {
+  package var text: String? {
     guard let microseconds else { return printed.isEmpty ? nil : String(decoding: printed, as: UTF8.self) }
     let secondsSince2000 = microseconds.quotientFloored(by: 1_000_000)
     var seconds = time_t(secondsSince2000 + 946_684_800)
