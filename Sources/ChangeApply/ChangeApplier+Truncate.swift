@@ -32,10 +32,10 @@ extension ChangeApplier {
     try countChange(bytes: sql.utf8.count)
   }
 
-  /// Asks the target in a session that reads and writes UTF-8 meanwhile.
+  /// Asks the target in a session that reads and writes UTF-8 meanwhile, under the settings that reading wants.
   func readUTF8<Value>(_ body: (PostgresConnection) throws(PostgresError) -> Value) throws(ApplyFailure) -> Value {
     let switching = pipeline.session.encodingSwitch
-    return try pipeline.outsidePipeline { connection throws(PostgresError) in
+    return try pipeline.reading { connection throws(PostgresError) in
       if let switching { try connection.query(switching.toUTF8) }
       let value = try body(connection)
       if let switching { try connection.query(switching.back) }

@@ -107,7 +107,8 @@ final class SourceCatalogs: RelationFates {
     }
   }
 
-  /// The columns of tables that were made since, and not altered.
+  /// The columns of tables that were made since, and not altered: each column's row is of the very command that made the
+  /// table. (`cmin` tells a later one of the same transaction; a default counts as one, too.)
   private static func readColumns(of found: inout [Found], _ source: PostgresConnection) throws(PostgresError) {
     let new = found.indices.filter { !found[$0].table.isAsCopied }
     guard !new.isEmpty else { return }
@@ -119,7 +120,8 @@ final class SourceCatalogs: RelationFates {
                ORDER BY a.attnum) FILTER (WHERE a.attnum > 0)
         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_attribute s ON s.attrelid = a.attrelid AND s.attnum = -1
        WHERE a.attrelid = ANY ($1::pg_catalog.oid[])
-       GROUP BY 1 HAVING pg_catalog.bool_and(NOT a.attisdropped AND a.xmin = s.xmin)
+       GROUP BY 1 HAVING pg_catalog.bool_and(
+                         NOT a.attisdropped AND a.xmin = s.xmin AND a.cmin = s.cmin)
       """, [oids], until: .after(patience)
     ).rows
     let columns = Dictionary(rows.map { ($0.string(0), $0.string(1)) }) { first, _ in first }

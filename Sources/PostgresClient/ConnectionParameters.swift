@@ -20,6 +20,8 @@ public struct ConnectionParameters: Sendable, Equatable {
   /// Settings given in the start-up packet, beside `pinnedSettings` and before them; they win over those of the database
   /// and the role.
   public var settings: [String: String]
+  /// Settings among the pinned ones that the session shall have as anybody's.
+  var unpinned: Set<String> = []
 
   public init(
     host: String, port: Int, user: String, database: String, password: String? = nil, passfile: String? = nil,
@@ -77,14 +79,15 @@ public struct ConnectionParameters: Sendable, Equatable {
   }
 
   private var optionsText: String {
-    pinnedSettings.merging(settings) { _, own in own }.sorted { $0.key < $1.key }.map { name, value in
-      var escaped = ""
-      for character in "\(name)=\(value)" {
-        if character == " " || character == "\\" { escaped.append("\\") }
-        escaped.append(character)
-      }
-      return "-c \(escaped)"
-    }.joined(separator: " ")
+    pinnedSettings.filter { !unpinned.contains($0.key) }.merging(settings) { _, own in own }.sorted { $0.key < $1.key }
+      .map { name, value in
+        var escaped = ""
+        for character in "\(name)=\(value)" {
+          if character == " " || character == "\\" { escaped.append("\\") }
+          escaped.append(character)
+        }
+        return "-c \(escaped)"
+      }.joined(separator: " ")
   }
 }
 

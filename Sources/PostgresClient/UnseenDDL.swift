@@ -37,7 +37,8 @@ extension PostgresConnection {
     let triggers = try FiringEventTriggers.read(self)
     if let disabling = triggers.disabling { try script(disabling) }
     let value = try body()
-    if let enabling = triggers.enabling { try script(enabling) }
+    // The statement may have dropped one of them with what it belongs to.
+    if let enabling = try triggers.remaining(on: self).enabling { try script(enabling) }
     return value
   }
 }
@@ -63,6 +64,19 @@ public struct FiringEventTriggers: Sendable, Equatable {
       if row.bool(1) { triggers.always.append(row.string(0)) } else { triggers.replica.append(row.string(0)) }
     }
     return triggers
+  }
+
+  /// Those that are still there.
+  func remaining(on connection: PostgresConnection) throws(PostgresError) -> FiringEventTriggers {
+    guard !(always + replica).isEmpty else { return self }
+    let there = Set(
+      try connection.query("SELECT pg_catalog.quote_ident(evtname) FROM pg_catalog.pg_event_trigger").rows.map {
+        $0.string(0)
+      })
+    var left = self
+    left.always.removeAll { !there.contains($0) }
+    left.replica.removeAll { !there.contains($0) }
+    return left
   }
 
   /// The lock keeps sessions of ours from changing the same ones at the same moment, which the server refuses.

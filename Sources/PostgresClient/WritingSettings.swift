@@ -64,6 +64,7 @@ public struct WritingSettings: Sendable, Equatable {
       "client_encoding": "UTF8", "role": "none", "statement_timeout": "0", "lock_timeout": "0",
       "idle_in_transaction_session_timeout": "0",
     ]
+    parameters.unpinned = Set(namesOfResults)
     return parameters
   }
 
@@ -193,8 +194,14 @@ public struct WritingSettings: Sendable, Equatable {
 
   private static func statement(_ values: [String: String]) -> (sql: String, values: [String?]) {
     let sorted = values.sorted { $0.key < $1.key }
-    let calls = sorted.indices.map { "pg_catalog.set_config($\(2 * $0 + 1), $\(2 * $0 + 2), false)" }
-    return ("SELECT " + calls.joined(separator: ", "), sorted.flatMap { [$0.key, $0.value] })
+    // Whatever the session's client encoding is: a worker's is that of the database.
+    let calls = sorted.indices.map {
+      "pg_catalog.set_config($\(2 * $0 + 1), pg_catalog.convert_from($\(2 * $0 + 2)::pg_catalog.bytea, 'UTF8'), false)"
+    }
+    return (
+      "SELECT " + calls.joined(separator: ", "),
+      sorted.flatMap { [$0.key, hexadecimalBytea(Array($0.value.utf8))] }
+    )
   }
 }
 
@@ -216,7 +223,15 @@ extension PostgresConnection {
         do throws(PostgresError) {
           try query(one.sql, one.values, until: deadline)
           taken.values[name] = value
-        } catch  where error.reason == .server && isOpen && WritingSettings.mayBeUnknown(name) {}
+        } catch {
+          if error.reason == .server, isOpen, WritingSettings.mayBeUnknown(name) { continue }
+          guard name == "TimeZone" else { throw error }
+          var named = error
+          named.hint =
+            "the server that is read has TimeZone '\(value)': install it here (tzdata-legacy has old names), "
+            + "or give that database another name of the same zone, as in ALTER DATABASE … SET TimeZone"
+          throw named
+        }
       }
       return taken
     }

@@ -61,7 +61,8 @@ public struct SourceTables: Sendable, Equatable {
     public var isAsCopied: Bool
     /// Its schema has the name that it had when the copy was made.
     public var hasCopiedSchema: Bool
-    /// The columns that it was made with; nil where they have been altered since, or nobody has asked.
+    /// The columns that it was made with; nil where they have been altered since, be it in the same transaction, or nobody
+    /// has asked.
     public var columns: [[UInt8]]?
 
     public init(

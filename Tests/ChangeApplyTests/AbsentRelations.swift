@@ -40,8 +40,8 @@ struct AbsentRelations {
     // Made on both sides since the copy, before the rebuilds and after them: neither can be any of those tables.
     for side in [pair.source, pair.target] { try side.script("CREATE TABLE early (id int, v text)") }
     for part in Self.rebuilds.split(separator: ";;") { try pair.source.script(String(part)) }
-    for side in [pair.source, pair.target] { try side.script("CREATE TABLE late (number serial PRIMARY KEY)") }
-    try pair.source.script("INSERT INTO early VALUES (1, 'x'); INSERT INTO late DEFAULT VALUES")
+    for side in [pair.source, pair.target] { try side.script("CREATE TABLE late (number int PRIMARY KEY)") }
+    try pair.source.script("INSERT INTO early VALUES (1, 'x'); INSERT INTO late VALUES (1)")
     let applier = try pair.applier(of: parser)
     applier.hasBacklog = backlog
     try applier.apply(try pair.changes())
@@ -82,6 +82,19 @@ struct AbsentRelations {
     """
     DO $$ BEGIN CREATE TABLE new (LIKE t INCLUDING ALL); INSERT INTO new VALUES (1, 'new'); DROP TABLE t;
     ALTER TABLE new RENAME TO t; EXCEPTION WHEN others THEN RAISE; END $$
+    """,
+    """
+    BEGIN; CREATE TABLE new (id int PRIMARY KEY, v text); INSERT INTO new VALUES (1, 'new'); ALTER TABLE new ADD COLUMN w int;
+    DROP TABLE t; ALTER TABLE new RENAME TO t; COMMIT
+    """,
+    """
+    BEGIN; CREATE TABLE new (id int PRIMARY KEY, v text); INSERT INTO new VALUES (1, 'new');
+    ALTER TABLE new RENAME COLUMN v TO val; DROP TABLE t; ALTER TABLE new RENAME TO t; COMMIT
+    """,
+    """
+    DO $$ BEGIN CREATE TABLE new (id int PRIMARY KEY, v text); INSERT INTO new VALUES (1, 'new');
+    ALTER TABLE new ALTER COLUMN v SET DEFAULT 'x', ADD COLUMN w int; DROP TABLE t; ALTER TABLE new RENAME TO t;
+    EXCEPTION WHEN others THEN RAISE; END $$
     """,
     "CREATE TABLE new AS SELECT * FROM t;; ALTER TABLE t RENAME TO gone;; ALTER TABLE new RENAME TO t",
     "CREATE TABLE new AS SELECT * FROM t;; ALTER TABLE new SET SCHEMA a",

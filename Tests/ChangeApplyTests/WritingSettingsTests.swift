@@ -68,6 +68,8 @@ struct WritingSettingsTests {
     let admin = try PostgresConnection.connect(pair.cluster.parameters("postgres"))
     for setting in Self.settings { try admin.script("ALTER DATABASE \(pair.name)_source SET \(setting)") }
     let application = try PostgresConnection.connect(pair.source.parameters)
+    // What every session of ours pins, and an application's has from its database.
+    try application.script("SET standard_conforming_strings = off")
     for change in Self.changes.split(separator: ";") { try application.script(String(change)) }
     if inBatches {
       let outcome = try pair.applyBacklog(try pair.changes())

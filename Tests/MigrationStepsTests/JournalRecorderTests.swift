@@ -93,6 +93,7 @@ import Testing
       try scene.rows() == [
         "a: changed, did a", "b: failed, error: migration m, step b: password=*** was refused [playbook.step-failed]",
         "undo b: undo_failed, error: migration m, step b: password=*** was refused [playbook.step-failed]",
+        "undo a: undone, took back a",
       ])
     try scene.expectNothingOpen()
   }

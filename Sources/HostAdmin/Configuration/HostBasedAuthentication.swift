@@ -215,7 +215,7 @@ package struct HostBasedAuthentication: Equatable {
         throw ConvoyError(
           "fence.unclear-record",
           "whether this record of pg_hba.conf means role \(role.name) cannot be told: \(record.line)",
-          hint: "put a record that names the role itself, with its method, before it")
+          hint: "make the list that it refers to readable, or name the roles in the record itself")
       }
       if isMeant { own.append(record) }
     }

@@ -60,7 +60,14 @@ extension Fence {
     let session: PostgresSession
     do { session = try await context.session(side) } catch {
       context.progress("lifting the fence of \(server.host.name) from its host, since \(error)".oneLine)
-      return [leaving, .each([try await liftingFromHost(server), [.aside { _ in throw error }]])]
+      // With the block out of the way pgconvoy may get in again, and the rest be done.
+      var parts = [try await liftingFromHost(server), [.later { try await limits.opening() }]]
+      if enablingSubscriptions {
+        parts.append([
+          .later { try await subscriptions.enabling(try await context.fact(.fencedSubscriptions(side)) ?? []) }
+        ])
+      }
+      return [leaving, .each(parts + [[.aside { _ in throw error }]])]
     }
     let path = try await hbaPath(session)
     let text = try await HBAFile(server: server, path: path).read()
@@ -88,8 +95,10 @@ extension Fence {
     let inside = server.dataDirectory + "/pg_hba.conf"
     let found = (try? await ConfigurationFiles.find(server)).flatMap(\.self)?.hba
     let path = found.map { $0.hasPrefix("/") ? $0 : "\(server.dataDirectory)/\($0)" } ?? inside
-    guard try await HBAFile(server: server, path: path).read().isFenced else { return [] }
+    let text = try await HBAFile(server: server, path: path).read()
+    guard text.isFenced else { return [] }
     return [
+      .aside { _ in try await context.setFact(.fencedSubscriptions(side), text.disabledSubscriptions) },
       .edit(side, path) { HostBasedAuthentication($0).unfenced.text },
       .command(
         side,

@@ -58,7 +58,7 @@ package struct FenceSweep {
                SELECT FROM pg_catalog.pg_replication_slots s WHERE s.active_pid = a.pid AND s.slot_type = 'physical'))
          AND NOT (backend_type = 'walsender' AND usename IS DISTINCT FROM $1 AND datname IS NULL)
          AND (usename IS DISTINCT FROM $1 OR application_name NOT LIKE 'pgconvoy%')
-         AND leader_pid IS NULL
+         AND \(await session.serverVersion >= 130000 ? "leader_pid IS NULL" : "true")
       """, [fence.role]
     ).rows.map { "pid \($0.string(0)) of \($0.string(1)) in \($0.string(2))" }
   }

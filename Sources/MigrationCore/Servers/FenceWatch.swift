@@ -193,6 +193,16 @@ package actor FenceWatch: Companion {
     return !state.isHeldUp && state != .cutOver
   }
 
+  /// Whether applications are to come in on this side, by what is on record.
+  private func isServing() async throws -> Bool {
+    switch try await state() {
+    case .cutOver: side == .target
+    case .rolledBack, .handedOff: side == .source
+    case .finished: true
+    default: false
+    }
+  }
+
   private func state() async throws -> MigrationState? { try await context.record()?.state }
 
   /// - Returns: whether the block stands and is in force; false where the side is to be open by now.
@@ -203,8 +213,10 @@ package actor FenceWatch: Companion {
     if disabled.isEmpty { disabled = try await context.fact(.fencedSubscriptions(side)) ?? [] }
     try await file.fence(for: try await fence.hbaRole(), note: note(), disabling: disabled)
     try await load()
-    // Somebody may have opened the side while this went on, or while this machine slept.
+    // Somebody may have opened the side while this went on, or while this machine slept. Where it is in between, or this
+    // is only told to end, it stays closed.
     if try await isWanted() { return true }
+    guard try await isServing() else { return true }
     try await file.lift()
     _ = try await openSession().query(CutoverSQL.reload)
     return false

@@ -29,8 +29,13 @@ struct StopServicesStep: DeedStep {
         await context.foretell(.stop(side))
         return []
       }) { _ in [] },
-      // A playbook may begin with this step.
-      .aside { _ in if isServing { try await Fence(context: context, side: side).refuseUnfit(name) } },
+      // A playbook may begin with this step; services may also be stopped where no server runs.
+      .aside { _ in
+        guard isServing else { return }
+        do { try await Fence(context: context, side: side).refuseUnfit(name) } catch let error as ConvoyError
+          where error.code == "postgres.unreachable"
+        {}
+      },
     ] + (isServing ? HeadStart(context: context, direction: StreamDirection(closing: side)).deeds() : [])
       // A head start may take a minute, and services come and go meanwhile.
       + [.later { try await stopping(context, isServing: isServing) }]

@@ -75,16 +75,15 @@ struct VerifyStep: DeedStep {
     verification.budget = context.migration.cutover.verifyBudget
     let start = ContinuousClock.now
     let (sums, records) = try await verification.timedRun(names)
-    if verification.mode == .full {
-      try await context.setFact(.verificationTook, wholeMilliseconds(since: start))
-    }
     let comparisons = await verification.narrowDown(sums, direction, within: Self.narrowingTime)
     try await note(context, comparisons)
     try check(comparisons, direction, at: context.place("verify"))
-    if context.migration.cutover.verify != .off {
-      let indexes = try await IndexProof.run(context, names, direction)
+    if verification.mode == .full {
+      let end = verification.budget.map { start + $0 }
+      let indexes = try await IndexProof.run(context, names, direction, until: end)
       try await context.updateReport { report in report.note(indexes, direction) }
       try check(indexes, direction, at: context.place("verify"))
+      try await context.setFact(.verificationTook, wholeMilliseconds(since: start))
     }
     return Compared(comparisons: comparisons, records: records)
   }

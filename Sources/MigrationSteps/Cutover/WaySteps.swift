@@ -14,6 +14,10 @@ struct CloseStep: DeedStep {
 
   var name: String { "close_\(direction.rawValue)" }
 
+  /// While a way the other way could not be taken down, nothing may move this way again: each change would come back. The
+  /// fence tries to take it down once more before it is lifted.
+  var isUndoneBehindOthersOnly: Bool { true }
+
   func isDone(_ context: MigrationContext) async throws -> Bool { try await context.isOver(direction) }
 
   func deeds(_ context: MigrationContext) async throws -> [Deed] {

@@ -36,19 +36,26 @@ package struct IndexProof: Sendable {
   }
 
   let session: PostgresSession
+  /// When what has not been looked up is left unproven; nil: never.
+  let end: ContinuousClock.Instant?
 
-  package init(session: PostgresSession) { self.session = session }
+  package init(session: PostgresSession, until end: ContinuousClock.Instant? = nil) {
+    self.session = session
+    self.end = end
+  }
 
-  package static func run(_ context: MigrationContext, _ databases: [String], _ direction: StreamDirection) async throws
-    -> [Outcome]
-  {
-    try await mapConcurrently(databases, limit: 4) { name in try await outcomes(context, name, direction) }.flatMap {
-      $0
-    }
+  /// - Parameter end: when what has not been looked up is left unproven; nil: never.
+  package static func run(
+    _ context: MigrationContext, _ databases: [String], _ direction: StreamDirection,
+    until end: ContinuousClock.Instant?
+  ) async throws -> [Outcome] {
+    try await mapConcurrently(databases, limit: 4) { name in
+      try await outcomes(context, name, direction, until: end)
+    }.flatMap { $0 }
   }
 
   private static func outcomes(
-    _ context: MigrationContext, _ database: String, _ direction: StreamDirection
+    _ context: MigrationContext, _ database: String, _ direction: StreamDirection, until end: ContinuousClock.Instant?
   ) async throws -> [Outcome] {
     let indexes = try await ComputedValues.read(context.session(direction.from, database: database)).indexesBySettings
     guard !indexes.isEmpty else { return [] }
@@ -56,7 +63,9 @@ package struct IndexProof: Sendable {
     func sums(_ side: Side) async throws -> [IndexSum?] {
       try await context.withNewSession(side, database: database) { session in
         var sums: [IndexSum?] = []
-        for (oid, _) in indexes { sums.append(try await IndexProof(session: session).sum(of: oid, writing)) }
+        for (oid, _) in indexes {
+          sums.append(try await IndexProof(session: session, until: end).sum(of: oid, writing))
+        }
         return sums
       }
     }
@@ -79,7 +88,7 @@ package struct IndexProof: Sendable {
     guard let definition = try await definition(index) else { return nil }
     try await session.set(writing)
     try await session.script(Self.settings)
-    let found = try await sum(definition)
+    let found = try await sumInTime(definition)
     try await session.script(
       "RESET enable_seqscan; RESET enable_bitmapscan; RESET enable_indexonlyscan; RESET enable_tidscan")
     return found
@@ -140,13 +149,24 @@ package struct IndexProof: Sendable {
     }
   }
 
+  private func sumInTime(_ definition: Definition) async throws -> IndexSum? {
+    do {
+      return try await sum(definition)
+    } catch let error as PostgresError where error.reason == .deadline {
+      return nil
+    }
+  }
+
+  /// What is left of the time; a moment where there is none.
+  private var rest: Duration? { end.map { max(.milliseconds(1), ContinuousClock.now.duration(to: $0)) } }
+
   private func sum(_ definition: Definition) async throws -> IndexSum? {
     var sum = IndexSum()
-    for pattern in try await session.query(definition.patterns).rows.map({ $0.string(0) }) {
+    for pattern in try await session.query(definition.patterns, within: rest).rows.map({ $0.string(0) }) {
       let statement = definition.statement(nulls: pattern.map { $0 == "t" })
       let plan = try await session.query("EXPLAIN (COSTS off) " + statement).rows.map { $0.string(0) }
       guard plan.contains(where: { $0.contains("Index Scan using \(definition.name) on ") }) else { return nil }
-      guard let row = try await session.query(statement).rows.first else { return nil }
+      guard let row = try await session.query(statement, within: rest).rows.first else { return nil }
       sum.keys += UInt64(row.string(0)) ?? 0
       sum.missing += Int64(row.string(1)) ?? 0
       sum.checksum += Int128(row.string(2)) ?? 0
