@@ -15,7 +15,11 @@ extension Scenarios.Streaming {
       try await eventually("the first one's workers") { first.errors.contains("workers started") }
 
       let second = try Program([Scenario.program, "sync", "-i", scenario.lab.inventoryFile, "--state", copy])
-      defer { second.end() }
+      defer {
+        // What it was waiting for.
+        if !second.errors.contains("workers started") { Issue.record("\(second.errors)") }
+        second.end()
+      }
       try await eventually("the second one's word") { second.errors.contains("another sync process has the migration") }
       #expect(second.errors.contains("pgconvoy sync"), "\(second.errors)")
       try await scenario.drained()
@@ -25,7 +29,10 @@ extension Scenarios.Streaming {
 
       first.signal(SIGKILL)
       _ = try await first.result()
-      try await eventually("the second one's workers") { second.errors.contains("workers started") }
+      // A host that was out of reach is tried again after a minute.
+      try await eventually("the second one's workers", within: .seconds(120)) {
+        second.errors.contains("workers started")
+      }
       try await scenario.drained()
       second.end()
       try await scenario.play("migrate")
