@@ -196,6 +196,13 @@ extension Scenarios.Streaming {
         "play", Scenario.shipped("unfence"), "--yes", "--state", elsewhere
       ).result()
       #expect(lifted.status == 0, "\(lifted.text)")
+      // That machine's workers are not to take over in tests that come later.
+      try await eventually("the end of that machine's process") {
+        let there = try await scenario.start("status", "--format", "json", "--state", elsewhere).result()
+        guard let pid = there.output.firstMatch(of: #/"running": true,\s*"pid": ([0-9]+)/#) else { return true }
+        if let pid = pid_t(pid.1) { kill(pid, SIGKILL) }
+        return false
+      }
       #expect(try await scenario.value(.source, enabled) == "t")
       #expect(try await scenario.refusal(.sourceApp) == nil)
       // The journal here still says that there is a fence. The server is asked.
