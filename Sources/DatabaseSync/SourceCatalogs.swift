@@ -14,18 +14,11 @@ final class SourceCatalogs: RelationFates {
   private var last: SourceTables?
 
   init(from: ConnectionParameters, to: ConnectionParameters) {
-    self.from = Self.pinned(from)
-    self.to = Self.pinned(to)
+    self.from = from.canonical
+    self.to = to.canonical
   }
 
   deinit { source?.close() }
-
-  private static func pinned(_ parameters: ConnectionParameters) -> ConnectionParameters {
-    var parameters = parameters
-    parameters.settings.merge(canonicalTextSettings) { _, canonical in canonical }
-    parameters.settings["client_encoding"] = "UTF8"
-    return parameters
-  }
 
   /// What is gone stays gone: an earlier look that has seen the transaction's end will do.
   func fate(of relation: AbsentRelation) throws(ApplyFailure) -> RelationFate {

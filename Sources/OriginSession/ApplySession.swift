@@ -92,8 +92,7 @@ public struct ApplySession {
   static func connect(
     _ parameters: ConnectionParameters, interrupt: WakeUp
   ) throws(PostgresError) -> PostgresConnection {
-    var parameters = parameters
-    parameters.settings.merge(canonicalTextSettings) { _, canonical in canonical }
+    var parameters = parameters.canonical
     parameters.settings.merge(pinnedSettings) { _, pinned in pinned }
     return try PostgresConnection.connect(parameters, interrupt: interrupt)
   }
