@@ -30,6 +30,7 @@ public enum StatusHealth {
 
   private static func alarms(_ migration: ConvoyStatus.Migration) -> [String] {
     var lines: [String] = []
+    if migration.databases.isEmpty, migration.state != .finished { lines.append("its databases are not known") }
     if migration.areBothOpen == true { lines.append("both servers are open") }
     if let side = migration.sideToBeClosed {
       if migration.shouldBeClosedAndIsOpen == true {

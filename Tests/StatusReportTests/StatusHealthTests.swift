@@ -31,6 +31,16 @@ import Testing
     #expect(problems { $0.databases[0].phase = phase }.contains("m, d: \(phase.rawValue)") == isProblem)
   }
 
+  @Test func aMigrationOfWhichNothingIsKnown() {
+    #expect(problems { $0.databases = [] } == ["m: its databases are not known"])
+    #expect(
+      problems {
+        ($0.databases, $0.state) = ([], .finished)
+        ($0.sourceFenced, $0.targetFenced) = (false, false)
+        $0.direction = nil
+      } == [])
+  }
+
   @Test func whatMustNeverBe() {
     #expect(
       problems { $0.targetFenced = false } == ["m: both servers are open", "m: new should be closed and is open"])
